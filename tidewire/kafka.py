@@ -1,0 +1,68 @@
+"""Arguments for Kafka clients from the settings, and a first contact with a readable error."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from tidewire.config import Settings
+from tidewire.errors import ConfigError, UnreachableError
+
+
+def bootstrap(settings: Settings) -> str:
+    """The brokers' addresses.
+
+    Raises:
+        ConfigError: none is named and no local stack has been filled in.
+    """
+    if not settings.kafka_bootstrap_servers:
+        raise ConfigError(["KAFKA_BOOTSTRAP_SERVERS is not set and no local stack runs: `tidewire stack up`"])
+    return settings.kafka_bootstrap_servers
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext | None:
+    """A TLS context with host-name checks, or None for plaintext protocols."""
+    if "SSL" not in settings.kafka_security_protocol:
+        return None
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    if settings.kafka_ssl_certfile and settings.kafka_ssl_keyfile:
+        context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    return context
+
+
+def client_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes: brokers, protocol, TLS, SASL."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": bootstrap(settings),
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_context": ssl_context(settings),
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        assert settings.kafka_sasl_password is not None
+        arguments |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password.get_secret_value(),
+        }
+    return arguments
+
+
+async def check_reachable(settings: Settings) -> None:
+    """Ask the cluster for its metadata.
+
+    Raises:
+        UnreachableError: no broker answered, with the addresses tried and what to do.
+    """
+    admin = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=10_000)
+    try:
+        await admin.start()
+    except (KafkaError, OSError) as error:
+        raise UnreachableError(
+            f"Kafka does not answer at {bootstrap(settings)} ({settings.kafka_security_protocol}): {error}. "
+            "Check KAFKA_BOOTSTRAP_SERVERS, or unset it to use the local stack (`tidewire stack up`)."
+        ) from error
+    finally:
+        await admin.close()

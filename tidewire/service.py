@@ -1,0 +1,49 @@
+"""How every service starts and ends: logs, health server, signals, one readable error."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from tidewire import log
+from tidewire.config import Settings
+from tidewire.errors import TidewireError
+from tidewire.health import Details, Health
+
+Body = Callable[[Health, asyncio.Event], Awaitable[None]]
+"""The service's work: runs until the event is set, then finishes what it holds and returns."""
+
+
+def run(name: str, settings: Settings, body: Body, details: Details | None = None) -> int:
+    """Run a service until SIGINT or SIGTERM; returns its exit code."""
+    log.configure(settings, name)
+    try:
+        asyncio.run(_run(name, settings, body, details))
+    except TidewireError as error:
+        print(f"tidewire {name}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+async def _run(name: str, settings: Settings, body: Body, details: Details | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    health = Health(name, details)
+    try:
+        await health.start(settings)
+    except OSError as error:
+        raise TidewireError(
+            f"cannot listen on {settings.tidewire_http_host}:{settings.tidewire_http_port}: "
+            f"{error.strerror}. "
+            "Set TIDEWIRE_HTTP_PORT to a free port, or to 0 for any."
+        ) from error
+    log.get(name).info("started", http_port=health.port)
+    try:
+        await body(health, stop)
+    finally:
+        await health.stop()
+    log.get(name).info("stopped")
