@@ -1,0 +1,211 @@
+"""Servers and settings for every test that asks for them.
+
+Kafka and PostgreSQL come from the environment (KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL), else from Docker by
+testcontainers when an engine answers, else from tidewire's own local stack in a temporary folder. They are
+started when the first test asks, once for the whole run, and stopped at its end, Ctrl-C included. A run that
+asks for none (the unit tests) starts none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from psycopg import conninfo, sql
+
+from tidewire import config
+from tidewire.config import Settings
+from tidewire.stack import LocalStack
+
+_KAFKA_IMAGE = "confluentinc/cp-kafka:7.9.0"
+_POSTGRES_IMAGE = "postgres:18-alpine"
+_HOME_PREFIX = "tidewire-tests-"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    # pytest-asyncio warns unless the scope of async fixtures is configured; "as the fixture" is what we want.
+    warnings.filterwarnings("ignore", message=".*asyncio_default_fixture_loop_scope")
+    # A developer's own keys, home or log settings must never steer a test.
+    for name in list(os.environ):
+        if name.startswith(("APCA_", "TIDEWIRE_")) and not name.startswith("TIDEWIRE_TEST_"):
+            del os.environ[name]
+    # A CI job that is cancelled sends SIGTERM: leave through the fixtures, so that no server stays behind.
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+# -- servers, one of each for the whole run ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Addresses of a Kafka for this run."""
+    named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if named:
+        yield named
+    elif _docker_answers():
+        with _without_warnings():
+            from testcontainers.community.kafka import KafkaContainer
+
+            container = KafkaContainer(_KAFKA_IMAGE).with_kraft()
+            container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+            container.start(timeout=120)
+        try:
+            yield container.get_bootstrap_server()
+        finally:
+            container.stop()
+    else:
+        stack: LocalStack = request.getfixturevalue("_own_stack")
+        yield stack.start_kafka()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a PostgreSQL for this run; its user may create databases."""
+    named = os.environ.get("DATABASE_URL")
+    if named:
+        yield named
+    elif _docker_answers():
+        with _without_warnings():
+            from testcontainers.community.postgres import PostgresContainer
+
+            container = PostgresContainer(_POSTGRES_IMAGE, driver=None)
+            container.start()
+        try:
+            yield container.get_connection_url()
+        finally:
+            container.stop()
+    else:
+        stack: LocalStack = request.getfixturevalue("_own_stack")
+        yield stack.start_postgres()
+
+
+@pytest.fixture(scope="session")
+def _own_stack() -> Iterator[LocalStack]:
+    _stop_leftovers()
+    home = Path(tempfile.mkdtemp(prefix=f"{_HOME_PREFIX}{os.getpid()}-"))
+    home.chmod(0o755)  # below a private folder PostgreSQL's own user would not reach its data
+    stack = LocalStack(home)
+    try:
+        yield stack
+    finally:
+        stack.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop_leftovers() -> None:
+    """Stop the servers of an earlier run that was killed with -9 and could not do it itself."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_HOME_PREFIX}*"):
+        pid = home.name.removeprefix(_HOME_PREFIX).split("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)) and os.access(home, os.W_OK):
+            LocalStack(home).down()
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _docker_answers() -> bool:
+    try:
+        with _without_warnings():
+            import docker  # type: ignore[import-untyped]
+
+            client = docker.from_env(timeout=3)
+            try:
+                return bool(client.ping())
+            finally:
+                client.close()
+    except Exception:  # whatever it is: there is no engine to use, and the local stack does as well
+        return False
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# -- a clean place on these servers for each test ------------------------------------------------------------
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh, empty database; dropped afterwards even when a connection is still open."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield _with_database(postgres_url, name)
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _with_database(url: str, name: str) -> str:
+    if "://" not in url:
+        return conninfo.make_conninfo(url, dbname=name)
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+@pytest.fixture
+def topic_prefix(kafka_bootstrap: str) -> Iterator[str]:
+    """A prefix nobody else uses; its topics and consumer groups are deleted afterwards."""
+    prefix = f"t-{uuid.uuid4().hex[:10]}."
+    yield prefix
+    _delete_all(kafka_bootstrap, prefix)
+
+
+def _delete_all(bootstrap: str, prefix: str) -> None:
+    admin = AdminClient(_confluent(config.load(_env_file=None, kafka_bootstrap_servers=bootstrap)))
+    topics = [t for t in admin.list_topics(timeout=20).topics if t.startswith(prefix)]
+    groups = [g.group_id for g in admin.list_consumer_groups().result(20).valid]
+    doomed = [g for g in groups if g.startswith(prefix)]
+    futures = [
+        *(admin.delete_topics(topics, operation_timeout=20).values() if topics else ()),
+        *(admin.delete_consumer_groups(doomed).values() if doomed else ()),
+    ]
+    for future in futures:
+        future.exception(30)  # a group with a member left is not worth a failed test: its prefix is unique
+
+
+def _confluent(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "log_level": 4,
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "ssl.ca.location": settings.kafka_ssl_cafile,
+        "ssl.certificate.location": settings.kafka_ssl_certfile,
+        "ssl.key.location": settings.kafka_ssl_keyfile,
+    }
+    if settings.kafka_sasl_password is not None:
+        options["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl.username"] = settings.kafka_sasl_username
+        options["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    return {name: str(value) for name, value in options.items() if value is not None}
+
+
+@pytest.fixture
+def settings(kafka_bootstrap: str, database_url: str, topic_prefix: str, tmp_path: Path) -> Settings:
+    """Settings of a process that has a Kafka, an empty database, topics and a home of its own."""
+    return config.load(
+        _env_file=None,
+        kafka_bootstrap_servers=kafka_bootstrap,
+        database_url=database_url,
+        tidewire_topic_prefix=topic_prefix,
+        tidewire_home=tmp_path,
+        tidewire_partitions=4,
+    )
