@@ -1,0 +1,166 @@
+"""Event ids: the same 8 bytes for the same event, whether it came by socket, REST, webhook or replay.
+
+An id is the XXH3-64 digest (big-endian) of one line of UTF-8 text: a letter for the kind of event, then
+the fields that make it unique, with `|` between them. Prices enter as Python's shortest repr of the
+float64, so the text, and with it the id, can be made again in any language that prints doubles shortest.
+Nothing is escaped: Alpaca's symbols, exchanges, conditions, order ids and article ids hold neither `|` nor
+`,`. A field of free text (a headline) never enters an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xxhash import xxh3_64_digest
+
+SIZE = 8
+"""Bytes of an event id."""
+
+
+def digest(text: str) -> bytes:
+    """The id of one event text; a lone surrogate counts as its three bytes rather than raising."""
+    return xxh3_64_digest(text.encode("utf-8", "surrogatepass"))
+
+
+def trade_id(symbol: str, exchange: str, id: int, ts: int) -> bytes:
+    """A stock trade: ids are unique only within an exchange and a day. `ts` in ns."""
+    return digest(f"t|{symbol}|{exchange}|{id}|{ts}")
+
+
+def quote_id(
+    symbol: str,
+    ts: int,
+    bx: str,
+    bp: float,
+    bs: int,
+    ax: str,
+    ap: float,
+    as_: int,
+    conditions: Sequence[str],
+    tape: str,
+    ordinal: int,
+) -> bytes:
+    """A stock quote: its whole content, and its place (from 0) among identical ones. `ts` in ns."""
+    return digest(
+        f"q|{symbol}|{ts}|{bx}|{float(bp)!r}|{bs}|{ax}|{float(ap)!r}|{as_}"
+        f"|{','.join(conditions)}|{tape}|{ordinal}"
+    )
+
+
+def bar_id(symbol: str, interval: str, ts: int, revision: int) -> bytes:
+    """A bar: one revision of one interval. `ts` is the start of the bar in ns."""
+    return digest(f"b|{symbol}|{interval}|{ts}|{revision}")
+
+
+def status_id(symbol: str, ts: int, status_code: str, reason_code: str) -> bytes:
+    """A trading status (halt, resumption)."""
+    return digest(f"s|{symbol}|{ts}|{status_code}|{reason_code}")
+
+
+def luld_id(symbol: str, ts: int, limit_up: float, limit_down: float, indicator: str) -> bytes:
+    """A limit-up limit-down band."""
+    return digest(f"l|{symbol}|{ts}|{float(limit_up)!r}|{float(limit_down)!r}|{indicator}")
+
+
+def correction_id(
+    symbol: str, exchange: str, original_id: int, kind: str, corrected_id: int | None, ts: int
+) -> bytes:
+    """A correction (`corrected_id` is the new trade's) or a cancel or error (None) of a trade."""
+    new = "" if corrected_id is None else corrected_id
+    return digest(f"c|{symbol}|{exchange}|{original_id}|{kind}|{new}|{ts}")
+
+
+def imbalance_id(symbol: str, ts: int, price: float, ordinal: int) -> bytes:
+    """An order imbalance; `ordinal` counts identical ones from 0."""
+    return digest(f"i|{symbol}|{ts}|{float(price)!r}|{ordinal}")
+
+
+def option_trade_id(
+    symbol: str, ts: int, exchange: str, price: float, size: int, condition: str, ordinal: int
+) -> bytes:
+    """An option trade has no id of its own: its content, and its place among identical ones."""
+    return digest(f"ot|{symbol}|{ts}|{exchange}|{float(price)!r}|{size}|{condition}|{ordinal}")
+
+
+def option_quote_id(
+    symbol: str,
+    ts: int,
+    bx: str,
+    bp: float,
+    bs: int,
+    ax: str,
+    ap: float,
+    as_: int,
+    condition: str,
+    ordinal: int,
+) -> bytes:
+    """An option quote: its whole content, and its place among identical ones."""
+    return digest(f"oq|{symbol}|{ts}|{bx}|{float(bp)!r}|{bs}|{ax}|{float(ap)!r}|{as_}|{condition}|{ordinal}")
+
+
+def crypto_trade_id(pair: str, id: int, ts: int) -> bytes:
+    """A crypto trade: ids are unique within a pair."""
+    return digest(f"ct|{pair}|{id}|{ts}")
+
+
+def crypto_quote_id(pair: str, ts: int, bp: float, bs: float, ap: float, as_: float, ordinal: int) -> bytes:
+    """A crypto quote: its whole content, and its place among identical ones."""
+    return digest(f"cq|{pair}|{ts}|{float(bp)!r}|{float(bs)!r}|{float(ap)!r}|{float(as_)!r}|{ordinal}")
+
+
+def crypto_bar_id(pair: str, interval: str, ts: int, revision: int) -> bytes:
+    """A crypto bar: one revision of one interval."""
+    return digest(f"cb|{pair}|{interval}|{ts}|{revision}")
+
+
+def crypto_orderbook_id(
+    pair: str,
+    ts: int,
+    reset: bool,
+    bids: Sequence[tuple[float, float]],
+    asks: Sequence[tuple[float, float]],
+    ordinal: int,
+) -> bytes:
+    """A book or a change of one: every (price, size) level, and its place among identical ones."""
+    levels = "|".join(
+        ",".join(f"{float(price)!r}:{float(size)!r}" for price, size in side) for side in (bids, asks)
+    )
+    return digest(f"co|{pair}|{ts}|{int(reset)}|{levels}|{ordinal}")
+
+
+def news_id(provider: str, article_id: str, revision: int) -> bytes:
+    """One revision of an article of one provider; `revision` is its updated_at in ns."""
+    return digest(f"n|{provider}|{article_id}|{revision}")
+
+
+def fill_id(order_id: str, cumulative_quantity: str) -> bytes:
+    """A fill: FILL activities carry no execution id, the cumulative quantity names the fill.
+
+    `cumulative_quantity` is the plain decimal text of `plain_quantity`.
+    """
+    return digest(f"f|{order_id}|{cumulative_quantity}")
+
+
+def order_event_id(order_id: str, event: str, ts: int) -> bytes:
+    """Any other event of an order (new, canceled, replaced ...)."""
+    return digest(f"o|{order_id}|{event}|{ts}")
+
+
+def snapshot_id(account: str, ts: int) -> bytes:
+    """One snapshot of one account."""
+    return digest(f"a|{account}|{ts}")
+
+
+def gap_id(feed: str, opened_ts: int, state: str) -> bytes:
+    """One state (opened, backfilled, closed) of one gap; `opened_ts` names the gap."""
+    return digest(f"g|{feed}|{opened_ts}|{state}")
+
+
+def sentiment_id(provider: str, article_id: str, revision: int, symbol: str, analyzer: str) -> bytes:
+    """The score of one analyzer for one symbol in one article revision."""
+    return digest(f"ns|{provider}|{article_id}|{revision}|{symbol}|{analyzer}")
+
+
+def trigger_id(account: str, position_epoch: int, rule: str, attempt: int) -> bytes:
+    """An exit trigger, and the order intent and result that follow from it."""
+    return digest(f"x|{account}|{position_epoch}|{rule}|{attempt}")
