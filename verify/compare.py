@@ -1,0 +1,198 @@
+"""Multisets of events: what is missing, what is there too often, what is only a repeat. Pure.
+
+A multiset difference is one pass: every expected row counts +1, every actual row -1, equal rows are added up;
+what is left above zero is missing, below zero is extra. Order, partitions and batches do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from verify.content import FOLDED, TRADES, Channel, as_event
+
+Coordinates = frozenset[tuple[int, int]]
+"""(partition, offset) pairs of one topic."""
+
+Where = Literal["topic", "postgres"]
+COPIES = "copies"
+_TRADE_KEY = ["symbol", "exchange", "id", "ts"]
+"""Two trades of one key are one event: the producer publishes the first and drops the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An event that was sent (or is in the topic) and is absent from `where`, so many times."""
+
+    channel: str
+    where: Where
+    copies: int
+    event: dict[str, Any]
+
+    @property
+    def ts(self) -> int:
+        """Event time, ns since 1970 UTC."""
+        return int(self.event["ts"])
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known about one channel. Frames hold content columns; those of topic and postgres also
+    `k_part` and `k_offset`. `sent` None: nobody knows what was sent. `folded` None: no table folds this."""
+
+    channel: Channel
+    sent: pl.DataFrame | None
+    topic: pl.DataFrame
+    unreadable: Coordinates
+    postgres: pl.DataFrame
+    folded: int | None = None
+    arrived_meanwhile: int = 0
+    """Records that came into the topic while the evidence was gathered; the table may have folded them."""
+    given_up_by_producer: pl.DataFrame | None = None
+    given_up_by_table: Coordinates = frozenset()
+    given_up_by_sink: Coordinates = frozenset()
+    other_letters: int = 0
+    """Dead letters without a place in the topic: of the producer, of broken input lines."""
+    odd_sent: int = 0
+    """Sent messages that have no content row because they are broken."""
+    odd_given_up: int = 0
+    """Those of them that a dead letter holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The numbers of one channel, and what is wrong in words."""
+
+    sent: int | None
+    topic: int
+    table: int | None
+    postgres: int
+    duplicates: int
+    late: int
+    dead_lettered: int
+    missing: int
+    extra: int
+    missing_events: list[Missing] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def difference(
+    expected: pl.DataFrame, actual: pl.DataFrame, columns: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(missing, extra) as frames of `columns` and `copies` > 0."""
+    left = expected.select(*columns, pl.lit(1, pl.Int64).alias(COPIES))
+    right = actual.select(*columns, pl.lit(-1, pl.Int64).alias(COPIES))
+    balance = pl.concat([left, right]).group_by(list(columns)).agg(pl.col(COPIES).sum())
+    missing = balance.filter(pl.col(COPIES) > 0)
+    extra = balance.filter(pl.col(COPIES) < 0).with_columns(-pl.col(COPIES))
+    return missing, extra
+
+
+def take_away(counted: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """`counted` (with `copies`) less the rows, never below zero."""
+    if not rows.height or not counted.height:
+        return counted
+    less = rows.select(*columns).group_by(list(columns)).agg(pl.len().cast(pl.Int64).alias("_less"))
+    joined = counted.join(less, on=list(columns), how="left", nulls_equal=True)
+    rest = pl.col(COPIES) - pl.col("_less").fill_null(0)
+    return joined.with_columns(rest.alias(COPIES)).filter(pl.col(COPIES) > 0).drop("_less")
+
+
+def copies(counted: pl.DataFrame) -> int:
+    """How many events a frame with `copies` stands for."""
+    return int(counted[COPIES].sum())
+
+
+def compare(evidence: Evidence, limit: int) -> Outcome:
+    """Hold everything about one channel against each other; at most `limit` missing events are listed."""
+    e, columns = evidence, evidence.channel.columns
+    absent, extra, duplicates = _entrance(e)
+    written = _without(e.topic, e.given_up_by_sink)
+    unwritten, invented = difference(written, e.postgres, columns)
+    odd = max(0, e.odd_sent - e.odd_given_up)
+    unexplained = e.unreadable - (e.given_up_by_sink | e.given_up_by_table)
+    problems = _problems(e, odd, len(unexplained))
+    listed = _listed(e.channel, "topic", absent, limit) + _listed(e.channel, "postgres", unwritten, limit)
+    return Outcome(
+        sent=None if e.sent is None else e.sent.height + e.odd_sent,
+        topic=e.topic.height + len(e.unreadable),
+        table=e.folded,
+        postgres=e.postgres.height,
+        duplicates=duplicates,
+        late=late(e.topic) if e.channel is TRADES else 0,
+        dead_lettered=len(e.given_up_by_sink | e.given_up_by_table) + e.other_letters,
+        missing=copies(absent) + copies(unwritten) + odd,
+        extra=copies(extra) + copies(invented),
+        missing_events=sorted(listed, key=lambda m: m.ts)[:limit],
+        problems=problems,
+    )
+
+
+def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Sent against topic: (missing from the topic, extra in it, repeats)."""
+    columns = e.channel.columns
+    if e.sent is None:
+        nothing, _ = difference(e.channel.empty(), e.channel.empty(), columns)
+        return nothing, nothing, 0
+    absent, extra = difference(e.sent, e.topic, columns)
+    repeats = 0
+    if e.channel is TRADES and absent.height:
+        absent, repeats = _without_repeats(absent, extra, e.topic)
+    if e.given_up_by_producer is not None:
+        absent = take_away(absent, e.given_up_by_producer, columns)
+    doubled = extra.join(e.sent.select(columns), on=columns, how="semi", nulls_equal=True)
+    return absent, extra, repeats + copies(doubled)
+
+
+def _without_repeats(
+    absent: pl.DataFrame, extra: pl.DataFrame, topic: pl.DataFrame
+) -> tuple[pl.DataFrame, int]:
+    """Absent trades whose event is in the topic as it was sent are repeats that the producer dropped."""
+    near = topic.join(absent, on=_TRADE_KEY, how="semi")
+    as_sent = near.join(extra, on=extra.drop(COPIES).columns, how="anti", nulls_equal=True)
+    repeated = absent.join(as_sent, on=_TRADE_KEY, how="semi")
+    return absent.join(as_sent, on=_TRADE_KEY, how="anti"), copies(repeated)
+
+
+def _problems(e: Evidence, odd: int, unexplained: int) -> list[str]:
+    problems = []
+    if odd:
+        problems.append(f"{odd} broken {e.channel.name} were sent and no dead letter holds them")
+    if unexplained:
+        problems.append(f"{unexplained} records of {e.channel.topic} cannot be read and have no dead letter")
+    if e.channel in FOLDED and e.folded is not None:
+        due = e.topic.height + len(e.unreadable) - len(e.given_up_by_table)
+        if not due <= e.folded <= due + e.arrived_meanwhile:
+            problems.append(f"the feature table folded {e.folded:,} {e.channel.name}, {due:,} were due")
+    return problems
+
+
+def _without(frame: pl.DataFrame, places: Iterable[tuple[int, int]]) -> pl.DataFrame:
+    pairs = list(places)
+    if not pairs:
+        return frame
+    shape = {"k_part": pl.Int64, "k_offset": pl.Int64}
+    return frame.join(pl.DataFrame(pairs, schema=shape, orient="row"), on=list(shape), how="anti")
+
+
+def _listed(channel: Channel, where: Where, counted: pl.DataFrame, limit: int) -> list[Missing]:
+    first = counted.sort(channel.columns).sort("ts", maintain_order=True).head(limit)
+    return [
+        Missing(channel.name, where, row[COPIES], as_event(channel, row))
+        for row in first.iter_rows(named=True)
+    ]
+
+
+def late(trades: pl.DataFrame) -> int:
+    """Trades that came after a trade of a later New York day of the same symbol; they count in no session."""
+    if not trades.height:
+        return 0
+    moment = pl.from_epoch(pl.col("ts"), time_unit="ns").dt.replace_time_zone("UTC")
+    days = trades.select(
+        "symbol", "k_part", "k_offset", moment.dt.convert_time_zone("America/New_York").dt.date().alias("day")
+    ).sort("k_part", "k_offset")
+    newest = pl.col("day").cast(pl.Int32).cum_max().over("symbol")
+    return int(days.select((pl.col("day").cast(pl.Int32) < newest).sum()).item())

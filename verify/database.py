@@ -1,0 +1,89 @@
+"""The rows of PostgreSQL in the same canonical columns, by COPY."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from tidewire.config import Settings
+from tidewire.errors import ConfigError, UnreachableError
+from verify.content import Channel, with_canonical_extra
+
+_NULL = r"\N"
+_NANOSECONDS = "(extract(epoch FROM ts) * 1000000)::int8 * 1000 + ts_nanos"
+_CONDITIONS = "array_to_string(conditions, E'\\x1f')"
+
+
+def connect(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
+    """A connection to the settings' database.
+
+    Raises:
+        ConfigError: none is named and no local stack has been filled in.
+        UnreachableError: the server does not answer.
+    """
+    if settings.database_url is None:
+        raise ConfigError(["DATABASE_URL is not set and no local stack runs: `tidewire stack up`"])
+    try:
+        return psycopg.connect(settings.database_url.get_secret_value(), autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        raise UnreachableError(
+            f"PostgreSQL does not answer: {str(error).strip()}. "
+            "Check DATABASE_URL, or unset it to use the local stack (`tidewire stack up`)."
+        ) from error
+
+
+def read(connection: psycopg.Connection[tuple[object, ...]], channel: Channel) -> pl.DataFrame:
+    """All rows of a channel's table: content columns, `k_part`, `k_offset`. No table: no rows.
+
+    Raises:
+        UnreachableError: the server went away.
+    """
+    shape = pl.Schema([*channel.shape.items(), ("k_part", pl.Int64()), ("k_offset", pl.Int64())])
+    if not exists(connection, channel.name):
+        return pl.DataFrame(schema=shape)
+    columns = sql.SQL(", ").join(_column(channel, name) for name in shape)
+    command = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv, NULL '\\N', ENCODING 'UTF8')").format(
+        columns, sql.Identifier(channel.name)
+    )
+    text = io.BytesIO()
+    try:
+        with connection.cursor() as cursor, cursor.copy(command) as copy:
+            for part in copy:
+                text.write(part)
+    except psycopg.OperationalError as error:
+        raise UnreachableError(f"PostgreSQL went away while it was read: {error}") from error
+    return _frame(text, shape)
+
+
+def _frame(text: io.BytesIO, shape: pl.Schema) -> pl.DataFrame:
+    if not text.tell():
+        return pl.DataFrame(schema=shape)
+    text.seek(0)
+    frame = pl.read_csv(text, has_header=False, schema=shape, null_values=_NULL, empty_string_is_null=False)
+    return with_canonical_extra(frame)
+
+
+def _column(channel: Channel, name: str) -> sql.Composable:
+    if name == "ts":
+        return sql.SQL(_NANOSECONDS)
+    if name == "conditions":
+        return sql.SQL(_CONDITIONS)
+    return sql.Identifier(channel.renamed.get(name, name))
+
+
+def exists(connection: psycopg.Connection[tuple[object, ...]], table: str) -> bool:
+    """Whether the table is there."""
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"public.{table}",)).fetchone()
+    return bool(row and row[0])
+
+
+def stored_offsets(connection: psycopg.Connection[tuple[object, ...]]) -> Mapping[tuple[str, int], int]:
+    """(topic, partition) -> the next offset that the sink will write; empty before its first start."""
+    if not exists(connection, "kafka_offsets"):
+        return {}
+    rows = connection.execute("SELECT topic, part, max(next_offset) FROM kafka_offsets GROUP BY 1, 2")
+    return {(str(topic), int(str(part))): int(str(after)) for topic, part, after in rows}

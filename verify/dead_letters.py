@@ -1,0 +1,116 @@
+"""All dead letters of a cluster: where each record stood, at which stage it was given up, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tidewire.config import Settings
+from tidewire.dead_letters import SUFFIX
+from verify.messages import from_bytes
+from verify.topic import consumer, ends, whole
+
+INPUT = "simulator.ticks"
+"""Broken lines of input files, dead-lettered before they were ever sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter. `topic` is without the prefix; `offset` is -1 for what never had one."""
+
+    topic: str
+    partition: int
+    offset: int
+    stage: str
+    error: str
+    reason: str
+    channel: str
+    value: bytes
+
+    def messages(self) -> list[object]:
+        """The Alpaca messages in its bytes; none when they are a Kafka record or cannot be read."""
+        return from_bytes(self.value) if self.offset < 0 else []
+
+    def as_json(self) -> dict[str, object]:
+        """For the report, without the bytes."""
+        return {
+            "topic": self.topic, "partition": self.partition, "offset": self.offset,
+            "stage": self.stage, "error": self.error, "reason": self.reason, "channel": self.channel,
+        }  # fmt: skip
+
+
+async def read(settings: Settings) -> list[Letter]:
+    """Every dead letter once, though a restarted service may have written it twice.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    prefix = settings.tidewire_topic_prefix
+    async with consumer(settings) as client:
+        names = sorted(t for t in await client.topics() if t.startswith(prefix) and t.endswith(SUFFIX))
+    letters: dict[tuple[object, ...], Letter] = {}
+    for name in names:
+        async with consumer(settings) as client:
+            async for tp, records in whole(client, await ends(client, name)):
+                for record in records:
+                    letter = _letter(name.removeprefix(prefix), prefix, record)
+                    key = _identity(letter, tp.partition, record.offset)
+                    letters.setdefault(key, letter)
+    return list(letters.values())
+
+
+def _identity(letter: Letter, partition: int, offset: int) -> tuple[object, ...]:
+    if letter.offset >= 0:
+        return letter.topic, letter.partition, letter.offset, letter.stage
+    return letter.topic, "letter", partition, offset
+
+
+def _letter(dlq: str, prefix: str, record: object) -> Letter:
+    headers = {k: v.decode("utf-8", "replace") for k, v in getattr(record, "headers", ()) if v is not None}
+    topic = headers.get("topic", "").removeprefix(prefix) or dlq.removesuffix(SUFFIX)
+    return Letter(
+        topic=topic,
+        partition=_whole_number(headers.get("partition")),
+        offset=_whole_number(headers.get("offset")),
+        stage=headers.get("stage", ""),
+        error=headers.get("error", ""),
+        reason=headers.get("reason", ""),
+        channel=headers.get("channel", ""),
+        value=getattr(record, "value", None) or b"",
+    )
+
+
+def _whole_number(text: str | None) -> int:
+    return int(text) if text and text.lstrip("-").isdigit() else -1
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The dead letters of one channel by what they account for."""
+
+    by_table: frozenset[tuple[int, int]] = frozenset()
+    by_sink: frozenset[tuple[int, int]] = frozenset()
+    other: int = 0
+
+
+_TABLE_STAGES = ("processor", "process", "features", "table")
+
+
+def of_channel(letters: Iterable[Letter], topic: str, channel: str) -> GivenUp:
+    """What the letters say of one topic: places given up by table or sink, and letters without one."""
+    table: set[tuple[int, int]] = set()
+    sink: set[tuple[int, int]] = set()
+    other = 0
+    for letter in letters:
+        place = (letter.partition, letter.offset)
+        if letter.topic == topic and letter.offset >= 0:
+            (table if letter.stage.startswith(_TABLE_STAGES) else sink).add(place)
+        elif letter.topic == topic or letter.channel == channel:
+            other += 1
+    return GivenUp(frozenset(table), frozenset(sink), other)
+
+
+def without_channel(letters: Iterable[Letter], topics: Iterable[str], channels: Iterable[str]) -> int:
+    """Letters that belong to no channel: whole frames, messages of unknown types, feature records."""
+    known_topics, known_channels = set(topics), set(channels)
+    return sum(1 for x in letters if x.topic not in known_topics and x.channel not in known_channels)

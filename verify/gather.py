@@ -1,0 +1,143 @@
+"""The evidence of a report: the ledger, the topics, the feature table, PostgreSQL, the dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from aiokafka import TopicPartition
+
+from schemas.codec import Codec, load_codec
+from tidewire.config import Settings
+from verify import database, dead_letters, features, ledger, settle, topic
+from verify.compare import Evidence
+from verify.content import CHANNELS, FOLDED, Channel
+from verify.dead_letters import Letter
+from verify.features import Features
+from verify.messages import Collector, channel_of, fingerprint
+
+_FEATURES_POLL = 0.5
+
+Ends = Mapping[TopicPartition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All evidence, channel by channel, and what belongs to no channel."""
+
+    channels: dict[str, Evidence]
+    letters: list[Letter]
+    unknown_sent: int
+    unknown_given_up: int
+    ledger_from: int
+    received_seconds: float | None
+
+
+async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -> Gathered:
+    """Read everything once. `folder`: the ledger, or None when nobody knows what was sent.
+
+    Raises:
+        UnreachableError: Kafka or PostgreSQL does not answer.
+        TidewireError: the ledger cannot be read.
+    """
+    codec = load_codec(settings)
+    await settle.settle(settings, wait_seconds)
+    stops = await settle.topic_ends(settings)
+    sent = ledger.read(folder) if folder else None
+    letters = await dead_letters.read(settings)
+    given_up = Collector()
+    for letter in letters:
+        given_up.add(letter.messages())
+    odd_sent, odd_given_up = _odd(sent.sent if sent else Collector(), given_up)
+    contents = {c.name: await topic.read(settings, c, codec.schema_id, stops[c.name]) for c in CHANNELS}
+    due = {c.name: contents[c.name].records for c in FOLDED}
+    folded = await _folded(settings, codec, due, letters, wait_seconds)
+    after = await settle.topic_ends(settings)
+    channels = {}
+    with database.connect(settings) as connection:
+        for channel in CHANNELS:
+            name, content = channel.name, contents[channel.name]
+            places = dead_letters.of_channel(letters, channel.topic, name)
+            channels[name] = Evidence(
+                channel=channel,
+                sent=sent.sent.frame(channel) if sent else None,
+                topic=content.events,
+                unreadable=frozenset((p, r.offset) for p, r in content.refused),
+                postgres=_up_to(database.read(connection, channel), stops[name]),
+                folded=folded.folded(name) if channel in FOLDED else None,
+                arrived_meanwhile=sum(after[name].values()) - sum(stops[name].values()),
+                given_up_by_producer=given_up.frame(channel),
+                given_up_by_table=places.by_table,
+                given_up_by_sink=places.by_sink,
+                other_letters=places.other,
+                odd_sent=odd_sent[name],
+                odd_given_up=odd_given_up[name],
+            )
+    return Gathered(
+        channels=channels,
+        letters=letters,
+        unknown_sent=odd_sent[""],
+        unknown_given_up=odd_given_up[""],
+        ledger_from=sent.complete_from if sent else 0,
+        received_seconds=_span([c.events for c in contents.values()]),
+    )
+
+
+async def _folded(
+    settings: Settings, codec: Codec, due: Mapping[str, int], letters: list[Letter], seconds: float
+) -> Features:
+    """The features, read again while the table is still behind and for at most `seconds`."""
+    given_up = {c.name: len(dead_letters.of_channel(letters, c.topic, c.name).by_table) for c in FOLDED}
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await features.read(settings, codec.schema_id)
+        behind = any(found.folded(name) < count - given_up[name] for name, count in due.items())
+        if not behind or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(_FEATURES_POLL)
+
+
+def _up_to(rows: pl.DataFrame, stops: Ends) -> pl.DataFrame:
+    """Rows of records before the ends; what came later is the next report's."""
+    if not stops or not rows.height:
+        return rows
+    shape = {"k_part": pl.Int64, "_end": pl.Int64}
+    limits = pl.DataFrame([(tp.partition, end) for tp, end in stops.items()], schema=shape, orient="row")
+    joined = rows.join(limits, on="k_part", how="left")
+    later = (pl.col("k_offset") >= pl.col("_end")).fill_null(False)
+    return joined.filter(~later).drop("_end")
+
+
+def _odd(sent: Collector, given_up: Collector) -> tuple[Counter[str], Counter[str]]:
+    """By channel ("" for unknown types): broken messages sent, and those of them that a dead letter holds."""
+    left = Counter(fingerprint(m) for m in given_up.odd)
+    total: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for message in sent.odd:
+        name = _name(channel_of(message))
+        mark = fingerprint(message)
+        total[name] += 1
+        if left[mark]:
+            left[mark] -= 1
+            found[name] += 1
+    return total, found
+
+
+def _name(channel: Channel | None) -> str:
+    return channel.name if channel else ""
+
+
+def _span(frames: list[pl.DataFrame]) -> float | None:
+    """Seconds from the first to the last receive time of all records."""
+    times = pl.concat([f.select("received_ts") for f in frames])["received_ts"]
+    if times.len() < 2:
+        return None
+    first, last = times.min(), times.max()
+    assert isinstance(first, int)
+    assert isinstance(last, int)
+    return (last - first) / 1e9 or None

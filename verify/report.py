@@ -1,0 +1,152 @@
+"""The completeness report: the evidence gathered, compared, and put into one value."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from tidewire.config import Settings
+from verify import dead_letters, running
+from verify.compare import Missing, Outcome, compare
+from verify.content import CHANNELS
+from verify.dead_letters import Letter
+from verify.gather import Gathered, gather
+
+Source = Literal["ledger", "alpaca"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `tidewire verify` says. `source` alpaca: nobody knows what was sent; `sent` is None."""
+
+    source: Source
+    channels: Mapping[str, Outcome]
+    filtered: Mapping[str, int]
+    dropped: Mapping[str, int]
+    letters: list[Letter] = field(default_factory=list)
+    other_letters: int = 0
+    other_problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    messages_per_second: float | None = None
+    limit: int = 100
+
+    @property
+    def complete(self) -> bool:
+        """Nothing missing, nothing extra, and the table folded what the topics hold."""
+        return not self.problems and not any(o.missing or o.extra for o in self.channels.values())
+
+    @property
+    def missing_events(self) -> list[Missing]:
+        """The earliest missing events of all channels, at most `limit`."""
+        found = [m for o in self.channels.values() for m in o.missing_events]
+        return sorted(found, key=lambda m: m.ts)[: self.limit]
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything else that is wrong, in words."""
+        return [p for o in self.channels.values() for p in o.problems] + self.other_problems
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        missing = [_missing(m) for m in self.missing_events]
+        return {
+            "complete": self.complete,
+            "source": self.source,
+            "channels": {name: self._channel(name, o) for name, o in self.channels.items()},
+            "messages_per_second": self.messages_per_second,
+            "first_missing": missing[0] if missing else None,
+            "missing_events": missing,
+            "dead_letters": [letter.as_json() for letter in self.letters[: self.limit]],
+            "other_dead_letters": self.other_letters,
+            "problems": self.problems,
+            "notes": self.notes,
+        }
+
+    def _channel(self, name: str, o: Outcome) -> dict[str, Any]:
+        return {
+            "sent": o.sent, "topic": o.topic, "table": o.table, "postgres": o.postgres,
+            "duplicates": o.duplicates + (self.dropped.get(name, 0) if o.sent is None else 0),
+            "filtered": self.filtered.get(name, 0), "late": o.late, "dead_lettered": o.dead_lettered,
+            "missing": o.missing, "extra": o.extra,
+        }  # fmt: skip
+
+    def text(self) -> str:
+        """The JSON text."""
+        return json.dumps(self.as_json(), indent=2)
+
+
+def _missing(m: Missing) -> dict[str, Any]:
+    whole, rest = divmod(m.ts, 1_000_000_000)
+    time = f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return {"channel": m.channel, "where": m.where, "time": time, "copies": m.copies, "event": m.event}
+
+
+def build(
+    settings: Settings,
+    *,
+    ledger_folder: Path | None = None,
+    limit: int = 100,
+    wait_seconds: float = 10.0,
+    messages_per_second: float | None = None,
+) -> Report:
+    """Gather the evidence from the ledger, Kafka and PostgreSQL and compare it; blocking.
+
+    Without `ledger_folder` the simulator's ledger under TIDEWIRE_HOME is taken if the last run was simulated.
+    `wait_seconds`: how long to wait for services that still have records to read. `messages_per_second`: as
+    measured by the caller; without it, the rate at which the topics were filled.
+
+    Raises:
+        UnreachableError: Kafka or PostgreSQL does not answer.
+        TidewireError: the ledger cannot be read.
+    """
+    folder = ledger_folder or running.ledger_folder(settings)
+    gathered = asyncio.run(gather(settings, folder, wait_seconds))
+    return assess(settings, gathered, limit, known=folder is not None, rate=messages_per_second)
+
+
+def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate: float | None) -> Report:
+    """The report of gathered evidence. `known`: a ledger says what was sent; `rate`: messages a second."""
+    outcomes = {name: compare(evidence, limit) for name, evidence in gathered.channels.items()}
+    counted = running.counters(settings)
+    lost = gathered.unknown_sent - gathered.unknown_given_up
+    topics, names = [c.topic for c in CHANNELS], [c.name for c in CHANNELS]
+    return Report(
+        source="ledger" if known else "alpaca",
+        channels=outcomes,
+        filtered=counted.filtered,
+        dropped=counted.dropped,
+        letters=gathered.letters,
+        other_letters=dead_letters.without_channel(gathered.letters, topics, names),
+        other_problems=[f"{lost} messages of unknown types were sent and no dead letter holds them"]
+        if lost
+        else [],
+        notes=_notes(gathered, known),
+        messages_per_second=rate if rate is not None else _rate(gathered, outcomes),
+        limit=limit,
+    )
+
+
+def _rate(gathered: Gathered, outcomes: Mapping[str, Outcome]) -> float | None:
+    if gathered.received_seconds is None:
+        return None
+    return round(sum(o.topic for o in outcomes.values()) / gathered.received_seconds, 1)
+
+
+def _notes(gathered: Gathered, known: bool) -> list[str]:
+    notes = []
+    if not known:
+        notes.append(
+            "Nobody knows what Alpaca sent: this compares the topics, the table and PostgreSQL only."
+        )
+    if gathered.ledger_from:
+        notes.append(
+            f"The ledger no longer holds the first {gathered.ledger_from:,} messages: they show as extra."
+        )
+    if any(e.arrived_meanwhile for e in gathered.channels.values()):
+        notes.append("Events were still arriving; those of the last moments may show as missing.")
+    return notes

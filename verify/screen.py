@@ -1,0 +1,65 @@
+"""The completeness report for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from verify.report import Report
+
+_COLUMNS = (
+    "sent", "topic", "table", "postgres", "duplicates", "filtered", "late",
+    "dead_lettered", "missing", "extra",
+)  # fmt: skip
+_SHOWN = 10
+
+
+def render(report: Report) -> RenderableType:
+    """A table of counts, the verdict, and the first missing events with their content."""
+    body = report.as_json()
+    table = Table(title="Completeness", title_justify="left")
+    table.add_column("channel")
+    for name in _COLUMNS:
+        table.add_column(name.replace("_", "-"), justify="right")
+    for channel, counts in body["channels"].items():
+        table.add_row(channel, *(_cell(name, counts[name]) for name in _COLUMNS))
+    parts: list[RenderableType] = [table, _verdict(report)]
+    parts += [Text(f"  ! {problem}", "red") for problem in body["problems"]]
+    for missing in body["missing_events"][:_SHOWN]:
+        parts.append(Text(_line(missing), "red"))
+    left = sum(o.missing for o in report.channels.values()) - min(_SHOWN, len(body["missing_events"]))
+    if body["missing_events"] and left > 0:
+        parts.append(Text(f"  and {left:,} more", "red"))
+    parts += [Text(_letter(letter), "yellow") for letter in body["dead_letters"][:_SHOWN]]
+    parts += [Text(f"  {note}", "dim") for note in body["notes"]]
+    return Group(*parts)
+
+
+def _cell(name: str, value: int | None) -> Text:
+    if value is None:
+        return Text("-", "dim")
+    return Text(f"{value:,}", "bold red" if value and name in ("missing", "extra") else "")
+
+
+def _verdict(report: Report) -> Text:
+    rate = "" if report.messages_per_second is None else f"  ({report.messages_per_second:,.0f} messages/s)"
+    if report.complete:
+        return Text(f"complete{rate}", "bold green")
+    return Text(f"NOT complete{rate}", "bold red")
+
+
+def _line(missing: dict[str, object]) -> str:
+    copies = f" x{missing['copies']}" if missing["copies"] != 1 else ""
+    return (
+        f"  missing in {missing['where']}: {missing['channel']} {missing['time']}{copies} {missing['event']}"
+    )
+
+
+def _letter(letter: dict[str, object]) -> str:
+    place = (
+        f"{letter['topic']}-{letter['partition']}@{letter['offset']}"
+        if letter["offset"] != -1
+        else letter["topic"]
+    )
+    return f"  dead letter ({letter['stage']}): {place}: {letter['reason']}"

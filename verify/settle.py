@@ -1,0 +1,52 @@
+"""Waiting until the sink has written what the topics hold, so that a report is not a race."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from aiokafka import TopicPartition
+
+from tidewire.config import Settings
+from verify import database
+from verify.content import CHANNELS
+from verify.topic import consumer, ends
+
+_POLL = 0.3
+
+
+async def topic_ends(settings: Settings) -> dict[str, dict[TopicPartition, int]]:
+    """Channel name -> where each partition of its topic ends now."""
+    prefix = settings.tidewire_topic_prefix
+    async with consumer(settings) as client:
+        return {c.name: await ends(client, prefix + c.topic) for c in CHANNELS}
+
+
+async def settle(settings: Settings, seconds: float) -> None:
+    """Return once the topics rest and PostgreSQL holds all of them, or when nothing moved for `seconds`."""
+    with database.connect(settings) as connection:
+        before: tuple[object, ...] = ()
+        deadline = time.monotonic() + seconds
+        while True:
+            stops = await topic_ends(settings)
+            stored = database.stored_offsets(connection)
+            now = (stops, stored)
+            if before == now and _all_stored(stops, stored):
+                return
+            if before != now:
+                deadline = time.monotonic() + seconds
+            if time.monotonic() > deadline:
+                return
+            before = now
+            await asyncio.sleep(_POLL)
+
+
+def _all_stored(
+    stops: Mapping[str, Mapping[TopicPartition, int]], stored: Mapping[tuple[str, int], int]
+) -> bool:
+    return all(
+        stored.get((tp.topic, tp.partition), 0) >= end
+        for ends_ in stops.values()
+        for tp, end in ends_.items()
+    )

@@ -1,0 +1,160 @@
+"""A topic from its beginning to the end that it had when asked, in columns, with partition and offset."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.catalogue import schema
+from tidewire.columns import blocks
+from tidewire.columns.decoder import Decoded, Decoder, Refused
+from tidewire.config import Settings
+from tidewire.errors import UnreachableError
+from tidewire.kafka import bootstrap, client_arguments
+from verify.content import Channel, canonical
+
+FETCH_BYTES = 4 << 20
+_PATIENCE = 60.0
+"""Seconds without a single record before a read is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicContent:
+    """All events of one topic: content columns plus `k_part` and `k_offset`, and what could not be read."""
+
+    events: pl.DataFrame
+    refused: list[tuple[int, Refused]] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        """All records, readable or not."""
+        return self.events.height + len(self.refused)
+
+
+@asynccontextmanager
+async def consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A plain consumer without a group.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    client = AIOKafkaConsumer(
+        **client_arguments(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
+    try:
+        await client.start()
+    except (KafkaError, OSError) as error:
+        await client.stop()
+        raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+async def partitions(client: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic; none when it does not exist."""
+    if topic not in await client.topics():
+        return []
+    return [TopicPartition(topic, p) for p in sorted(client.partitions_for_topic(topic) or ())]
+
+
+async def ends(client: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+    """Where each partition of the topic ends now."""
+    found = await partitions(client, topic)
+    return dict(await client.end_offsets(found)) if found else {}
+
+
+async def whole(
+    client: AIOKafkaConsumer, until: Mapping[TopicPartition, int]
+) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    """Everything that the consumer yields from the beginning of each partition until the given ends.
+
+    Raises:
+        UnreachableError: Kafka stopped answering before the end.
+    """
+    begins = await client.beginning_offsets(list(until)) if until else {}
+    left = {tp for tp, end in until.items() if begins[tp] < end}
+    client.assign(sorted(left))
+    for tp in left:
+        client.seek(tp, begins[tp])
+    while left:
+        fetched = await asyncio.wait_for(_some(client, sorted(left)), _PATIENCE)
+        for tp, values in fetched.items():
+            yield tp, values
+            if await client.position(tp) >= until[tp]:
+                client.pause(tp)
+                left.discard(tp)
+
+
+async def _some(client: AIOKafkaConsumer, left: Sequence[TopicPartition]) -> dict[TopicPartition, list[Any]]:
+    while True:
+        fetched: dict[TopicPartition, list[Any]] = await client.getmany(*left, timeout_ms=1000)
+        if fetched:
+            return fetched
+
+
+async def decoded(
+    settings: Settings,
+    topic: str,
+    decoder: Decoder,
+    until: Mapping[TopicPartition, int] | None = None,
+) -> AsyncIterator[tuple[int, Decoded]]:
+    """The topic's records in columns, some at a time, with their partition, up to the ends."""
+    blocks.read_blocks([topic])
+    async with consumer(settings) as client:
+        stops = await ends(client, topic) if until is None else until
+        async for tp, values in whole(client, stops):
+            batch = decoder(blocks.as_blocks(values))
+            yield tp.partition, _before(batch, stops[tp])
+
+
+def _before(batch: Decoded, end: int) -> Decoded:
+    if not len(batch.offsets) or int(batch.offsets[-1]) < end:
+        refused = [r for r in batch.refused if r.offset < end]
+        return Decoded(batch.frame, batch.offsets, refused)
+    wanted = batch.offsets < end
+    refused = [r for r in batch.refused if r.offset < end]
+    return Decoded(batch.frame.filter(pl.Series(wanted)), batch.offsets[wanted], refused)
+
+
+async def read(
+    settings: Settings,
+    channel: Channel,
+    schema_id: Callable[[str], int],
+    until: Mapping[TopicPartition, int] | None = None,
+) -> TopicContent:
+    """All events of a channel's topic.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    wanted = [*channel.columns, "received_ts"]
+    decoder = Decoder(schema(channel.stem), schema_id(channel.stem), columns=wanted)
+    parts: list[pl.DataFrame] = [_located(channel.empty().with_columns(received_ts=pl.lit(0)), 0, [])]
+    refused: list[tuple[int, Refused]] = []
+    async for partition, batch in decoded(
+        settings, settings.tidewire_topic_prefix + channel.topic, decoder, until
+    ):
+        if batch.frame.height:
+            parts.append(_located(canonical(channel, batch.frame), partition, batch.offsets))
+        refused += [(partition, r) for r in batch.refused]
+    return TopicContent(pl.concat(parts), refused)
+
+
+def _located(frame: pl.DataFrame, partition: int, offsets: Any) -> pl.DataFrame:
+    return frame.with_columns(
+        pl.lit(partition, pl.Int64).alias("k_part"),
+        pl.Series("k_offset", offsets, dtype=pl.Int64),
+        pl.col("received_ts").cast(pl.Int64),
+    )
