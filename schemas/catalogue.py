@@ -26,8 +26,33 @@ LARGEST_RECORD = 16 * MEBIBYTE
 STOCK_TRADES = "alpaca.stocks.trades"
 STOCK_QUOTES = "alpaca.stocks.quotes"
 STOCK_BARS = "alpaca.stocks.bars"
+STOCK_STATUSES = "alpaca.stocks.statuses"
+STOCK_LULDS = "alpaca.stocks.lulds"
+STOCK_CORRECTIONS = "alpaca.stocks.corrections"
+STOCK_IMBALANCES = "alpaca.stocks.imbalances"
 STOCK_FRAMES = "alpaca.stocks.frames"
+OPTION_TRADES = "alpaca.options.trades"
+OPTION_QUOTES = "alpaca.options.quotes"
+CRYPTO_TRADES = "alpaca.crypto.trades"
+CRYPTO_QUOTES = "alpaca.crypto.quotes"
+CRYPTO_BARS = "alpaca.crypto.bars"
+CRYPTO_ORDERBOOKS = "alpaca.crypto.orderbooks"
+NEWS = "alpaca.news"
+TRADE_UPDATES = "alpaca.trade-updates"
+ACCOUNT_SNAPSHOTS = "alpaca.account-snapshots"
+GAPS = "alpaca.gaps"
 STOCK_FEATURES = "features.stocks"
+NEWS_SENTIMENT = "news.sentiment"
+WATCHLIST_SCORES = "watchlist.scores"
+PORTFOLIO_ORDERS = "portfolio.orders"
+PORTFOLIO_POSITIONS = "portfolio.positions"
+PORTFOLIO_ACCOUNTS = "portfolio.accounts"
+EXIT_WATCH = "exits.watch"
+EXIT_TRIGGERS = "exits.triggers"
+ORDER_INTENTS = "orders.intents"
+ORDER_RESULTS = "orders.results"
+SIGNALS = "signals"
+SUBSCRIPTIONS = "control.subscriptions"
 SIMULATOR_TICKS = "simulator.ticks"
 
 
@@ -63,12 +88,90 @@ class Topic:
         return "compact" if self.compacted else "delete"
 
 
+def _hot(name: str, schema: str, what: str, key: str = "symbol") -> Topic:
+    return Topic(name, key, schema, what, hot=True)
+
+
+def _compacted(name: str, key: str, schema: str, what: str, by_symbol: bool = False) -> Topic:
+    return Topic(name, key, schema, what, by_symbol, compacted=True, retention_ms=FOREVER)
+
+
+def _kept(name: str, key: str, schema: str, what: str, by_symbol: bool = False) -> Topic:
+    return Topic(name, key, schema, what, by_symbol, retention_ms=FOREVER, max_bytes=LARGEST_RECORD)
+
+
 TOPICS = (
-    Topic(STOCK_TRADES, "symbol", "stock_trade", "stock trades as Alpaca sends them", hot=True),
-    Topic(STOCK_QUOTES, "symbol", "stock_quote", "stock quotes as Alpaca sends them", hot=True),
-    Topic(STOCK_BARS, "symbol", "stock_bar", "stock bars with their interval and revision", hot=True),
+    _hot(STOCK_TRADES, "stock_trade", "stock trades as Alpaca sends them"),
+    _hot(STOCK_QUOTES, "stock_quote", "stock quotes as Alpaca sends them"),
+    _hot(STOCK_BARS, "stock_bar", "stock bars with their interval and revision"),
+    Topic(STOCK_STATUSES, "symbol", "stock_status", "trading halts and resumptions"),
+    Topic(STOCK_LULDS, "symbol", "stock_luld", "limit-up limit-down bands"),
+    Topic(STOCK_CORRECTIONS, "symbol", "stock_correction", "trades corrected, canceled or in error"),
+    Topic(STOCK_IMBALANCES, "symbol", "stock_imbalance", "order imbalances"),
     Topic(STOCK_FRAMES, "none", None, "frames and messages of the stock stream that were no records", False),
-    Topic(STOCK_FEATURES, "symbol", "stock_features", "feature vectors, conflated", hot=True),
+    _hot(OPTION_TRADES, "option_trade", "option trades as Alpaca sends them", "OCC symbol"),
+    _hot(OPTION_QUOTES, "option_quote", "option quotes as Alpaca sends them", "OCC symbol"),
+    _hot(CRYPTO_TRADES, "crypto_trade", "crypto trades as Alpaca sends them", "pair"),
+    _hot(CRYPTO_QUOTES, "crypto_quote", "crypto quotes as Alpaca sends them", "pair"),
+    _hot(CRYPTO_BARS, "crypto_bar", "crypto bars with their interval and revision", "pair"),
+    _hot(CRYPTO_ORDERBOOKS, "crypto_orderbook", "crypto order books and their changes", "pair"),
+    Topic(
+        NEWS,
+        "article id",
+        "news",
+        "Alpaca, RSS and webhook news, one record per article revision",
+        by_symbol=False,
+        retention_ms=90 * DAY_MS,
+        max_bytes=LARGEST_RECORD,
+    ),
+    _kept(TRADE_UPDATES, "account", "trade_update", "every order event, streamed or reconciled"),
+    _kept(ACCOUNT_SNAPSHOTS, "account", "account_snapshot", "account, positions and open orders over REST"),
+    Topic(
+        GAPS,
+        "feed",
+        "gap",
+        "interruptions of a feed: what was found again and what cannot be recovered",
+        by_symbol=False,
+        retention_ms=FOREVER,
+        single=True,
+    ),
+    _hot(STOCK_FEATURES, "stock_features", "feature vectors, conflated"),
+    Topic(NEWS_SENTIMENT, "symbol", "news_sentiment", "one record per article, symbol and analyzer"),
+    _compacted(WATCHLIST_SCORES, "symbol", "watchlist_score", "decayed news score of a symbol", True),
+    _compacted(PORTFOLIO_ORDERS, "account:order", "portfolio_order", "orders as their events leave them"),
+    _compacted(
+        PORTFOLIO_POSITIONS, "account:symbol", "portfolio_position", "positions as their fills leave them"
+    ),
+    _compacted(
+        PORTFOLIO_ACCOUNTS, "account", "portfolio_account", "accounts as events and snapshots leave them"
+    ),
+    _compacted(
+        EXIT_WATCH,
+        "symbol|account|position|rule",
+        "exit_watch",
+        "rules and the positions that they guard; partition of the reference symbol",
+        True,
+    ),
+    _kept(
+        EXIT_TRIGGERS,
+        "account:symbol",
+        "exit_trigger",
+        "rules that fired, with their inputs; partition of the reference symbol",
+        True,
+    ),
+    _kept(ORDER_INTENTS, "account", "order_intent", "orders wanted by exits and by users' strategies"),
+    _kept(ORDER_RESULTS, "account", "order_result", "what became of each intent"),
+    Topic(SIGNALS, "symbol", "signal", "flash crashes, news spikes"),
+    Topic(
+        SUBSCRIPTIONS,
+        "feed:channel:symbol:holder",
+        "subscription",
+        "who wants what of a feed",
+        by_symbol=False,
+        compacted=True,
+        retention_ms=FOREVER,
+        single=True,
+    ),
     Topic(SIMULATOR_TICKS, "none", None, "lines of tick files that were no ticks", False),
 )
 

@@ -14,7 +14,10 @@ from aiokafka.errors import NonEmptyGroup
 
 from schemas import admin
 from schemas.catalogue import Catalogue, RealTopic
+from schemas.codec import load_codec
+from schemas.written import mixtures, newest_ids
 from tidewire.config import Settings
+from tidewire.dead_letters import SUFFIX
 from tidewire.errors import SchemaError
 
 LOCAL_PARTITIONS = 4
@@ -82,13 +85,14 @@ async def apply(settings: Settings, only: Collection[str] | None = None) -> list
     `only` names topic constants: they and their dead letters, and no others.
 
     Raises:
-        SchemaError: a topic has a wrong partition count; nothing was changed.
+        SchemaError: a topic has a wrong partition count, or records with ids of the other kind (registry or
+            lock file); nothing was changed.
         UnreachableError: no broker answers.
     """
     async with admin.connect(settings) as cluster:
-        todo, replicas = await _compare(cluster, settings, only)
-        if todo.problems:
-            raise SchemaError("\n".join(todo.problems))
+        todo, there, replicas = await _compare(cluster, settings, only)
+        if problems := [*todo.problems, *await _mixtures(settings, there)]:
+            raise SchemaError("\n".join(problems))
         # In portions: one request for all would hold the controller longer than its timeout on a slow disk.
         for start in range(0, len(todo.create), _BATCH):
             await cluster.create(todo.create[start : start + _BATCH], replicas)
@@ -105,14 +109,15 @@ async def check(settings: Settings, only: Collection[str] | None = None) -> list
         UnreachableError: no broker answers.
     """
     async with admin.connect(settings) as cluster:
-        todo, _ = await _compare(cluster, settings, only)
+        todo, there, _ = await _compare(cluster, settings, only)
+        mixed = await _mixtures(settings, there)
     missing = [f"{topic.name} is missing; `tidewire topics apply` creates it" for topic in todo.create]
     drift = [
         f"{name}: {key} is not {value}; `tidewire topics apply` sets it"
         for name, changes in todo.alter.items()
         for key, value in changes.items()
     ]
-    return [*missing, *todo.problems, *drift]
+    return [*missing, *todo.problems, *drift, *mixed]
 
 
 async def delete_all(settings: Settings, timeout_s: float = 60.0) -> list[str]:
@@ -140,7 +145,7 @@ async def delete_all(settings: Settings, timeout_s: float = 60.0) -> list[str]:
 
 async def _compare(
     cluster: admin.Admin, settings: Settings, only: Collection[str] | None
-) -> tuple[Plan, int]:
+) -> tuple[Plan, Mapping[str, admin.Topic], int]:
     brokers = await cluster.brokers()
     replicas = min(CLUSTER_BROKERS, brokers)
     by_symbol = {t.name for t in Catalogue(settings.tidewire_topic_prefix, 1).real() if t.by_symbol}
@@ -155,7 +160,15 @@ async def _compare(
         name: admin.Topic(name, topic.partitions, values.get(name, {}), topic.ready)
         for name, topic in found.items()
     }
-    return plan(wanted, whole, replicas), replicas
+    return plan(wanted, whole, replicas), whole, replicas
+
+
+async def _mixtures(settings: Settings, there: Mapping[str, admin.Topic]) -> list[str]:
+    counts = {name: t.partitions for name, t in there.items() if t.ready and not name.endswith(SUFFIX)}
+    if not counts:
+        return []
+    codec = await asyncio.to_thread(load_codec, settings)  # a registry is asked in a blocking way
+    return mixtures(codec, await newest_ids(settings, counts))
 
 
 def _chosen(catalogue: Catalogue, topic: RealTopic, only: Collection[str]) -> bool:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from io import BytesIO
 from operator import itemgetter
 from typing import Any
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from schemas import catalogue, lock, registry
+from schemas import catalogue, compatibility, lock, registry
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError
 
 MAGIC = 0
 HEADER_SIZE = 5
+DECIMAL_LIMIT = Decimal(10) ** 20
+"""Decimals of all schemas have 38 digits, 18 of them behind the point."""
 
 _header = struct.Struct(">BI")
 
@@ -61,6 +64,11 @@ class Codec:
     def stems(self) -> tuple[str, ...]:
         """Every stem that can be encoded."""
         return tuple(self._current)
+
+    @property
+    def local(self) -> bool:
+        """Whether it writes with ids of the lock file."""
+        return all(lock.is_local(version.id) for version in self._current.values())
 
     @property
     def ids(self) -> frozenset[int]:
@@ -155,6 +163,8 @@ def load_codec(settings: Settings) -> Codec:
             f"{', '.join(f'{stem}.avsc' for stem in unlocked)} changed since lock.json was written; "
             "run `tidewire topics lock`"
         )
+    if incompatible := compatibility.problems(entries, current):
+        raise SchemaError("\n".join(incompatible))
     if settings.schema_registry_url is not None:
         return _from_registry(settings, current)
     newest = lock.newest(entries)
@@ -185,6 +195,7 @@ def _from_registry(settings: Settings, current: Mapping[str, Record]) -> Codec:
 def _encoder(schema_id: int, schema: Any) -> Encoder:
     header = _header.pack(MAGIC, schema_id)
     integers = _integer_fields(schema)
+    money = _holds_decimals(schema)
     # fastavro cuts a float down to an integer without a word; a fraction of a share must not vanish.
     check = itemgetter(*integers) if len(integers) > 1 else None
 
@@ -195,11 +206,38 @@ def _encoder(schema_id: int, schema: Any) -> Encoder:
             schemaless_writer(buffer, schema, record, strict_allow_default=True)
             if check is not None and float in map(type, check(record)):
                 raise TypeError(f"not integers: {_floats(record, integers)}")
-        except (ValueError, TypeError, KeyError, OverflowError, AttributeError, struct.error) as error:
+            if money:
+                _check_decimals(record)
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            AttributeError,
+            ArithmeticError,
+            struct.error,
+        ) as error:
             raise RecordError(f"does not fit {schema['name']}: {error}") from error
         return buffer.getvalue()
 
     return encode
+
+
+def _holds_decimals(schema: Any) -> bool:
+    if isinstance(schema, Mapping):
+        return schema.get("logicalType") == "decimal" or any(map(_holds_decimals, schema.values()))
+    return isinstance(schema, list) and any(map(_holds_decimals, schema))
+
+
+def _check_decimals(value: Any) -> None:
+    """Fastavro refuses digits beyond the scale, but writes more digits in front than a reader gives back."""
+    if isinstance(value, Decimal) and abs(value) >= DECIMAL_LIMIT:
+        raise ValueError(f"{value} has more than 20 digits before the point")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            _check_decimals(part)
 
 
 def _integer_fields(schema: Mapping[str, Any]) -> list[str]:

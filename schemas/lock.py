@@ -63,11 +63,9 @@ def read(path: Path = PATH) -> tuple[Entry, ...]:
 
 def write(entries: Iterable[Entry], path: Path = PATH) -> None:
     """Replace the lock file."""
-    document = {
-        "about": "written by `tidewire topics lock`; append-only: never change or remove an entry",
-        "schemas": [asdict(entry) for entry in entries],
-    }
-    path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    about = "written by `tidewire topics lock`; append-only: never change or remove a line"
+    lines = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False) for entry in entries)
+    path.write_text(f'{{"about": {json.dumps(about)}, "schemas": [\n{lines}\n]}}\n', "utf-8")
 
 
 def newest(entries: Iterable[Entry]) -> dict[str, Entry]:
