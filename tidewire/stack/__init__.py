@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tidewire.stack.local import LocalStack, StackAddresses
+from tidewire.stack.addresses import StackAddresses, fill_in
+from tidewire.stack.local import LocalStack, ServerStatus
 
-__all__ = ["LocalStack", "StackAddresses"]
+__all__ = ["LocalStack", "ServerStatus", "StackAddresses", "fill_in"]
