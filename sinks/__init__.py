@@ -1,1 +1,1 @@
-"""."""
+"""Kafka -> the outside: one package a destination."""

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
 
     # -- PostgreSQL
     database_url: SecretStr | None = Field(None, description="postgresql://...; unset: the local stack")
+    tidewire_sink_dead_letters: int = Field(
+        100, ge=0, description="records that the sink may give up in a row, or of a small batch, before it stops"
+    )
 
     # -- this process
     tidewire_home: Path = Field(Path(".tidewire"), description="data of the local stack, logs, run files")

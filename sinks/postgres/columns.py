@@ -1,0 +1,89 @@
+"""Decoded columns -> table-shaped columns -> the bytes of COPY BINARY, without a Python object a row.
+
+Binary COPY stores what it is given: a number too large for its column wraps around, NaN passes. So values
+are judged here, in columns, before PostgreSQL sees them; a row that fails is refused alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+from pgpq import ArrowToPostgresBinaryEncoder
+
+from sinks.postgres.tables import OFFSET, PARTITION, Table
+
+EARLIEST_NS = 631_152_000_000_000_000
+"""1990-01-01 UTC: earlier event times are mistakes (a unit, a zero), and would each make a partition."""
+LATEST_NS = 4_102_444_800_000_000_000
+"""2100-01-01 UTC."""
+
+_INTEGERS = {"smallint": pl.Int16, "integer": pl.Int32, "bigint": pl.Int64}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that the table must not get, by its coordinates, and why."""
+
+    partition: int
+    offset: int
+    reason: str
+
+
+def shape(table: Table, records: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejected]]:
+    """Table-shaped rows in the order of the records, and the rows that must not be stored.
+
+    `records` has the decoded columns and `_partition` (Int32) and `_offset` (Int64).
+    """
+    rejected: list[Rejected] = []
+    faults = _faults(table)
+    if not records.select(pl.all_horizontal([~fault.any() for fault in faults.values()]).all()).item():
+        bad = pl.any_horizontal(list(faults.values()))
+        first = pl.coalesce([pl.when(fault).then(pl.lit(text)) for text, fault in faults.items()])
+        rows = records.filter(bad).select(PARTITION, OFFSET, first.alias("reason"))
+        rejected = [Rejected(*row) for row in rows.iter_rows()]
+        records = records.filter(~bad)
+    return records.select([column.value.alias(column.name) for column in table.columns]), rejected
+
+
+def _faults(table: Table) -> dict[str, pl.Expr]:
+    """What is wrong with a row -> where it is so."""
+    time = pl.col("ts")
+    faults = {"ts is not within 1990..2099": (time < EARLIEST_NS) | (time >= LATEST_NS)}
+    for column in table.columns:
+        if column.kind == "double precision":
+            faults[f"{column.name} is NaN or infinite"] = ~column.value.is_finite()
+    return faults
+
+
+def fits(table: Table, rows: pl.DataFrame) -> list[str]:
+    """Columns whose type in the frame is not the one that COPY will write; empty when all is well."""
+    kinds = {
+        "text": pl.String,
+        "text[]": pl.List(pl.String),
+        "bytea": pl.Binary,
+        "double precision": pl.Float64,
+        "timestamp with time zone": pl.Datetime("us", "UTC"),
+        **_INTEGERS,
+    }
+    return [
+        f"{column.name} is {rows.schema[column.name]}, COPY wants {column.kind}"
+        for column in table.columns
+        if rows.schema[column.name] != kinds[column.kind]
+    ]
+
+
+def encode(rows: pl.DataFrame) -> bytes:
+    """The rows as one COPY BINARY stream, header and trailer included."""
+    return b"".join(_pieces(rows))
+
+
+def _pieces(rows: pl.DataFrame) -> Iterator[bytes]:
+    # The oldest Arrow layout: pgpq does not read string views in lists.
+    arrow = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    encoder = ArrowToPostgresBinaryEncoder(arrow.schema)
+    yield encoder.write_header()
+    for batch in arrow.to_batches():
+        yield encoder.write_batch(batch)
+    yield encoder.finish()
