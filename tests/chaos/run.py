@@ -1,0 +1,89 @@
+"""`make chaos [AREA=...]`: the full cycles, seeded; prints each and writes build/chaos.json.
+
+Areas: processor, sink, kafka, postgres, producer, all. CHAOS=full kills five times as often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos import scenarios
+
+AREAS = ("processor", "sink", "kafka", "postgres", "producer")
+BUDGET_SECONDS = 30 * 60
+OUTPUT = Path("build/chaos.json")
+Result = dict[str, object]
+
+
+def survive(area: str, kills: int, seed: int, folder: Path) -> tuple[scenarios.Outcome, int]:
+    """Kill `area` that often within one run of the line; returns the outcome and what was left unnamed."""
+    outcome = scenarios.kill_in_turn(folder, (area,) * kills, 15_000 * (kills + 1), seed, tell=print)
+    if area != "producer":
+        return outcome, outcome.missing
+    lost, named = scenarios.sent_but_not_stored(folder / "home"), scenarios.named(folder / "home")
+    unnamed = (lost - named) + (named - lost)
+    return outcome, unnamed.total()
+
+
+def run_area(area: str, kills: int, seed: int) -> dict[str, Result]:
+    """One area's results, ready for chaos.json; a run that breaks is a result that says why."""
+    what = "events_wrongly_named" if area == "producer" else "events_missing"
+    name = f"kill_{area}.{what}"
+    try:
+        with tempfile.TemporaryDirectory(prefix="tidewire-chaos-") as folder:
+            outcome, wrong = survive(area, kills, seed, Path(folder))
+    except Exception as error:
+        return {name: {"value": None, "unit": "events", "goal": 0, "ok": False, "reason": str(error)[:500]}}
+    worst = max(outcome.recovery_seconds)
+    left = len(outcome.left_running)
+    return {
+        name: {"value": wrong, "unit": "events", "goal": 0, "ok": wrong == 0, "kills": kills},
+        f"kill_{area}.restarted_within": {
+            "value": round(worst, 1),
+            "unit": "s",
+            "goal": 15,
+            "ok": worst <= 15,
+        },
+        f"kill_{area}.left_running": {"value": left, "unit": "processes", "goal": 0, "ok": left == 0},
+    }
+
+
+def main() -> int:
+    """Run the areas until the time is used up; areas not reached are results that say so."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--area", default="all", help=", ".join((*AREAS, "all")))
+    parser.add_argument("--seed", type=int, default=20131007)
+    arguments = parser.parse_args()
+    chosen = AREAS if arguments.area in ("", "all") else (arguments.area,)
+    if unknown := set(chosen) - set(AREAS):
+        parser.error(f"no such area: {', '.join(unknown)}; choose from {', '.join((*AREAS, 'all'))}")
+    kills = 20 if os.environ.get("CHAOS") == "full" else 4
+    results: dict[str, Result] = {}
+    began = time.monotonic()
+    for number, area in enumerate(chosen):
+        print(f"== {area}: {kills} x kill -9, seed {arguments.seed + number}", flush=True)
+        if time.monotonic() - began > BUDGET_SECONDS and os.environ.get("CHAOS") != "full":
+            results[f"kill_{area}"] = {
+                "value": None,
+                "unit": "events",
+                "goal": 0,
+                "ok": False,
+                "reason": "no time",
+            }
+            continue
+        results |= run_area(area, kills, arguments.seed + number)
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
+    for name, result in results.items():
+        print(f"{'ok  ' if result['ok'] else 'FAIL'} {name}: {result['value']} {result['unit']}")
+    return 0 if all(result["ok"] for result in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
