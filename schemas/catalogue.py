@@ -147,7 +147,7 @@ TOPICS = (
     ),
     _compacted(
         EXIT_WATCH,
-        "symbol|account|position|rule",
+        "symbol:account:position:rule",
         "exit_watch",
         "rules and the positions that they guard; partition of the reference symbol",
         True,

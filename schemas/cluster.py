@@ -60,7 +60,9 @@ def configs(topic: RealTopic, replicas: int) -> dict[str, str]:
 
 def plan(wanted: Iterable[RealTopic], found: Mapping[str, admin.Topic], replicas: int) -> Plan:
     """Compare. A partition count cannot be changed: keys would move and per-symbol order would break."""
-    create, alter, problems = [], {}, []
+    create: list[admin.Topic] = []
+    alter: dict[str, dict[str, str]] = {}
+    wrong: dict[tuple[int, int], list[str]] = {}
     for topic in wanted:
         should = configs(topic, replicas)
         there = found.get(topic.name)
@@ -68,14 +70,16 @@ def plan(wanted: Iterable[RealTopic], found: Mapping[str, admin.Topic], replicas
             create.append(admin.Topic(topic.name, topic.partitions, should))
             continue
         if there.partitions != topic.partitions:
-            problems.append(
-                f"{topic.name} has {there.partitions} partitions instead of {topic.partitions}; another "
-                "count moves symbols to other partitions and needs a rebuild into new topics: set "
-                f"TIDEWIRE_PARTITIONS={there.partitions}, or another TIDEWIRE_TOPIC_PREFIX"
-            )
+            wrong.setdefault((there.partitions, topic.partitions), []).append(topic.name)
         drift = {key: value for key, value in should.items() if there.configs.get(key) != value}
         if drift:
             alter[topic.name] = drift
+    problems = [
+        f"{_listed(names)}: {has} partitions instead of {should_have}. Another count moves symbols to other "
+        "partitions and needs a rebuild into new topics: "
+        f"set TIDEWIRE_PARTITIONS={has}, or another TIDEWIRE_TOPIC_PREFIX"
+        for (has, should_have), names in wrong.items()
+    ]
     return Plan(tuple(create), alter, tuple(problems))
 
 
@@ -111,7 +115,10 @@ async def check(settings: Settings, only: Collection[str] | None = None) -> list
     async with admin.connect(settings) as cluster:
         todo, there, _ = await _compare(cluster, settings, only)
         mixed = await _mixtures(settings, there)
-    missing = [f"{topic.name} is missing; `tidewire topics apply` creates it" for topic in todo.create]
+    missing = []
+    if todo.create:
+        names = _listed([topic.name for topic in todo.create])
+        missing = [f"missing: {names}; `tidewire topics apply` creates what is missing"]
     drift = [
         f"{name}: {key} is not {value}; `tidewire topics apply` sets it"
         for name, changes in todo.alter.items()
@@ -139,7 +146,7 @@ async def delete_all(settings: Settings, timeout_s: float = 60.0) -> list[str]:
             await cluster.delete(gone[start : start + _BATCH])
         await _delete_groups(cluster, catalogue.prefix, deadline)
         while left := sorted(set(gone) & set(await cluster.names())):
-            await _wait(deadline, f"the cluster still holds {', '.join(left[:3])} after {timeout_s:.0f} s")
+            await _wait(deadline, f"the cluster still holds {_listed(left)} after {timeout_s:.0f} s")
     return gone
 
 
@@ -182,7 +189,7 @@ async def _until_ready(cluster: admin.Admin, names: set[str], timeout_s: float =
         found = await cluster.topics(names)
         names = {name for name in names if name not in found or not found[name].ready}
         if names:
-            await _wait(deadline, f"no leader for {', '.join(sorted(names)[:3])} after {timeout_s:.0f} s")
+            await _wait(deadline, f"no leader for {_listed(sorted(names))} after {timeout_s:.0f} s")
 
 
 async def _delete_groups(cluster: admin.Admin, prefix: str, deadline: float) -> None:
@@ -198,6 +205,11 @@ async def _delete_groups(cluster: admin.Admin, prefix: str, deadline: float) -> 
                 await _wait(
                     deadline, f"the consumer group {group} still has members: stop the services first"
                 )
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 async def _wait(deadline: float, otherwise: str) -> None:
