@@ -83,7 +83,7 @@ class Child:
     def last_words(self, lines: int = 5) -> str:
         """The end of the log: the service's own message when it has one, else the last lines."""
         text = _tail(self.log)
-        mark = f"tidewire {self.service.name}: "
+        mark = f"tidewire {self.service.name.split('-')[0]}: "
         if mark in text:
             return text[text.rindex(mark) + len(mark) :].strip()
         if "tidewire: " in text:

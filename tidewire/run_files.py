@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,28 +55,36 @@ def services_file(home: Path) -> Path:
     return home / "run" / "services.json"
 
 
-def write_services(home: Path, services: Mapping[str, Mapping[str, Any]], simulator: str | None) -> None:
-    """Say which services run where; replaced as a whole, so a reader never sees half of it."""
+def write_services(
+    home: Path,
+    services: Mapping[str, Mapping[str, Any]],
+    simulator: str | None,
+    owned: Collection[str] = (),
+) -> None:
+    """Say which services run where; replaced as a whole, so a reader never sees half of it.
+
+    `simulator` is the address of the simulated market, None for a run against Alpaca: it stays in the file
+    after the run. `owned` are the servers that this run has started and will stop.
+    """
     path = services_file(home)
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = {"services": services, "simulator": {"status": simulator} if simulator else None}
+    body = {
+        "services": services,
+        "simulator": {"status": f"{simulator}/sim/status"} if simulator else None,
+        "owned_servers": sorted(owned),
+    }
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(body, indent=1), encoding="utf-8")
     draft.replace(path)
 
 
 def read_services(home: Path) -> dict[str, Any]:
-    """What `write_services` wrote; empty when nothing runs."""
+    """What `write_services` wrote; empty when there was never a run."""
     try:
         found: dict[str, Any] = json.loads(services_file(home).read_text("utf-8"))
     except (OSError, ValueError):
-        return {"services": {}, "simulator": None}
+        return {}
     return found
-
-
-def forget_services(home: Path) -> None:
-    """Nothing runs any more."""
-    services_file(home).unlink(missing_ok=True)
 
 
 def end_leftovers(home: Path, patience: float = 12.0) -> list[str]:
@@ -87,14 +95,13 @@ def end_leftovers(home: Path, patience: float = 12.0) -> list[str]:
     """
     left = {
         process: name
-        for name, service in read_services(home)["services"].items()
+        for name, service in read_services(home).get("services", {}).items()
         if (process := _still_ours(service.get("pid"), name)) is not None
     }
     _, stubborn = psutil.wait_procs(list(left), timeout=patience)
     for process in stubborn:
         process.kill()
     psutil.wait_procs(stubborn, timeout=5)
-    forget_services(home)
     return list(left.values())
 
 
@@ -106,4 +113,4 @@ def _still_ours(pid: object, name: str) -> psutil.Process | None:
         command = process.cmdline()
     except psutil.Error:
         return None
-    return process if "service" in command and name in command else None
+    return process if "service" in command and name.split("-")[0] in command else None

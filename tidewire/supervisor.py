@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,7 +81,7 @@ class Supervisor:
         home: Path,
         services: Sequence[Service],
         servers: Sequence[Server] = (),
-        owned: Sequence[str] = (),
+        owned: Collection[str] = (),
         *,
         simulator: str | None = None,
         policy: Policy = _POLICY,
@@ -150,9 +150,9 @@ class Supervisor:
         finally:
             for child in self._children.values():
                 child.kill()
-            run_files.forget_services(self.home)
             await self._watching.wait()
             await self._stop_servers()
+            run_files.write_services(self.home, {}, self._simulator)
 
     def rows(self) -> list[Row]:
         """How every server and service stands."""
@@ -238,4 +238,4 @@ class Supervisor:
     def _write_services(self) -> None:
         rows = (self._row(name) for name in self._children)
         running = {row.name: {"pid": row.pid, "http": row.http} for row in rows if row.phase == "running"}
-        run_files.write_services(self.home, running, self._simulator)
+        run_files.write_services(self.home, running, self._simulator, self._owned)

@@ -1,0 +1,157 @@
+"""The line of services from Alpaca (or its simulator) to PostgreSQL: what to run, and with what settings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from schemas import catalogue
+from schemas.catalogue import Catalogue
+from schemas.codec import load_codec
+from tidewire import run_files
+from tidewire.child import Service
+from tidewire.commands.steps import Steps
+from tidewire.config import Settings
+from tidewire.screen.kafka_side import KafkaSide
+from tidewire.screen.observe import Observer
+from tidewire.screen.postgres_side import PostgresSide
+from tidewire.stack import LocalStack, fill_in
+from tidewire.supervisor import Server, Supervisor
+
+CHANNEL_TOPICS = {
+    "trades": catalogue.STOCK_TRADES,
+    "quotes": catalogue.STOCK_QUOTES,
+    "bars": catalogue.STOCK_BARS,
+}
+PROCESSOR_GROUP = "tidewire-processor"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers that a run uses. `watched` are the local stack's; `owned` of them this run stops."""
+
+    settings: Settings
+    watched: tuple[Server, ...] = ()
+    owned: frozenset[str] = frozenset()
+    local: bool = False
+    """Kafka and PostgreSQL are both the local stack's, so nobody else's data can be in them."""
+
+
+@dataclass(slots=True)
+class Started:
+    """What this run has started of the local stack, to be stopped when it ends, however it ends."""
+
+    stack: LocalStack | None = None
+    servers: list[Server] = field(default_factory=list)
+    all_of_it: bool = False
+
+    def stop(self) -> None:
+        """Stop it; does nothing for what is stopped already."""
+        if self.all_of_it and self.stack is not None:
+            self.stack.down()
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def start_servers(settings: Settings, steps: Steps, started: Started) -> Servers:
+    """Start what the environment does not name; servers that already run are used and left running.
+
+    A run that was killed has left its servers: they are this run's now.
+
+    Raises:
+        StackError: a server does not start.
+    """
+    stack = LocalStack(settings.tidewire_home)
+    local = {"kafka": settings.kafka_bootstrap_servers is None, "postgres": settings.database_url is None}
+    needed: list[Server] = [*(stack.brokers if local["kafka"] else ())]
+    needed += [stack.postgres] if local["postgres"] else []
+    inherited = run_files.read_services(settings.tidewire_home).get("owned_servers", ())
+    started.stack = stack
+    started.servers = [s for s in needed if s.name in inherited or not s.alive()]
+    started.all_of_it = len(started.servers) == len(stack.servers)
+    owned = frozenset(server.name for server in started.servers)
+    filled = _start(settings, stack, local, steps) if needed else settings
+    return Servers(filled, tuple(needed), owned, all(local.values()))
+
+
+def _start(settings: Settings, stack: LocalStack, local: Mapping[str, bool], steps: Steps) -> Settings:
+    if all(local.values()):
+        with steps.step("Kafka and PostgreSQL") as progress:
+            stack.up(progress)
+        return fill_in(settings)
+    if local["kafka"]:
+        with steps.step("Kafka"):
+            return settings.model_copy(update={"kafka_bootstrap_servers": stack.start_kafka()})
+    with steps.step("PostgreSQL"):
+        return settings.model_copy(update={"database_url": SecretStr(stack.start_postgres())})
+
+
+def environment(settings: Settings, **changes: str) -> dict[str, str]:
+    """The environment of the services: this process's, with what was decided since it started."""
+    assert settings.kafka_bootstrap_servers is not None
+    assert settings.database_url is not None
+    return {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "KAFKA_SECURITY_PROTOCOL": settings.kafka_security_protocol,
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "TIDEWIRE_HOME": str(settings.tidewire_home),
+        "TIDEWIRE_FEED": settings.tidewire_feed,
+        "TIDEWIRE_SYMBOLS": ",".join(settings.tidewire_symbols),
+        "PYTHONUNBUFFERED": "1",
+        "POLARS_MAX_THREADS": os.environ.get("POLARS_MAX_THREADS", "1"),
+        **changes,
+    }
+
+
+def service(role: str, env: Mapping[str, str], *arguments: str, number: int = 1) -> Service:
+    """One service as a child of the supervisor."""
+    name = role if number == 1 else f"{role}-{number}"
+    return Service(name, (*_command(role), *arguments), env)
+
+
+def pipeline(env: Mapping[str, str], workers: int = 1) -> list[Service]:
+    """Producer, processors and sink, in the order in which they start and stop."""
+    processors = [service("processor", env, number=n) for n in range(1, workers + 1)]
+    return [service("producer", env), *processors, service("sink", env)]
+
+
+def simulator(env: Mapping[str, str], port: int, *arguments: str) -> Service:
+    """The simulated market; started again it goes on with its tape where the ledger ends."""
+    command = (*_command("simulator"), "--port", str(port), *arguments)
+    return Service("simulator", (*command, "--fresh"), env, again=(*command, "--resume"))
+
+
+def _command(role: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tidewire.cli", "service", role, "--lifeline")
+
+
+def prepare(settings: Settings, steps: Steps) -> None:
+    """Topics and tables as the catalogue and the migrations want them.
+
+    Raises:
+        SchemaError: they exist and differ in a way that cannot be changed.
+        UnreachableError: Kafka or PostgreSQL does not answer.
+    """
+    from schemas import cluster
+    from sinks.postgres import migrate
+
+    with steps.step("topics"):
+        asyncio.run(cluster.apply(settings))
+    with steps.step("tables"):
+        assert settings.database_url is not None
+        migrate.apply(settings.database_url.get_secret_value())
+
+
+def observer(settings: Settings, supervisor: Supervisor, simulator_url: str | None) -> Observer:
+    """What looks at the whole line."""
+    names = Catalogue(settings.tidewire_topic_prefix, 1)
+    topics = {channel: names.name(topic) for channel, topic in CHANNEL_TOPICS.items()}
+    features, group = names.name(catalogue.STOCK_FEATURES), names.name(PROCESSOR_GROUP)
+    kafka = KafkaSide(settings, topics, features, group, load_codec(settings).decode)
+    return Observer(supervisor.rows, kafka, PostgresSide(settings, topics), simulator_url)

@@ -1,0 +1,84 @@
+"""`tidewire service ...`: one service in this process, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidewire import config, lifeline
+from tidewire.commands import rate as rates
+from tidewire.stack import fill_in
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Run one service in this process, until Ctrl-C or SIGTERM.",
+)
+
+Lifeline = Annotated[
+    bool, typer.Option("--lifeline", hidden=True, help="End when standard input is closed (supervisor).")
+]
+
+
+@app.command()
+def producer(lifeline_: Lifeline = False) -> None:
+    """Alpaca's socket to Kafka."""
+    _hold(lifeline_)
+    from producers.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def processor(lifeline_: Lifeline = False) -> None:
+    """Kafka to features, in Faust."""
+    _hold(lifeline_)
+    from processors.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def sink(lifeline_: Lifeline = False) -> None:
+    """Kafka to PostgreSQL."""
+    _hold(lifeline_)
+    from sinks.postgres.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def simulator(
+    paths: Annotated[list[Path] | None, typer.Argument(help="More tick files or folders.")] = None,
+    ticks: Annotated[list[Path] | None, typer.Option(help="Tick files or folders to play.")] = None,
+    rate: Annotated[str, typer.Option(help="Messages a second, or max, or real.")] = "real",
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any.")] = 0,
+    symbols: Annotated[str, typer.Option(help="Symbols of the synthetic market, comma separated.")] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start the tape and its ledger anew, or go on with them.")
+    ] = True,
+    lifeline_: Lifeline = False,
+) -> None:
+    """A local Alpaca that plays recorded ticks or a synthetic market."""
+    _hold(lifeline_)
+    from simulator.app import SimulatorOptions, main
+
+    settings = config.load(**({"tidewire_symbols": symbols} if symbols else {}))
+    options = SimulatorOptions(
+        ticks=(*(ticks or ()), *(paths or ())),
+        rate=rates.parse(rate),
+        seed=seed,
+        port=port,
+        symbols=settings.symbols,
+        fresh=fresh,
+    )
+    raise typer.Exit(main(settings, options))
+
+
+def _hold(asked: bool) -> None:
+    if asked:
+        lifeline.hold()

@@ -1,0 +1,128 @@
+"""The screen's view of Kafka: how far the topics, the processor's group and the features are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tidewire.config import Settings
+from tidewire.errors import RecordError
+from tidewire.kafka import client_arguments
+from tidewire.screen.state import Offsets, Symbol
+
+Decode = Callable[[bytes], tuple[str, Mapping[str, Any]]]
+
+_REQUEST_SECONDS = 5.0
+_NEWEST_RECORDS = 5_000
+"""Of a features topic with a past, only so many records a partition are read for a start."""
+
+
+class KafkaSide:
+    """Reads with a consumer that belongs to no group. `topics`: channel -> real topic name."""
+
+    def __init__(
+        self, settings: Settings, topics: Mapping[str, str], features: str, group: str, decode: Decode
+    ) -> None:
+        self.ends: Offsets = {}
+        self.begins: Offsets = {}
+        self.committed: Offsets = {}
+        self._settings = settings
+        self._channels = {topic: channel for channel, topic in topics.items()}
+        self._features = features
+        self._group = group
+        self._decode = decode
+        self._symbols: dict[str, Symbol] = {}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The newest features of every symbol seen, by name."""
+        return tuple(self._symbols[name] for name in sorted(self._symbols))
+
+    async def refresh(self) -> None:
+        """Ask Kafka once. Raises what aiokafka raises; the next call starts over."""
+        if self._consumer is None:
+            await self._connect()
+        try:
+            await asyncio.wait_for(self._refresh(), _REQUEST_SECONDS)
+        except Exception:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the clients."""
+        consumer, admin, self._consumer, self._admin = self._consumer, self._admin, None, None
+        if consumer is not None:
+            await consumer.stop()
+        if admin is not None:
+            await admin.close()
+
+    async def _connect(self) -> None:
+        arguments = client_arguments(self._settings)
+        consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, request_timeout_ms=5_000)
+        admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=5_000)
+        try:
+            await consumer.start()
+            await admin.start()
+            await self._assign(consumer)
+        except BaseException:
+            await consumer.stop()
+            await admin.close()
+            raise
+        self._consumer, self._admin = consumer, admin
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        await consumer._client.force_metadata_update()
+        partitions = [TopicPartition(self._features, p) for p in self._partitions(consumer, self._features)]
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        for partition, end in (await consumer.end_offsets(partitions)).items():
+            consumer.seek(partition, max(begins[partition], end - _NEWEST_RECORDS))
+
+    async def _refresh(self) -> None:
+        assert self._consumer is not None
+        assert self._admin is not None
+        partitions = [
+            TopicPartition(topic, p)
+            for topic in self._channels
+            for p in self._partitions(self._consumer, topic)
+        ]
+        self.begins = self._by_channel(await self._consumer.beginning_offsets(partitions))
+        self.ends = self._by_channel(await self._consumer.end_offsets(partitions))
+        committed = await self._admin.list_consumer_group_offsets(self._group)
+        self.committed = self._by_channel({tp: meta.offset for tp, meta in committed.items()})
+        await self._read_features()
+
+    async def _read_features(self) -> None:
+        assert self._consumer is not None
+        while batches := await self._consumer.getmany(timeout_ms=0, max_records=10_000):
+            newest = {record.key: record.value for records in batches.values() for record in records}
+            for value in newest.values():
+                self._take(value)
+
+    def _take(self, value: bytes) -> None:
+        try:
+            _, record = self._decode(value)
+        except RecordError:
+            return  # the screen shows what can be read; `tidewire verify` judges the topic
+        symbol = Symbol(
+            name=record["symbol"], ts=record["ts"], last=record["last"], bid=record["bid"], ask=record["ask"],
+            spread=record["spread"], vwap=record["vwap"], volume=record["volume"],
+            trades=record["trade_count"], high=record["high"], low=record["low"],
+            trades_folded=record["trades_folded"], quotes_folded=record["quotes_folded"],
+        )  # fmt: skip
+        self._symbols[symbol.name] = symbol
+
+    def _by_channel(self, offsets: Mapping[TopicPartition, int]) -> Offsets:
+        return {
+            (self._channels[tp.topic], tp.partition): offset
+            for tp, offset in offsets.items()
+            if tp.topic in self._channels
+        }
+
+    def _partitions(self, consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+        return sorted(consumer._client.cluster.partitions_for_topic(topic) or ())

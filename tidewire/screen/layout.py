@@ -1,0 +1,161 @@
+"""The screen as a pure function of one observation; fits 80x24 and grows with the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tidewire.screen.state import CHANNELS, Observation, Process, Symbol
+
+_NEW_YORK = ZoneInfo("America/New_York")
+_CONNECTION_STYLES = {"CONNECTED": "bold green", "DISCONNECTED": "bold red"}
+_FRAME_LINES = 11
+"""Lines that are not services or symbols: title, rules, headings, channels, footer."""
+_PROCESS_COLUMNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the run calls itself, beside what is observed."""
+
+    title: str
+    feed: str
+    elapsed_seconds: float
+    hint: str = "Ctrl-C stops everything"
+
+
+def screen(view: View, seen: Observation, height: int, width: int) -> RenderableType:
+    """The whole screen, at most `height` lines."""
+    processes = _processes(seen.processes)
+    room = max(1, height - _FRAME_LINES - len(processes.rows))
+    return Group(
+        _title(view, seen, width),
+        _channels(seen),
+        Text(),
+        processes,
+        Text(),
+        _symbols(seen.symbols, room, wide=width >= 100),
+        Text(f" {view.hint}", style="dim", no_wrap=True, overflow="ellipsis"),
+    )
+
+
+def _title(view: View, seen: Observation, width: int) -> RenderableType:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    style = _CONNECTION_STYLES.get(seen.connection, "bold yellow")
+    left = Text.assemble(
+        (f" {view.title} ", "bold reverse"), f" {view.feed} ", (seen.connection, style), _tape(seen)
+    )
+    right = Text(f"{_market_time(seen.symbols)}  up {clock(view.elapsed_seconds)} ")
+    grid.add_row(left, right)
+    return grid
+
+
+def _tape(seen: Observation) -> str:
+    return f"  tape {seen.simulator.state}" if seen.simulator is not None else ""
+
+
+def _market_time(symbols: Sequence[Symbol]) -> str:
+    if not symbols:
+        return ""
+    newest = max(symbol.ts for symbol in symbols)
+    at = datetime.fromtimestamp(newest // 1_000_000_000, UTC).astimezone(_NEW_YORK)
+    return f"market {at:%Y-%m-%d %H:%M:%S}"
+
+
+def _channels(seen: Observation) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
+    table.add_column("completeness", style="bold", no_wrap=True)
+    for heading in ("events/s", "published", "topic", "folded", "stored", "behind"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for channel in CHANNELS:
+        table.add_row(channel, *_channel_cells(seen, channel))
+    return table
+
+
+def _channel_cells(seen: Observation, channel: str) -> list[Text]:
+    topic, folded, stored = seen.topic(channel), seen.folded(channel), seen.in_postgres(channel)
+    published = seen.simulator.published.get(channel, 0) if seen.simulator is not None else None
+    behind = max(seen.sink_lag([channel]), seen.processor_lag([channel]))
+    behind += max(0, (published or 0) - topic)
+    return [
+        Text(f"{seen.rates.get(channel, 0.0):,.0f}"),
+        Text("-" if published is None else f"{published:,}"),
+        Text(f"{topic:,}"),
+        Text("-" if folded is None else f"{folded:,}"),
+        Text(f"{stored:,}"),
+        Text(f"{behind:,}", style="green" if behind <= 0 else "yellow"),
+    ]
+
+
+def _processes(processes: Sequence[Process]) -> Table:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    for _ in range(_PROCESS_COLUMNS):
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    rows = -(-len(processes) // _PROCESS_COLUMNS)
+    for row in range(rows):
+        cells = [_process(p) for p in processes[row::rows]]
+        grid.add_row(*cells, *[Text()] * (_PROCESS_COLUMNS - len(cells)))
+    return grid
+
+
+def _process(process: Process) -> Text:
+    if process.phase != "running":
+        light, word = "red", {"waiting": "starting again", "failed": "failed"}.get(process.phase, "stopped")
+    elif not process.ready:
+        light, word = "yellow", process.reason or "starting"
+    else:
+        light, word = "green", clock(process.uptime_seconds)
+    again = (f" restarted {process.restarts}x", "yellow") if process.restarts else ("", "")
+    return Text.assemble(" ", ("●", light), f" {process.name:<11}", (word, light), again)
+
+
+def _symbols(symbols: Sequence[Symbol], room: int, wide: bool) -> RenderableType:
+    if not symbols:
+        return Text(" waiting for the first features ...", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
+    table.add_column("symbol", style="bold cyan", no_wrap=True)
+    for heading in (
+        "last",
+        "bid",
+        "ask",
+        "spread",
+        "vwap",
+        "volume",
+        *(("trades", "high", "low") if wide else ()),
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    busiest = sorted(symbols, key=lambda s: -s.volume)[:room]
+    for symbol in sorted(busiest, key=lambda s: s.name):
+        table.add_row(symbol.name, *_symbol_cells(symbol, wide))
+    return table
+
+
+def _symbol_cells(symbol: Symbol, wide: bool) -> list[str]:
+    cells = [price(symbol.last), price(symbol.bid), price(symbol.ask), price(symbol.spread)]
+    cells += [price(symbol.vwap), f"{symbol.volume:,}"]
+    if wide:
+        cells += [f"{symbol.trades:,}", price(symbol.high), price(symbol.low)]
+    return cells
+
+
+def price(value: float | None) -> str:
+    """A price as people read it: cents, or four digits below a dollar; a dash when there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if abs(value) >= 1 or value == round(value, 2) else f"{value:,.4f}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,53 @@
+"""Keeps the screen up to date, four times a second; without a terminal a line of text every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.live import Live
+
+from tidewire.screen import layout
+from tidewire.screen.layout import View
+from tidewire.screen.state import CHANNELS, Observation
+
+_UPDATE_SECONDS = 0.25
+_LINE_SECONDS = 5.0
+
+
+async def show(console: Console, title: str, feed: str, look: Callable[[], Observation]) -> None:
+    """Show what `look` sees until cancelled; the terminal is then as it was before."""
+    began = time.monotonic()
+    if not console.is_terminal:
+        await _lines(console, look)
+        return
+    with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
+        while True:
+            view = View(title, feed, time.monotonic() - began)
+            size = console.size
+            live.update(layout.screen(view, look(), size.height, size.width), refresh=True)
+            await asyncio.sleep(_UPDATE_SECONDS)
+
+
+async def _lines(console: Console, look: Callable[[], Observation]) -> None:
+    while True:
+        await asyncio.sleep(_LINE_SECONDS)
+        console.print(line(look()), markup=False, highlight=False, soft_wrap=True)
+
+
+def line(seen: Observation) -> str:
+    """One observation as one line of plain text."""
+    counts = []
+    for channel in CHANNELS:
+        folded = seen.folded(channel)
+        published = seen.simulator.published.get(channel, 0) if seen.simulator is not None else None
+        parts = [] if published is None else [f"published {published:,}"]
+        parts.append(f"topic {seen.topic(channel):,}")
+        parts += [] if folded is None else [f"folded {folded:,}"]
+        counts.append(f"{channel}: {', '.join(parts)}, stored {seen.in_postgres(channel):,}")
+    troubled = [
+        f"{p.name}: {p.reason or p.phase}" for p in seen.processes if p.phase != "running" or not p.ready
+    ]
+    return " | ".join([f"{sum(seen.rates.values()):,.0f}/s", *counts, *troubled])

@@ -1,0 +1,151 @@
+"""Looks at the whole line again and again: services over HTTP, Kafka by a consumer of its own, PostgreSQL.
+
+Every source has its own loop, so one that does not answer holds up neither the others nor the screen: its
+last value stays. Nothing here commits an offset or writes anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from tidewire import log
+from tidewire.screen import exposition
+from tidewire.screen.kafka_side import KafkaSide
+from tidewire.screen.postgres_side import PostgresSide
+from tidewire.screen.rates import Rates
+from tidewire.screen.state import CHANNELS, Observation, Process, Simulator
+from tidewire.supervisor import Row
+
+_LOOK_SECONDS = 0.25
+_METRICS_SECONDS = 1.0
+_TIMEOUT = aiohttp.ClientTimeout(total=2)
+
+_log = log.get("screen")
+
+
+@dataclass(slots=True)
+class _Service:
+    """What a service said last."""
+
+    ready: bool = False
+    reason: str = "starting"
+    samples: tuple[exposition.Sample, ...] = ()
+
+
+class Observer:
+    """Use as `async with Observer(...) as observer`, then `look()` at any time (it does not wait)."""
+
+    def __init__(
+        self,
+        rows: Callable[[], list[Row]],
+        kafka: KafkaSide,
+        postgres: PostgresSide,
+        simulator_url: str | None,
+    ) -> None:
+        self._rows = rows
+        self._kafka = kafka
+        self._postgres = postgres
+        self._simulator_url = simulator_url
+        self._simulator: Simulator | None = None
+        self._services: dict[str, _Service] = {}
+        self._rates = Rates(CHANNELS)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Observer:
+        self._http = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=_TIMEOUT))
+        self._stack.push_async_callback(self._kafka.close)
+        self._stack.push_async_callback(self._postgres.close)
+        loops = {
+            self._kafka.refresh: _LOOK_SECONDS,
+            self._postgres.refresh: _LOOK_SECONDS,
+            self._look_at_simulator: _LOOK_SECONDS,
+            self._look_at_services: _METRICS_SECONDS,
+        }
+        self._tasks = [asyncio.create_task(_again_and_again(*loop)) for loop in loops.items()]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    def look(self) -> Observation:
+        """The newest values of every source."""
+        now = time.monotonic()
+        producer = self._services.get("producer", _Service()).samples
+        processor = self._services.get("processor", _Service()).samples
+        seen = Observation(
+            at=now,
+            ends=self._kafka.ends,
+            begins=self._kafka.begins,
+            stored=self._postgres.stored,
+            committed=self._kafka.committed,
+            symbols=self._kafka.symbols(),
+            simulator=self._simulator,
+            processes=tuple(self._process(row) for row in self._rows()),
+            connection=exposition.active_label(producer, "tidewire_connection_state", "state") or "-",
+            buffered_bytes=int(exposition.total(producer, "tidewire_producer_buffered_bytes")),
+            latency_p99=exposition.quantile(processor, "tidewire_feature_latency_seconds", 0.99),
+        )
+        rates = self._rates.add(now, {channel: seen.topic(channel) for channel in CHANNELS})
+        return replace(seen, rates=rates)
+
+    def _process(self, row: Row) -> Process:
+        said = self._services.get(row.name)
+        ready, reason = (True, "") if row.http is None else (False, "starting")
+        if row.http is not None and said is not None:
+            ready, reason = said.ready, said.reason
+        return Process(
+            row.name, row.phase, row.restarts, time.monotonic() - row.since, ready=ready, reason=reason
+        )
+
+    async def _look_at_services(self) -> None:
+        running = [(row.name, row.http) for row in self._rows() if row.http is not None]
+        await asyncio.gather(*(self._look_at_service(name, http) for name, http in running))
+
+    async def _look_at_service(self, name: str, http: str) -> None:
+        try:
+            async with self._http.get(f"{http}/health") as answer:
+                health = await answer.json()
+            async with self._http.get(f"{http}/metrics") as answer:
+                samples = exposition.parse(await answer.text())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            self._services[name] = _Service(samples=self._services.get(name, _Service()).samples)
+            return
+        ready = health.get("status") == "healthy"
+        self._services[name] = _Service(ready, str(health.get("reason") or ""), tuple(samples))
+
+    async def _look_at_simulator(self) -> None:
+        if self._simulator_url is None:
+            return
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+            async with self._http.get(f"{self._simulator_url}/sim/status") as answer:
+                said = await answer.json()
+            self._simulator = Simulator(
+                state=str(said["state"]),
+                published=_counts(said["published"]),
+                rejected=int(said.get("rejected", 0)),
+                skipped_files=tuple(f"{s['file']}: {s['reason']}" for s in said.get("skipped_files", ())),
+                elapsed_seconds=float(said.get("elapsed_seconds", 0.0)),
+            )
+
+
+def _counts(published: Mapping[str, int]) -> dict[str, int]:
+    return {channel: int(published.get(channel, 0)) for channel in CHANNELS}
+
+
+async def _again_and_again(refresh: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        try:
+            await refresh()
+        except Exception as error:  # the screen must outlive whatever it looks at
+            _log.debug("no answer", source=refresh.__qualname__, error=repr(error))
+        await asyncio.sleep(seconds)
