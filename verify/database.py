@@ -81,6 +81,18 @@ def exists(connection: psycopg.Connection[tuple[object, ...]], table: str) -> bo
     return bool(row and row[0])
 
 
+def unpublished_letters(
+    connection: psycopg.Connection[tuple[object, ...]],
+) -> list[tuple[str, int, int, str, str, str]]:
+    """The sink's dead letters not yet in Kafka: topic, partition, offset, stage, error, reason."""
+    if not exists(connection, "dead_letters"):
+        return []
+    rows = connection.execute(
+        "SELECT topic, part, k_offset, stage, error, reason FROM dead_letters WHERE published_at IS NULL"
+    )
+    return [(str(t), int(str(p)), int(str(o)), str(s), str(e), str(r)) for t, p, o, s, e, r in rows]
+
+
 def stored_offsets(connection: psycopg.Connection[tuple[object, ...]]) -> Mapping[tuple[str, int], int]:
     """(topic, partition) -> the next offset that the sink will write; empty before its first start."""
     if not exists(connection, "kafka_offsets"):

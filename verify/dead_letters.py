@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from schemas import admin
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
+from verify import database
 from verify.messages import from_bytes
 from verify.topic import consumer, ends, whole
 
@@ -42,21 +44,33 @@ class Letter:
 async def read(settings: Settings) -> list[Letter]:
     """Every dead letter once, though a restarted service may have written it twice.
 
+    The sink's own count from the moment that they are in PostgreSQL.
+
     Raises:
-        UnreachableError: Kafka does not answer.
+        UnreachableError: Kafka or PostgreSQL does not answer.
     """
     prefix = settings.tidewire_topic_prefix
-    async with consumer(settings) as client:
-        names = sorted(t for t in await client.topics() if t.startswith(prefix) and t.endswith(SUFFIX))
-    letters: dict[tuple[object, ...], Letter] = {}
-    for name in names:
+    async with admin.connect(settings) as cluster:
+        names = [t for t in await cluster.names() if t.startswith(prefix) and t.endswith(SUFFIX)]
+    stops = await ends(settings, names)
+    letters = {_identity(x, 0, 0): x for x in _outbox(settings)}
+    for name in sorted(names):
         async with consumer(settings) as client:
-            async for tp, records in whole(client, await ends(client, name)):
+            async for tp, records in whole(client, stops[name]):
                 for record in records:
                     letter = _letter(name.removeprefix(prefix), prefix, record)
                     key = _identity(letter, tp.partition, record.offset)
                     letters.setdefault(key, letter)
     return list(letters.values())
+
+
+def _outbox(settings: Settings) -> list[Letter]:
+    prefix = settings.tidewire_topic_prefix
+    with database.connect(settings) as connection:
+        return [
+            Letter(topic.removeprefix(prefix), partition, offset, stage, error, reason, "", b"")
+            for topic, partition, offset, stage, error, reason in database.unpublished_letters(connection)
+        ]
 
 
 def _identity(letter: Letter, partition: int, offset: int) -> tuple[object, ...]:

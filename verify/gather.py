@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from aiokafka import TopicPartition
 
 from schemas.codec import Codec, load_codec
 from tidewire.config import Settings
@@ -20,10 +19,9 @@ from verify.content import CHANNELS, FOLDED, Channel
 from verify.dead_letters import Letter
 from verify.features import Features
 from verify.messages import Collector, channel_of, fingerprint
+from verify.topic import Ends
 
 _FEATURES_POLL = 0.5
-
-Ends = Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,19 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from aiokafka import TopicPartition
-
 from tidewire.config import Settings
 from verify import database
 from verify.content import CHANNELS
-from verify.topic import consumer, ends
+from verify.topic import Ends, ends
 
 _POLL = 0.3
 
 
-async def topic_ends(settings: Settings) -> dict[str, dict[TopicPartition, int]]:
+async def topic_ends(settings: Settings) -> dict[str, Ends]:
     """Channel name -> where each partition of its topic ends now."""
     prefix = settings.tidewire_topic_prefix
-    async with consumer(settings) as client:
-        return {c.name: await ends(client, prefix + c.topic) for c in CHANNELS}
+    found = await ends(settings, [prefix + c.topic for c in CHANNELS])
+    return {c.name: found[prefix + c.topic] for c in CHANNELS}
 
 
 async def settle(settings: Settings, seconds: float) -> None:
@@ -42,9 +40,7 @@ async def settle(settings: Settings, seconds: float) -> None:
             await asyncio.sleep(_POLL)
 
 
-def _all_stored(
-    stops: Mapping[str, Mapping[TopicPartition, int]], stored: Mapping[tuple[str, int], int]
-) -> bool:
+def _all_stored(stops: Mapping[str, Ends], stored: Mapping[tuple[str, int], int]) -> bool:
     return all(
         stored.get((tp.topic, tp.partition), 0) >= end
         for ends_ in stops.values()

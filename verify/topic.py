@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from schemas import admin
 from schemas.catalogue import schema
 from tidewire.columns import blocks
 from tidewire.columns.decoder import Decoded, Decoder, Refused
@@ -56,28 +57,33 @@ async def consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     except (KafkaError, OSError) as error:
         await client.stop()
         raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
+    await asyncio.sleep(0)  # a consumer stopped before its tasks first ran would raise their CancelledError
     try:
         yield client
     finally:
         await client.stop()
 
 
-async def partitions(client: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic; none when it does not exist."""
-    if topic not in await client.topics():
-        return []
-    return [TopicPartition(topic, p) for p in sorted(client.partitions_for_topic(topic) or ())]
+Ends = Mapping[TopicPartition, int]
+"""The offset after the last record of each partition."""
 
 
-async def ends(client: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
-    """Where each partition of the topic ends now."""
-    found = await partitions(client, topic)
-    return dict(await client.end_offsets(found)) if found else {}
+async def ends(settings: Settings, names: Iterable[str]) -> dict[str, Ends]:
+    """Where each partition of the topics ends now; no entries for a topic that does not exist.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    wanted = list(names)
+    async with admin.connect(settings) as cluster:
+        found = await cluster.topics(wanted)
+    places = [TopicPartition(t.name, p) for t in found.values() for p in range(t.partitions)]
+    async with consumer(settings) as client:
+        offsets = dict(await client.end_offsets(places)) if places else {}
+    return {name: {tp: end for tp, end in offsets.items() if tp.topic == name} for name in wanted}
 
 
-async def whole(
-    client: AIOKafkaConsumer, until: Mapping[TopicPartition, int]
-) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+async def whole(client: AIOKafkaConsumer, until: Ends) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
     """Everything that the consumer yields from the beginning of each partition until the given ends.
 
     Raises:
@@ -108,12 +114,12 @@ async def decoded(
     settings: Settings,
     topic: str,
     decoder: Decoder,
-    until: Mapping[TopicPartition, int] | None = None,
+    until: Ends | None = None,
 ) -> AsyncIterator[tuple[int, Decoded]]:
     """The topic's records in columns, some at a time, with their partition, up to the ends."""
     blocks.read_blocks([topic])
+    stops = (await ends(settings, [topic]))[topic] if until is None else until
     async with consumer(settings) as client:
-        stops = await ends(client, topic) if until is None else until
         async for tp, values in whole(client, stops):
             batch = decoder(blocks.as_blocks(values))
             yield tp.partition, _before(batch, stops[tp])
@@ -132,7 +138,7 @@ async def read(
     settings: Settings,
     channel: Channel,
     schema_id: Callable[[str], int],
-    until: Mapping[TopicPartition, int] | None = None,
+    until: Ends | None = None,
 ) -> TopicContent:
     """All events of a channel's topic.
 

@@ -1,0 +1,449 @@
+"""A second opinion that shares no code with the pipeline: files, topics and PostgreSQL hold the same events.
+
+    python tests/e2e/independent_digest.py --kafka HOST:PORT --database URL [--prefix P] FILE_OR_FOLDER...
+
+It reads the tick files by its own reading of their layout, the topics with librdkafka and an Avro reader of
+its own, PostgreSQL with plain SELECTs, and makes of each a digest per channel and symbol: the sum modulo
+2**128 of the BLAKE2b hash of every event's text. A sum knows no order but counts repeats. The last feature
+record of each symbol is held against a naive fold of the files in Decimal. Prints one JSON object; exits 0
+only if all are equal.
+
+Conditions and tape are not in the files as Alpaca would send them, so they are compared between topic and
+PostgreSQL only ("whole"); so are bars, which the simulated exchange makes itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+NEW_YORK = ZoneInfo("America/New_York")
+NAME = re.compile(r"^(?P<symbol>[^_]+)_(?P<date>\d{8})_(?P<kind>trade|quote)_tick\.csv(\.gz)?$")
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+MODULUS = 1 << 128
+
+Event = dict[str, Any]
+Digest = dict[str, tuple[int, int]]
+
+
+# -- digests -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sums:
+    """Per channel and symbol: how many events, and the sum of their hashes."""
+
+    of: dict[str, Digest] = field(default_factory=dict)
+
+    def add(self, channel: str, symbol: str, text: str) -> None:
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+        symbols = self.of.setdefault(channel, {})
+        count, total = symbols.get(symbol, (0, 0))
+        symbols[symbol] = (count + 1, (total + number) % MODULUS)
+
+    def counts(self, channel: str) -> dict[str, int]:
+        return {symbol: count for symbol, (count, _) in sorted(self.of.get(channel, {}).items())}
+
+    def as_json(self) -> dict[str, dict[str, Any]]:
+        return {
+            channel: {
+                symbol: {"count": n, "digest": f"{total:032x}"} for symbol, (n, total) in sorted(of.items())
+            }
+            for channel, of in sorted(self.of.items())
+        }
+
+
+TRADE = ("symbol", "ts", "id", "exchange", "price", "size")
+QUOTE = (
+    "symbol", "ts", "bid_exchange", "bid_price", "bid_size", "ask_exchange", "ask_price", "ask_size",
+)  # fmt: skip
+BAR = (
+    "symbol", "ts", "interval", "revision", "open", "high", "low", "close", "volume", "trade_count", "vwap",
+)  # fmt: skip
+CORE = {"trades": TRADE, "quotes": QUOTE}
+WHOLE = {
+    "trades": (*TRADE, "conditions", "tape", "extra", "event_id"),
+    "quotes": (*QUOTE, "conditions", "tape", "extra", "event_id"),
+    "bars": (*BAR, "extra", "event_id"),
+}
+
+
+def text_of(event: Event, fields: Iterable[str]) -> str:
+    return "|".join(repr(event[name]) for name in fields)
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Fold:
+    """The naive fold of one symbol, in Decimal."""
+
+    day: str = ""
+    volume: Decimal = Decimal(0)
+    notional: Decimal = Decimal(0)
+    trade_count: int = 0
+    high: Decimal | None = None
+    low: Decimal | None = None
+    last: tuple[int, int, Decimal] | None = None
+    quote: tuple[int, Decimal, Decimal] | None = None
+
+    def trade(self, day: str, ts: int, number: int, price: Decimal, size: Decimal) -> None:
+        if day > self.day:
+            self.day, self.volume, self.notional, self.trade_count = day, Decimal(0), Decimal(0), 0
+            self.high = self.low = None
+        if self.last is None or (ts, number) > self.last[:2]:
+            self.last = (ts, number, price)
+        if day < self.day:
+            return
+        self.volume += size
+        self.notional += price * size
+        self.trade_count += 1
+        self.high = price if self.high is None else max(self.high, price)
+        self.low = price if self.low is None else min(self.low, price)
+
+    def book(self, ts: int, bid: Decimal, ask: Decimal) -> None:
+        if self.quote is None or ts >= self.quote[0]:
+            self.quote = (ts, bid, ask)
+
+
+def tick_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str, str, str]]:
+    found = {p for path in paths for p in (path.iterdir() if path.is_dir() else [path])}
+    named = sorted((m["date"], m["symbol"], m["kind"], p) for p in found if (m := NAME.match(p.name)))
+    for date, symbol, kind, path in named:
+        yield path, symbol.upper(), date, kind
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """Data rows; a row that is no row of whole numbers is left out (it is named in the dead letters)."""
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
+        header = next(csv.reader([file.readline()]))
+        for row in csv.reader(file):
+            if len(row) == len(header) and all(v.isdigit() for v in row[: len(header) - 3]):
+                yield dict(zip(header, row, strict=True))
+
+
+def read_files(paths: Iterable[Path]) -> tuple[Sums, dict[str, Fold]]:
+    sums, folds = Sums(), dict[str, Fold]()
+    for path, symbol, date, kind in tick_files(paths):
+        fold = folds.setdefault(symbol, Fold())
+        events = (
+            trades_of(path, symbol, date, fold) if kind == "trade" else quotes_of(path, symbol, date, fold)
+        )
+        channel = f"{kind}s"
+        for event in events:
+            sums.add(channel, symbol, text_of(event, CORE[channel]))
+    return sums, folds
+
+
+def midnight(date: str) -> int:
+    """UTC nanoseconds of the New York midnight that a file's times count from."""
+    start = datetime.strptime(date, "%Y%m%d").replace(tzinfo=NEW_YORK)
+    return int(start.timestamp()) * 10**9
+
+
+def trades_of(path: Path, symbol: str, date: str, fold: Fold) -> Iterator[Event]:
+    start = midnight(date)
+    for number, row in enumerate(read_rows(path), 1):
+        ts, whole, size = (
+            start + int(row["ms_since_midnight_ny"]) * 10**6,
+            int(row["price_x10000"]),
+            int(row["size"]),
+        )
+        fold.trade(date, ts, number, Decimal(whole) / 10000, Decimal(size))
+        yield {
+            "symbol": symbol, "ts": ts, "id": number, "exchange": row["exchange"], "price": whole / 10000,
+            "size": size,
+        }  # fmt: skip
+
+
+def quotes_of(path: Path, symbol: str, date: str, fold: Fold) -> Iterator[Event]:
+    start = midnight(date)
+    waiting: dict[str, str] | None = None
+    for row in read_rows(path):
+        bid_only = row["ask_x10000"] == "0" and row["ask_size"] == "0"
+        if waiting is not None:
+            if not bid_only and row["ms_since_midnight_ny"] == waiting["ms_since_midnight_ny"]:
+                yield quote(symbol, start, waiting, row, fold)
+                waiting = None
+                continue
+            yield quote(symbol, start, waiting, None, fold)
+            waiting = None
+        if bid_only:
+            waiting = row
+        else:
+            yield quote(symbol, start, None, row, fold)
+    if waiting is not None:
+        yield quote(symbol, start, waiting, None, fold)
+
+
+def quote(
+    symbol: str, start: int, bid: dict[str, str] | None, ask: dict[str, str] | None, fold: Fold
+) -> Event:
+    row = bid or ask
+    assert row is not None
+    ts = start + int(row["ms_since_midnight_ny"]) * 10**6
+    bid_price, ask_price = int(bid["bid_x10000"]) if bid else 0, int(ask["ask_x10000"]) if ask else 0
+    fold.book(ts, Decimal(bid_price) / 10000, Decimal(ask_price) / 10000)
+    return {
+        "symbol": symbol, "ts": ts,
+        "bid_exchange": bid["exchange"] if bid else "", "bid_price": bid_price / 10000,
+        "bid_size": int(bid["bid_size"]) if bid else 0,
+        "ask_exchange": ask["exchange"] if ask else "", "ask_price": ask_price / 10000,
+        "ask_size": int(ask["ask_size"]) if ask else 0,
+    }  # fmt: skip
+
+
+# -- topics --------------------------------------------------------------------------------------------------
+
+
+def long_of(data: io.BytesIO) -> int:
+    shift = total = 0
+    while True:
+        byte = data.read(1)[0]
+        total |= (byte & 127) << shift
+        if byte < 128:
+            return (total >> 1) ^ -(total & 1)
+        shift += 7
+
+
+def bytes_of(data: io.BytesIO) -> bytes:
+    return data.read(long_of(data))
+
+
+def reader(kind: Any) -> Callable[[io.BytesIO], Any]:
+    """An Avro reader for the few types that the schemas use."""
+    if isinstance(kind, list):
+        options = [reader(k) for k in kind]
+        return lambda data: options[long_of(data)](data)
+    if isinstance(kind, dict):
+        if kind["type"] == "enum":
+            return lambda data: kind["symbols"][long_of(data)]
+        if kind["type"] == "array":
+            return array_reader(reader(kind["items"]))
+        return reader(kind["type"])
+    simple: dict[str, Callable[[io.BytesIO], Any]] = {
+        "null": lambda data: None,
+        "long": long_of,
+        "int": long_of,
+        "double": lambda data: struct.unpack("<d", data.read(8))[0],
+        "string": lambda data: bytes_of(data).decode(),
+        "bytes": bytes_of,
+    }
+    return simple[kind]
+
+
+def array_reader(item: Callable[[io.BytesIO], Any]) -> Callable[[io.BytesIO], list[Any]]:
+    def read(data: io.BytesIO) -> list[Any]:
+        values = []
+        while count := long_of(data):
+            if count < 0:
+                count = -count
+                long_of(data)
+            values += [item(data) for _ in range(count)]
+        return values
+
+    return read
+
+
+def record_reader(stem: str) -> Callable[[bytes], Event]:
+    schema = json.loads((SCHEMAS / f"{stem}.avsc").read_text("utf-8"))
+    fields = [(f["name"], reader(f["type"])) for f in schema["fields"]]
+
+    def read(value: bytes) -> Event:
+        data = io.BytesIO(value)
+        if data.read(1) != b"\0":
+            raise ValueError("no Confluent header")
+        data.read(4)
+        record = {name: take(data) for name, take in fields}
+        if data.read(1):
+            raise ValueError("bytes left over")
+        return record
+
+    return read
+
+
+def records(bootstrap: str, topic: str) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of every record of a topic, from its beginning to its present end."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "independent-digest",
+            "enable.auto.commit": False,
+            "log_level": 4,
+        }
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        ends = {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in partitions
+        }
+        left = {p for p, end in ends.items() if end > 0}
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in left])
+        while left:
+            for message in consumer.consume(5000, timeout=10):
+                if message.error():
+                    raise RuntimeError(str(message.error()))
+                if message.offset() < ends[message.partition()]:
+                    yield message.key() or b"", message.value() or b""
+                if message.offset() >= ends[message.partition()] - 1:
+                    left.discard(message.partition())
+    finally:
+        consumer.close()
+
+
+STEMS = {"trades": "stock_trade", "quotes": "stock_quote", "bars": "stock_bar"}
+
+
+def read_topics(bootstrap: str, prefix: str) -> tuple[Sums, Sums, list[str]]:
+    core, whole, wrong = Sums(), Sums(), []
+    for channel, stem in STEMS.items():
+        read = record_reader(stem)
+        for key, value in records(bootstrap, f"{prefix}alpaca.stocks.{channel}"):
+            try:
+                event = read(value)
+            except (ValueError, IndexError, struct.error) as error:
+                wrong.append(f"{channel}: a record cannot be read: {error}")
+                continue
+            if key.decode() != event["symbol"]:
+                wrong.append(f"{channel}: key {key!r} before {event['symbol']}")
+            add(core, whole, channel, event)
+    return core, whole, wrong
+
+
+def add(core: Sums, whole: Sums, channel: str, event: Event) -> None:
+    if channel in CORE:
+        core.add(channel, event["symbol"], text_of(event, CORE[channel]))
+    whole.add(channel, event["symbol"], text_of(event, WHOLE[channel]))
+
+
+def last_features(bootstrap: str, prefix: str) -> dict[str, Event]:
+    read = record_reader("stock_features")
+    return {key.decode(): read(value) for key, value in records(bootstrap, f"{prefix}features.stocks")}
+
+
+# -- PostgreSQL ----------------------------------------------------------------------------------------------
+
+RENAMED = {"id": "trade_id", "interval": "bar_interval"}
+
+
+def read_postgres(url: str) -> tuple[Sums, Sums]:
+    core, whole = Sums(), Sums()
+    with psycopg.connect(url) as connection:
+        for channel, fields in WHOLE.items():
+            columns = ", ".join(
+                "(extract(epoch FROM ts) * 1000000)::int8 * 1000 + ts_nanos"
+                if f == "ts"
+                else RENAMED.get(f, f)
+                for f in fields
+            )
+            with connection.cursor(name=f"all_{channel}") as cursor:
+                cursor.itersize = 20_000
+                cursor.execute(f"SELECT {columns} FROM {channel}")
+                for row in cursor:
+                    add(core, whole, channel, dict(zip(fields, row, strict=True)))
+    return core, whole
+
+
+# -- verdict -------------------------------------------------------------------------------------------------
+
+
+def differences(name: str, left: Sums, right: Sums, channels: Iterable[str]) -> list[str]:
+    found = []
+    for channel in channels:
+        a, b = left.of.get(channel, {}), right.of.get(channel, {})
+        for symbol in sorted({*a, *b}):
+            if a.get(symbol) != b.get(symbol):
+                counts = f"{a.get(symbol, (0, 0))[0]} and {b.get(symbol, (0, 0))[0]} events"
+                found.append(f"{name}: {channel} of {symbol} differ ({counts})")
+    return found
+
+
+def wrong_features(folds: dict[str, Fold], features: dict[str, Event]) -> list[str]:
+    wrong = (
+        [f"features: of {sorted(features)} instead of {sorted(folds)}"] if set(folds) != set(features) else []
+    )
+    for symbol in sorted(set(folds) & set(features)):
+        for name, expected in expected_features(folds[symbol]).items():
+            got = features[symbol][name]
+            if not same(expected, got):
+                wrong.append(f"features: {symbol} {name} is {got!r}, the files say {expected}")
+    return wrong
+
+
+def expected_features(fold: Fold) -> dict[str, Decimal | int | None]:
+    return {
+        "last": fold.last[2] if fold.last else None,
+        "bid": fold.quote[1] if fold.quote else None,
+        "ask": fold.quote[2] if fold.quote else None,
+        "vwap": fold.notional / fold.volume if fold.volume else None,
+        "volume": int(fold.volume),
+        "trade_count": fold.trade_count,
+        "high": fold.high,
+        "low": fold.low,
+    }
+
+
+def same(expected: Decimal | int | None, got: Any) -> bool:
+    """Equal; a Decimal equals the float that is nearest to it, or its neighbour (a division was rounded)."""
+    if expected is None or isinstance(expected, int):
+        return bool(got == expected)
+    return got is not None and abs(float(expected) - got) <= 2.3e-16 * max(1.0, abs(got))
+
+
+def judge(paths: list[Path], bootstrap: str, url: str, prefix: str) -> dict[str, Any]:
+    files, folds = read_files(paths)
+    topic_core, topic_whole, wrong = read_topics(bootstrap, prefix)
+    postgres_core, postgres_whole = read_postgres(url)
+    features = last_features(bootstrap, prefix)
+    wrong += differences("files/topic", files, topic_core, CORE)
+    wrong += differences("files/postgres", files, postgres_core, CORE)
+    wrong += differences("topic/postgres", topic_whole, postgres_whole, WHOLE)
+    wrong += wrong_features(folds, features)
+    return {
+        "equal": not wrong,
+        "differences": wrong,
+        "files": files.as_json(),
+        "topic": topic_core.as_json(),
+        "postgres": postgres_core.as_json(),
+        "whole": topic_whole.as_json(),
+        "features": {
+            s: {n: str(v) for n, v in expected_features(f).items()} for s, f in sorted(folds.items())
+        },
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Compare tick files, topics and PostgreSQL by content digests."
+    )
+    parser.add_argument("paths", nargs="+", type=Path, help="tick files or folders of them")
+    parser.add_argument("--kafka", required=True, help="bootstrap servers")
+    parser.add_argument("--database", required=True, help="PostgreSQL URL")
+    parser.add_argument("--prefix", default="", help="what stands before every topic")
+    options = parser.parse_args()
+    verdict = judge(options.paths, options.kafka, options.database, options.prefix)
+    print(json.dumps(verdict, indent=2))
+    return 0 if verdict["equal"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
