@@ -3,7 +3,7 @@
 The jars come from Maven Central through jgo and are kept in the user's cache folder, so that a second clone
 and every later start need no network. To raise Kafka's version change `KAFKA` and write the lock anew::
 
-    .venv/bin/python -m tidewire.stack.jars
+    .venv/bin/python -m tidewire.stack write-lock
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def write_lock(path: Path = LOCK_FILE) -> list[Jar]:
     ]
     head = (
         "# Apache Kafka's jars: SHA-256, size in bytes, Maven coordinates.\n"
-        f"# Written by `python -m tidewire.stack.jars`: what {KAFKA} needs, and {LOG_BINDING}.\n"
+        f"# Written by `python -m tidewire.stack write-lock`: what {KAFKA} needs, and {LOG_BINDING}.\n"
     )
     path.write_text(head + "\n".join(lines) + "\n")
     return jars
@@ -189,8 +189,3 @@ def write_lock(path: Path = LOCK_FILE) -> list[Jar]:
 
 def _measured(coordinates: str, file: Path) -> Jar:
     return Jar(coordinates, file.stat().st_size, _sha256(file))
-
-
-if __name__ == "__main__":
-    written = write_lock()
-    print(f"{LOCK_FILE.name}: {len(written)} jars, {sum(jar.size for jar in written) / _MB:.0f} MB")
