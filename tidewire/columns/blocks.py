@@ -17,7 +17,7 @@ from typing import Any
 import aiokafka
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 COMPARED = "0.14."
 HEADER = 61
@@ -95,6 +95,13 @@ def _from_records(records: list[Any]) -> Block:
     newest = max(record.timestamp for record in records)
     raw = base.to_bytes(8, "big") + bytes(builder.build())[8:]
     return Block(base, base, records[-1].offset, len(records), newest, memoryview(raw))
+
+
+def records_at(blocks: Sequence[Block], offsets: Sequence[int]) -> list[Any]:
+    """The records at these ascending offsets, with `offset`, `key`, `value` and `timestamp`."""
+    wanted = set(offsets)
+    holding = [b for b in blocks if any(b.base <= offset <= b.last for offset in offsets)]
+    return [r for b in holding for r in DefaultRecordBatch(bytes(b.raw)) if r.offset in wanted]
 
 
 class _KeepRaw:

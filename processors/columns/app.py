@@ -1,0 +1,97 @@
+"""A Faust app with batch topics, batch agents and column tables."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import faust
+from faust.events import Event
+from faust.serializers.schemas import Schema
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from processors.columns.consumer import ColumnConsumer
+from processors.columns.output import Output
+from processors.columns.table import ColumnTable
+from tidewire.columns import Block, read_blocks
+
+StillOurs = Callable[[], bool]
+"""Whether a batch is still to be handled: false once a rebalance or a seek has made it void."""
+
+BatchHandler = Callable[[TP, list[Block], StillOurs], Awaitable[None]]
+"""Handles the blocks of one partition; it is called for one batch at a time, in offset order."""
+
+
+class _BatchSchema(Schema):  # type: ignore[misc]  # Faust is untyped
+    """No codecs: the value of an event is a list of Blocks."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        async def decode(message: Any, *, propagate: bool = False) -> Event:
+            return Event(app, None, message.value, None, message)
+
+        return decode
+
+
+class _ColumnTransport(driver.Transport):  # type: ignore[misc]  # Faust is untyped
+    Consumer = ColumnConsumer
+
+
+class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
+    """`output` sends the changelogs; it is settled before each commit."""
+
+    mundane_level = "debug"  # of "Starting...", "Stopping..." in the log
+
+    def __init__(self, *args: Any, output: Output, **kwargs: Any) -> None:
+        self.batch_topics: dict[str, int] = {}
+        self.column_tables: list[ColumnTable] = []
+        self.output = output
+        super().__init__(*args, **kwargs)
+
+    def batch_topic(self, name: str, max_records: int = 8000, max_batches: int = 8) -> Any:
+        """A topic delivered in batches of about `max_records`; at most `max_batches` are queued."""
+        self.batch_topics[name] = max_records
+        read_blocks([name])
+        topic = self.topic(name, schema=_BatchSchema())
+        topic.maxsize = max_batches  # app.topic(maxsize=) is silently dropped by Faust
+        return topic
+
+    def column_table(self, name: str, *, width: int, version: tuple[int, int], **kwargs: Any) -> ColumnTable:
+        """A table of `width` words a key; `version`: the word that says the layout, and its value."""
+        table = ColumnTable(
+            self,
+            name=name,
+            width=width,
+            version=version,
+            output=self.output,
+            beacon=self.tables.beacon,
+            **kwargs,
+        )
+        self.tables.add(table)
+        self.column_tables.append(table)
+        return table
+
+    def batch_agent(self, topic: Any, name: str, handler: BatchHandler) -> None:
+        """Handle a batch topic. A batch is done when the handler returns; if it raises, the app crashes.
+
+        Faust's own agents acknowledge a failed event; here the batch is read again after a restart. The
+        handler folds without an await in between, or a commit would see half a batch; and it asks after
+        each await whether the batch is still ours: the table's partition may have been given away.
+        """
+
+        async def actor(stream: Any) -> None:
+            async for event in stream.noack().events():
+                try:
+                    still_ours = partial(self.consumer.is_delivered, event.message)
+                    await handler(event.message.tp, event.value, still_ours)
+                except Exception as error:
+                    await self.crash(error)
+                    raise
+                event.ack()
+
+        actor.__name__ = name
+        self.agent(topic, name=name)(actor)
+
+    def _new_transport(self) -> _ColumnTransport:
+        return _ColumnTransport(self.conf.broker_consumer, self)

@@ -1,0 +1,217 @@
+"""Faust's consumer, made to deliver whole record batches: one message is a list of Blocks of one partition.
+
+Messages of a partition are acknowledged in the order of their delivery, so Faust's bookkeeping of single
+offsets and gaps is replaced by a queue per partition. Rebalances are where a batch could be lost or folded
+out of order; every override below is there because of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from tidewire.columns import Block, as_blocks
+
+FETCH_WAIT_MS = 20
+"""How long the broker may hold a fetch. Faust's 1,500 ms would let a partition that has data wait behind a
+fetch for those that have none, as one fetch is in flight per broker."""
+
+
+class _Delivered:
+    """A message handed to an agent: its last offset and whether anybody still holds it."""
+
+    __slots__ = ("first", "last", "message")
+
+    def __init__(self, first: int, last: int, message: Any) -> None:
+        self.first, self.last, self.message = first, last, weakref.ref(message)
+
+
+class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped
+    """The thread that fetches."""
+
+    mundane_level = "debug"
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
+class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
+    """Delivers Blocks for the app's batch topics and is Faust's own consumer for all others."""
+
+    mundane_level = "debug"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._delivered: defaultdict[TP, deque[_Delivered]] = defaultdict(deque)
+        self._epoch = 0  # bumped by every seek: older fetches are void
+        self._fetching = asyncio.Lock()  # never seek while a fetch is in flight
+        self._sought = asyncio.Event()  # clear from perform_seek() to resume_flow()
+        self._sought.set()
+
+    def _new_consumer_thread(self) -> ColumnConsumerThread:
+        return ColumnConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # ---------------------------------------------------------------- delivery
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Fetched records as messages; batch topics whole, round-robin over partitions."""
+        await self.wait_first(self._sought.wait(), timeout=timeout)
+        if not self._sought.is_set():
+            return
+        async with self._fetching:
+            records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self._seek_back()
+            return
+        generation, epoch = self.app.consumer_generation_id, self._epoch
+
+        def void() -> bool:
+            moved = self._epoch != epoch or self.app.consumer_generation_id != generation
+            return moved or not self.flow_active
+
+        for tp, message in self._messages(records, generation):
+            if void():
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                if isinstance(message.value, list):
+                    first = message.value[0].start
+                    self._delivered[tp].append(_Delivered(first, message.offset, message))
+                yield tp, message
+
+    async def _seek_back(self) -> None:
+        try:
+            await self.perform_seek()
+        except Exception as error:  # as Faust's own: the flow is stopped, a rebalance follows
+            self.log.warning("seek while flow inactive: %r", error)
+
+    def _messages(self, records: Mapping[Any, Any], generation: int) -> Iterator[tuple[TP, Any]]:
+        sizes = self.app.batch_topics
+        plain = {tp: found for tp, found in records.items() if tp.topic not in sizes}
+        for tp, record in self.scheduler.iterate(plain):  # changelogs and the like: Faust's own way
+            yield tp, self._to_message(tp, record)
+        ring = deque((ensure_TP(tp), as_blocks(r)) for tp, r in records.items() if tp.topic in sizes and r)
+        while ring:
+            tp, blocks = ring.popleft()
+            taken = _count_of(blocks, sizes[tp.topic])
+            if taken < len(blocks):
+                ring.append((tp, blocks[taken:]))
+            yield tp, _batch_message(tp, blocks[:taken], generation)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if tp.topic not in self.app.batch_topics:  # the queue needs no gaps
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    # ---------------------------------------------------------------- acknowledgement and commit
+
+    def is_delivered(self, message: Any) -> bool:
+        """Whether a batch was handed out and neither committed nor made void since."""
+        return any(delivered.message() is message for delivered in self._delivered[message.tp])
+
+    def ack(self, message: Any) -> bool:
+        """Mark a message as handled, unless a rebalance has voided it: its offsets will be read again."""
+        if message.topic in self.app.batch_topics and not self.is_delivered(message):
+            self._unacked_messages.discard(message)
+            message.acked = True
+            return False
+        return bool(super().ack(message))
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in self.app.batch_topics:
+            offset: int | None = super()._new_offset(tp)
+            return offset
+        queue, acked, new = self._delivered[tp], self._acked_index[tp], None
+        while queue and queue[0].last in acked:
+            new = queue.popleft().last
+            acked.discard(new)
+        if new is not None:
+            self._acked[tp][:] = acked
+        if queue and queue[0].message() is None and queue[0].last not in acked and self._steady():
+            lost = f"the batch at offsets {queue[0].first}-{queue[0].last} of {tp} was dropped unhandled"
+            self.add_future(self.crash(RuntimeError(lost)))
+        return None if new is None else new + 1
+
+    def _steady(self) -> bool:
+        return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        for table in self.app.column_tables:  # outputs and changelog first, then the source offsets
+            await table.flush()
+        return bool(await super()._commit_offsets(offsets, start_new_transaction))
+
+    def committed(self, tp: TP) -> int:
+        """The next offset to handle as far as this consumer has read or committed it; 0: neither."""
+        return int(self._committed_offset[tp] or 0)
+
+    # ---------------------------------------------------------------- rebalance
+
+    def _forget(self) -> None:
+        for tp in list(self._delivered):
+            for kept in (self._delivered, self._acked, self._acked_index):
+                kept.pop(tp, None)
+
+    async def perform_seek(self) -> None:
+        """Back to the committed offsets; whatever was fetched or delivered before is void."""
+        self._sought.clear()
+        async with self._fetching:
+            self._epoch += 1
+            await super().perform_seek()
+            self._forget()
+
+    def resume_flow(self) -> None:
+        """Deliver again, after a seek."""
+        super().resume_flow()
+        self._sought.set()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish the running batch, write and commit; queued batches are left to be read again."""
+        if self._delivered and not self.app.should_stop:
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            try:
+                await asyncio.wait_for(self.wait_empty(), self.app.conf.broker_session_timeout / 3)
+            except TimeoutError:
+                self.log.warning("batches still running at revoke; they will be replayed")
+        self._forget()
+        for table in self.app.column_tables:
+            table.forget_parts()
+        await super().on_partitions_revoked(revoked)
+
+
+def _count_of(blocks: list[Block], records: int) -> int:
+    """How many blocks hold about that many records; at least one."""
+    count = taken = 0
+    while taken < len(blocks) and count < records:
+        count, taken = count + blocks[taken].count, taken + 1
+    return taken
+
+
+def _batch_message(tp: TP, blocks: list[Block], generation: int) -> Any:
+    last = blocks[-1]
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        last.last,
+        last.timestamp_ms / 1e3,
+        0,
+        None,
+        None,
+        blocks,
+        None,
+        0,
+        0,
+        tp,
+        generation_id=generation,
+    )

@@ -1,0 +1,1 @@
+"""The features of a symbol: a pure fold of batches into integer words, read out as a record."""

@@ -1,0 +1,58 @@
+"""A table row read out as a feature record; the only place where floats are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from processors.columns.matrix import Matrix, Rows
+from processors.features import row
+from processors.features.session import session_day
+
+
+def records(matrix: Matrix, rows: Rows) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Key and stock_features record of each row."""
+    block = np.ascontiguousarray(matrix.values[rows])
+    prices = block.view(np.float64).tolist()
+    for number, words, doubles in zip(rows.tolist(), block.tolist(), prices, strict=True):
+        key = matrix.name(number)
+        yield key, _record(key.decode(), words, doubles)
+
+
+def _record(symbol: str, words: list[int], doubles: list[float]) -> dict[str, Any]:
+    traded, quoted = words[row.TRADES_FOLDED] > 0, words[row.QUOTES_FOLDED] > 0
+    ts = max(words[row.LAST_TS] if traded else 0, words[row.QUOTE_TS] if quoted else 0)
+    trade_newer = traded and (not quoted or words[row.TRADE_RECEIVED] >= words[row.QUOTE_RECEIVED])
+    bid, ask = (doubles[row.BID], doubles[row.ASK]) if quoted else (None, None)
+    return {
+        "symbol": symbol,
+        "ts": ts,
+        # The session's sums are the trades', so is its day; a symbol only quoted has its quote's day.
+        "session": words[row.SESSION] if traded else session_day(ts),
+        "last": doubles[row.LAST] if traded else None,
+        "last_ts": words[row.LAST_TS] if traded else None,
+        "bid": bid,
+        "ask": ask,
+        "quote_ts": words[row.QUOTE_TS] if quoted else None,
+        "mid": (bid + ask) / 2 if bid and ask else None,
+        "spread": ask - bid if bid and ask else None,
+        "vwap": _vwap(words),
+        "volume": words[row.VOLUME],
+        "trade_count": words[row.TRADE_COUNT],
+        "high": doubles[row.HIGH] if traded else None,
+        "low": doubles[row.LOW] if traded else None,
+        "staleness_ns": ts - words[row.QUOTE_TS] if quoted else None,
+        "trades_folded": words[row.TRADES_FOLDED],
+        "quotes_folded": words[row.QUOTES_FOLDED],
+        "received_ts": words[row.TRADE_RECEIVED if trade_newer else row.QUOTE_RECEIVED],
+        "source": row.SOURCES[words[row.TRADE_SOURCE if trade_newer else row.QUOTE_SOURCE]],
+    }
+
+
+def _vwap(words: list[int]) -> float | None:
+    if not words[row.VOLUME]:
+        return None
+    micros = (words[row.NOTIONAL_HIGH] << 32) + words[row.NOTIONAL_LOW]
+    return micros / (words[row.VOLUME] * row.MICROS)  # of integers: correctly rounded

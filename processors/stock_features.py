@@ -1,0 +1,183 @@
+"""The `features` table of stocks: trades and quotes in columns -> rows by symbol -> features.stocks.
+
+One table, keyed by symbol, with two components that never read each other's words; so it does not matter in
+which order the two topics are read, and each skips by its own offset what it has folded before. A symbol
+whose records are only repeats is sent again: the send may be what the crash before the repeat prevented.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
+
+from processors.columns.app import ColumnApp, StillOurs
+from processors.columns.matrix import Ints, Matrix, Rows
+from processors.columns.output import Output
+from processors.columns.table import ColumnTable
+from processors.features import quotes, row, trades, vector
+from processors.features.folded import Folded
+from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES, Catalogue
+from schemas.codec import Codec
+from tidewire import dead_letters, metrics
+from tidewire.clock import Clock
+from tidewire.columns import Block, Decoded, Decoder, Refused, records_at
+from tidewire.columns.poison import PoisonLimit
+from tidewire.dead_letters import DeadLetter
+from tidewire.errors import SchemaError
+
+STAGE = "processor"
+
+
+@dataclass(slots=True)
+class Component:
+    """One input topic of the table: how its records are decoded, refused and folded."""
+
+    topic: str
+    decode: Decoder
+    refusals: Callable[[pl.DataFrame], dict[int, str]]
+    fold: Callable[[Matrix, pl.DataFrame, Ints], Folded]
+    next_word: int
+    poison: PoisonLimit
+
+    def split(self, blocks: Sequence[Block]) -> Decoded:
+        """Decode; what must not be folded becomes refused as well, with its bytes."""
+        decoded = self.decode(blocks)
+        reasons = self.refusals(decoded.frame) if len(decoded.offsets) else {}
+        if not reasons:
+            return decoded
+        refused = [
+            Refused(r.offset, r.key, r.value, r.timestamp, reasons[i])
+            for i, r in zip(reasons, records_at(blocks, decoded.offsets[list(reasons)].tolist()), strict=True)
+        ]
+        keep = np.ones(len(decoded.offsets), bool)
+        keep[list(reasons)] = False
+        everything = sorted([*decoded.refused, *refused], key=lambda r: r.offset)
+        frame = decoded.frame.filter(pl.Series(keep))
+        return Decoded(frame, decoded.offsets[keep], everything, decoded.bisected)
+
+
+class StockFeatures:
+    """Wires the components, the table and the output topic into an app."""
+
+    def __init__(self, app: ColumnApp, catalogue: Catalogue, codec: Codec, clock: Clock) -> None:
+        self._app, self._codec, self._clock = app, codec, clock
+        self._encode = codec.encoder("stock_features")
+        self._output: Output = app.output
+        self._features_topic = catalogue.name(STOCK_FEATURES)
+        self._emitting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.table: ColumnTable = app.column_table(
+            "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
+        )
+        self.components = [
+            self._component(catalogue.name(STOCK_TRADES), "stock_trade", trades, row.TRADES_NEXT),
+            self._component(catalogue.name(STOCK_QUOTES), "stock_quote", quotes, row.QUOTES_NEXT),
+        ]
+        for component in self.components:
+            name = "fold-" + component.topic.rsplit(".", 1)[-1]
+            app.batch_agent(app.batch_topic(component.topic), name, partial(self._handle, component))
+
+    def _component(self, topic: str, stem: str, module: Any, next_word: int) -> Component:
+        decoder = Decoder(dict(self._codec.schema(stem)), self._codec.schema_id(stem), columns=module.COLUMNS)
+        return Component(topic, decoder, module.refusals, module.fold, next_word, PoisonLimit(topic))
+
+    async def _handle(self, component: Component, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
+        """One batch of one partition: refused records away, the others folded, changed symbols sent."""
+        started = time.perf_counter()
+        decoded = component.split(blocks)
+        if decoded.bisected:
+            metrics.SLOW_DECODES.labels(STAGE, component.topic).inc()
+        await self._bury(component, tp, decoded)
+        if not still_ours():
+            return
+        matrix = self.table.part(tp.partition)
+        self._check_order(matrix, component, tp, blocks)
+        matrix.expected[component.topic] = blocks[-1].last + 1
+        if len(decoded.offsets):
+            folded = component.fold(matrix, decoded.frame, decoded.offsets)  # no await since still_ours()
+            await self._emit(matrix, tp.partition, folded.touched, still_ours)
+            self._count(component, decoded, folded)
+        metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
+
+    def _check_order(self, matrix: Matrix, component: Component, tp: TP, blocks: list[Block]) -> None:
+        """A hole, or a table that is ahead of its topic, would let records count as folded that are not.
+
+        Raises:
+            RuntimeError: batches were skipped; after a restart they are read again.
+            SchemaError: the topic is not the one that the table was folded from.
+        """
+        expected = matrix.expected.get(component.topic)
+        if expected is None:
+            self._check_same_topic(matrix, component, tp)
+        elif blocks[0].start > expected:
+            raise RuntimeError(f"offsets {expected}-{blocks[0].start - 1} of {tp} were not delivered")
+
+    def _check_same_topic(self, matrix: Matrix, component: Component, tp: TP) -> None:
+        folded, end = int(matrix.values[:, component.next_word].max()), self._app.consumer.highwater(tp)
+        if end is not None and folded > end:
+            raise SchemaError(
+                f"the table has folded {component.topic} partition {tp.partition} up to offset {folded}, "
+                f"but the topic ends at {end}: it was deleted and made again. Delete "
+                f"{self.table.changelog_topic_name} too, or use another TIDEWIRE_TOPIC_PREFIX."
+            )
+
+    async def _bury(self, component: Component, tp: TP, decoded: Decoded) -> None:
+        """Dead-letter what was refused, before the batch can count as done."""
+        offsets = [r.offset for r in decoded.refused]
+        component.poison.observe(len(decoded.offsets), np.searchsorted(decoded.offsets, offsets).tolist())
+        if offsets:
+            letters = [
+                DeadLetter(
+                    tp.topic, tp.partition, r.offset, r.key, r.value or b"", STAGE, "RecordError", r.reason
+                )
+                for r in decoded.refused
+            ]
+            await dead_letters.publish(self._output.producer, letters)
+
+    async def _emit(self, matrix: Matrix, partition: int, rows: Rows, still_ours: StillOurs) -> None:
+        # The rows are read only when it is this batch's turn: a symbol's last record is its newest row.
+        async with self._emitting[partition]:
+            if not still_ours():
+                return
+            records = [(key, self._encode(record)) for key, record in vector.records(matrix, rows)]
+            metrics.FEATURE_RECORDS.inc(await self._output.send(self._features_topic, partition, records))
+
+    def _count(self, component: Component, decoded: Decoded, folded: Folded) -> None:
+        skipped = metrics.RECORDS_SKIPPED
+        metrics.RECORDS_APPLIED.labels(STAGE, component.topic).inc(folded.applied)
+        if folded.repeated:
+            skipped.labels(STAGE, component.topic, "duplicate").inc(folded.repeated)
+        if folded.late:
+            skipped.labels(STAGE, component.topic, "late").inc(folded.late)
+        metrics.BATCH_RECORDS.labels(STAGE, component.topic).observe(len(decoded.offsets))
+        newest = int(decoded.frame["received_ts"][-1])
+        metrics.FEATURE_LATENCY.observe(max(0, self._clock() - newest) / 1e9)
+
+    def lags(self) -> Iterator[tuple[TP, int]]:
+        """End offset minus the next offset to handle, for each input partition of ours."""
+        consumer, parts = self._app.consumer, self.table.parts
+        try:
+            assigned = sorted(consumer.assignment())
+        except ConsumerNotStarted:
+            return
+        for tp in assigned:
+            end = consumer.highwater(tp) if tp.topic in self._app.batch_topics else None
+            if end is not None:
+                expected = parts[tp.partition].expected if tp.partition in parts else {}
+                yield tp, max(0, end - expected.get(tp.topic, consumer.committed(tp)))
+
+
+def _letter(tp: TP, refused: Refused) -> DeadLetter:
+    value = refused.value or b""
+    return DeadLetter(
+        tp.topic, tp.partition, refused.offset, refused.key, value, STAGE, "RecordError", refused.reason
+    )
