@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from verify.content import FOLDED, TRADES, Channel, as_event
+from verify.content import BARS, FOLDED, TRADES, Channel, as_event
 
 Coordinates = frozenset[tuple[int, int]]
 """(partition, offset) pairs of one topic."""
@@ -21,6 +21,7 @@ Where = Literal["topic", "postgres"]
 COPIES = "copies"
 _TRADE_KEY = ["symbol", "exchange", "id", "ts"]
 """Two trades of one key are one event: the producer publishes the first and drops the rest."""
+_BAR_KEY = ["symbol", "interval", "ts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,11 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known about one channel. Frames hold content columns; those of topic and postgres also
-    `k_part` and `k_offset`. `sent` None: nobody knows what was sent. `folded` None: no table folds this."""
+    """All that is known about one channel.
+
+    Frames hold content columns; those of topic and postgres also `k_part` and `k_offset`, that of the topic
+    `event_id`. `sent` None: nobody knows what was sent. `folded` None: no table folds this channel.
+    """
 
     channel: Channel
     sent: pl.DataFrame | None
@@ -111,10 +115,12 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
     e, columns = evidence, evidence.channel.columns
     absent, extra, duplicates = _entrance(e)
     written = _without(e.topic, e.given_up_by_sink)
+    again = e.topic.filter(~pl.col("event_id").is_first_distinct())
     unwritten, invented = difference(written, e.postgres, columns)
+    unwritten = take_away(unwritten, again, columns)
     odd = max(0, e.odd_sent - e.odd_given_up)
     unexplained = e.unreadable - (e.given_up_by_sink | e.given_up_by_table)
-    problems = _problems(e, odd, len(unexplained))
+    problems = _problems(e, odd, len(unexplained), again.height)
     listed = _listed(e.channel, "topic", absent, limit) + _listed(e.channel, "postgres", unwritten, limit)
     return Outcome(
         sent=None if e.sent is None else e.sent.height + e.odd_sent,
@@ -138,27 +144,32 @@ def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         nothing, _ = difference(e.channel.empty(), e.channel.empty(), columns)
         return nothing, nothing, 0
     absent, extra = difference(e.sent, e.topic, columns)
-    repeats = 0
-    if e.channel is TRADES and absent.height:
-        absent, repeats = _without_repeats(absent, extra, e.topic)
+    left = take_away(absent, repeats(e.channel, e.sent), columns)
+    dropped, absent = copies(absent) - copies(left), left
     if e.given_up_by_producer is not None:
         absent = take_away(absent, e.given_up_by_producer, columns)
     doubled = extra.join(e.sent.select(columns), on=columns, how="semi", nulls_equal=True)
-    return absent, extra, repeats + copies(doubled)
+    return absent, extra, dropped + copies(doubled)
 
 
-def _without_repeats(
-    absent: pl.DataFrame, extra: pl.DataFrame, topic: pl.DataFrame
-) -> tuple[pl.DataFrame, int]:
-    """Absent trades whose event is in the topic as it was sent are repeats that the producer dropped."""
-    near = topic.join(absent, on=_TRADE_KEY, how="semi")
-    as_sent = near.join(extra, on=extra.drop(COPIES).columns, how="anti", nulls_equal=True)
-    repeated = absent.join(as_sent, on=_TRADE_KEY, how="semi")
-    return absent.join(as_sent, on=_TRADE_KEY, how="anti"), copies(repeated)
+def repeats(channel: Channel, sent: pl.DataFrame) -> pl.DataFrame:
+    """What the entrance to the log may drop: a trade whose event came before, a bar that says nothing new.
+
+    A repeated quote is never dropped: quotes have no id, and true repeats are real.
+    """
+    if channel is TRADES:
+        return sent.filter(~pl.struct(_TRADE_KEY).is_first_distinct())
+    if channel is BARS:
+        numbers = [name for name in channel.columns if name not in _BAR_KEY]
+        said = pl.struct(numbers)
+        return sent.filter((said == said.shift().over(_BAR_KEY)).fill_null(False))
+    return sent.clear()
 
 
-def _problems(e: Evidence, odd: int, unexplained: int) -> list[str]:
+def _problems(e: Evidence, odd: int, unexplained: int, again: int) -> list[str]:
     problems = []
+    if again:
+        problems.append(f"{again} records of {e.channel.topic} repeat an event that it already holds")
     if odd:
         problems.append(f"{odd} broken {e.channel.name} were sent and no dead letter holds them")
     if unexplained:

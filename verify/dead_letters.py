@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas import admin
+from schemas.catalogue import SIMULATOR_TICKS
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
 from verify import database
 from verify.messages import from_bytes
 from verify.topic import consumer, ends, whole
 
-INPUT = "simulator.ticks"
+INPUT = SIMULATOR_TICKS
 """Broken lines of input files, dead-lettered before they were ever sent."""
+_TICK_FILE = re.compile(r"_(trade|quote)_tick\.csv")
+_TABLE_STAGE = "processor"
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter. `topic` is without the prefix; `offset` is -1 for what never had one."""
+    """One dead letter. `topic` is without the prefix; `partition` is -1 for what never was in a topic."""
 
     topic: str
     partition: int
@@ -30,8 +34,8 @@ class Letter:
     value: bytes
 
     def messages(self) -> list[object]:
-        """The Alpaca messages in its bytes; none when they are a Kafka record or cannot be read."""
-        return from_bytes(self.value) if self.offset < 0 else []
+        """The Alpaca messages in its bytes; none in a Kafka record or an input line."""
+        return from_bytes(self.value) if self.partition < 0 and self.topic != INPUT else []
 
     def as_json(self) -> dict[str, object]:
         """For the report, without the bytes."""
@@ -74,7 +78,7 @@ def _outbox(settings: Settings) -> list[Letter]:
 
 
 def _identity(letter: Letter, partition: int, offset: int) -> tuple[object, ...]:
-    if letter.offset >= 0:
+    if letter.partition >= 0:
         return letter.topic, letter.partition, letter.offset, letter.stage
     return letter.topic, "letter", partition, offset
 
@@ -89,9 +93,15 @@ def _letter(dlq: str, prefix: str, record: object) -> Letter:
         stage=headers.get("stage", ""),
         error=headers.get("error", ""),
         reason=headers.get("reason", ""),
-        channel=headers.get("channel", ""),
+        channel=headers.get("channel") or _channel_of_line(topic, headers.get("reason", "")),
         value=getattr(record, "value", None) or b"",
     )
+
+
+def _channel_of_line(topic: str, reason: str) -> str:
+    """The channel of a broken input line, by the name of its file."""
+    kind = _TICK_FILE.search(reason) if topic == INPUT else None
+    return f"{kind[1]}s" if kind else ""
 
 
 def _whole_number(text: str | None) -> int:
@@ -107,9 +117,6 @@ class GivenUp:
     other: int = 0
 
 
-_TABLE_STAGES = ("processor", "process", "features", "table")
-
-
 def of_channel(letters: Iterable[Letter], topic: str, channel: str) -> GivenUp:
     """What the letters say of one topic: places given up by table or sink, and letters without one."""
     table: set[tuple[int, int]] = set()
@@ -117,8 +124,8 @@ def of_channel(letters: Iterable[Letter], topic: str, channel: str) -> GivenUp:
     other = 0
     for letter in letters:
         place = (letter.partition, letter.offset)
-        if letter.topic == topic and letter.offset >= 0:
-            (table if letter.stage.startswith(_TABLE_STAGES) else sink).add(place)
+        if letter.topic == topic and letter.partition >= 0:
+            (table if letter.stage == _TABLE_STAGE else sink).add(place)
         elif letter.topic == topic or letter.channel == channel:
             other += 1
     return GivenUp(frozenset(table), frozenset(sink), other)

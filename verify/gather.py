@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from schemas.catalogue import STOCK_CORRECTIONS
 from schemas.codec import Codec, load_codec
 from tidewire.config import Settings
 from verify import database, dead_letters, features, ledger, settle, topic
@@ -30,6 +31,9 @@ class Gathered:
 
     channels: dict[str, Evidence]
     letters: list[Letter]
+    corrections_sent: int
+    corrections_kept: int
+    """Those in their topic and its dead letters."""
     unknown_sent: int
     unknown_given_up: int
     ledger_from: int
@@ -79,6 +83,8 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     return Gathered(
         channels=channels,
         letters=letters,
+        corrections_sent=len(sent.sent.corrections) if sent else 0,
+        corrections_kept=await _corrections(settings, letters),
         unknown_sent=odd_sent[""],
         unknown_given_up=odd_given_up[""],
         ledger_from=sent.complete_from if sent else 0,
@@ -98,6 +104,12 @@ async def _folded(
         if not behind or time.monotonic() > deadline:
             return found
         await asyncio.sleep(_FEATURES_POLL)
+
+
+async def _corrections(settings: Settings, letters: list[Letter]) -> int:
+    name = settings.tidewire_topic_prefix + STOCK_CORRECTIONS
+    stops = (await topic.ends(settings, [name]))[name]
+    return sum(stops.values()) + sum(1 for letter in letters if letter.topic == STOCK_CORRECTIONS)
 
 
 def _up_to(rows: pl.DataFrame, stops: Ends) -> pl.DataFrame:

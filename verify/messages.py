@@ -127,6 +127,8 @@ class Collector:
         self._rows: dict[str, list[tuple[Any, ...]]] = {c.name: [] for c in CHANNELS}
         self._frames: dict[str, list[pl.DataFrame]] = {c.name: [] for c in CHANNELS}
         self.odd: list[Message] = []
+        self.corrections: set[str] = set()
+        """Fingerprints of T=c and T=x; they have a topic but no table or rows: they are counted."""
 
     def add(self, messages: Iterable[Any]) -> None:
         """Take the messages of one frame; anything that is no map is ignored."""
@@ -134,6 +136,9 @@ class Collector:
             if not isinstance(message, dict):
                 continue
             channel = channel_of(message)
+            if message.get("T") in ("c", "x"):
+                self.corrections.add(fingerprint(message))
+                continue
             if channel is None:
                 self.odd.append(message)
                 continue

@@ -113,7 +113,6 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
     """The report of gathered evidence. `known`: a ledger says what was sent; `rate`: messages a second."""
     outcomes = {name: compare(evidence, limit) for name, evidence in gathered.channels.items()}
     counted = running.counters(settings)
-    lost = gathered.unknown_sent - gathered.unknown_given_up
     topics, names = [c.topic for c in CHANNELS], [c.name for c in CHANNELS]
     return Report(
         source="ledger" if known else "alpaca",
@@ -122,13 +121,20 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
         dropped=counted.dropped,
         letters=gathered.letters,
         other_letters=dead_letters.without_channel(gathered.letters, topics, names),
-        other_problems=[f"{lost} messages of unknown types were sent and no dead letter holds them"]
-        if lost
-        else [],
+        other_problems=_other_problems(gathered),
         notes=_notes(gathered, known),
         messages_per_second=rate if rate is not None else _rate(gathered, outcomes),
         limit=limit,
     )
+
+
+def _other_problems(g: Gathered) -> list[str]:
+    problems = []
+    if lost := g.unknown_sent - g.unknown_given_up:
+        problems.append(f"{lost} messages of unknown types were sent and no dead letter holds them")
+    if g.corrections_kept < g.corrections_sent:
+        problems.append(f"{g.corrections_sent} corrections were sent, the topic holds {g.corrections_kept}")
+    return problems
 
 
 def _rate(gathered: Gathered, outcomes: Mapping[str, Outcome]) -> float | None:

@@ -22,6 +22,7 @@ from tidewire.kafka import bootstrap, client_arguments
 from verify.content import Channel, canonical
 
 FETCH_BYTES = 4 << 20
+_ADDED = ("received_ts", "event_id")
 _PATIENCE = 60.0
 """Seconds without a single record before a read is given up."""
 
@@ -145,21 +146,21 @@ async def read(
     Raises:
         UnreachableError: Kafka does not answer.
     """
-    wanted = [*channel.columns, "received_ts"]
+    wanted = [*channel.columns, *_ADDED]
     decoder = Decoder(schema(channel.stem), schema_id(channel.stem), columns=wanted)
-    parts: list[pl.DataFrame] = [_located(channel.empty().with_columns(received_ts=pl.lit(0)), 0, [])]
+    parts: list[pl.DataFrame] = [_located(decoder([]).frame, channel, 0, [])]
     refused: list[tuple[int, Refused]] = []
     async for partition, batch in decoded(
         settings, settings.tidewire_topic_prefix + channel.topic, decoder, until
     ):
         if batch.frame.height:
-            parts.append(_located(canonical(channel, batch.frame), partition, batch.offsets))
+            parts.append(_located(batch.frame, channel, partition, batch.offsets))
         refused += [(partition, r) for r in batch.refused]
     return TopicContent(pl.concat(parts), refused)
 
 
-def _located(frame: pl.DataFrame, partition: int, offsets: Any) -> pl.DataFrame:
-    return frame.with_columns(
+def _located(frame: pl.DataFrame, channel: Channel, partition: int, offsets: Any) -> pl.DataFrame:
+    return canonical(channel, frame).with_columns(
         pl.lit(partition, pl.Int64).alias("k_part"),
         pl.Series("k_offset", offsets, dtype=pl.Int64),
         pl.col("received_ts").cast(pl.Int64),

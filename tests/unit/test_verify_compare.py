@@ -31,7 +31,9 @@ def frame(channel: Channel, rows: list[Row]) -> pl.DataFrame:
 
 def placed(channel: Channel, rows: list[Row]) -> pl.DataFrame:
     return frame(channel, rows).with_columns(
-        k_part=pl.lit(0, pl.Int64), k_offset=pl.int_range(pl.len(), dtype=pl.Int64)
+        k_part=pl.lit(0, pl.Int64),
+        k_offset=pl.int_range(pl.len(), dtype=pl.Int64),
+        event_id=pl.int_range(pl.len()).cast(pl.String).cast(pl.Binary),
     )
 
 
@@ -163,8 +165,25 @@ def test_a_trade_sent_again_under_its_id_is_a_duplicate_and_not_missing() -> Non
 def test_a_repeat_does_not_excuse_an_altered_trade() -> None:
     altered = trade(1, 99.0)
     o = outcome(TRADES, [trade(1), trade(1)], [altered], [altered])
-    assert o.missing == 2
-    assert o.extra == 1
+    assert (o.missing, o.extra, o.duplicates) == (1, 1, 1)
+
+
+def test_a_bar_said_again_is_dropped_and_one_said_anew_is_not() -> None:
+    a = ("BAC", T0, "minute", 1.0, 2.0, 0.5, 1.5, 100, 3, 1.2, None)
+    b = ("BAC", T0, "minute", 1.0, 2.0, 0.5, 1.6, 110, 4, 1.3, None)
+    assert complete(outcome(BARS, [a, a, b, a], [a, b, a], [a, b, a]))
+    assert outcome(BARS, [a, a, b, a], [a, b], [a, b]).missing == 1
+    assert outcome(BARS, [a, a], [], []).missing == 1
+
+
+def test_an_event_that_stands_twice_in_the_topic_is_a_problem_even_if_it_was_sent_twice() -> None:
+    """The table counted it twice, though PostgreSQL's key kept one row."""
+    twice = placed(TRADES, [trade(1), trade(1)]).with_columns(event_id=pl.lit(b"same"))
+    o = compare(
+        Evidence(TRADES, frame(TRADES, [trade(1), trade(1)]), twice, frozenset(), twice.head(1), folded=2), 10
+    )
+    assert (o.missing, o.extra) == (0, 0)
+    assert any("repeat an event" in p for p in o.problems)
 
 
 def test_the_first_missing_event_is_the_earliest() -> None:
