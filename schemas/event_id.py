@@ -3,13 +3,15 @@
 An id is the XXH3-64 digest (big-endian) of one line of UTF-8 text: a letter for the kind of event, then
 the fields that make it unique, with `|` between them. Prices enter as Python's shortest repr of the
 float64, so the text, and with it the id, can be made again in any language that prints doubles shortest.
-Nothing is escaped: Alpaca's symbols, exchanges, conditions, order ids and article ids hold neither `|` nor
-`,`. A field of free text (a headline) never enters an id.
+Nothing is escaped: Alpaca's symbols, exchanges, conditions and order ids hold neither `|` nor `,`, so no two
+events have one text. Article ids of RSS feeds may be URLs and hold either, but stand between fields that do
+not. A field of free text (a headline) never enters an id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from xxhash import xxh3_64_digest
 
@@ -133,10 +135,16 @@ def news_id(provider: str, article_id: str, revision: int) -> bytes:
     return digest(f"n|{provider}|{article_id}|{revision}")
 
 
+def plain_quantity(quantity: Decimal | str) -> str:
+    """A quantity as plain decimal text, the same for the same value: no exponent, no zeros at the end."""
+    text = f"{Decimal(quantity):f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+
+
 def fill_id(order_id: str, cumulative_quantity: str) -> bytes:
     """A fill: FILL activities carry no execution id, the cumulative quantity names the fill.
 
-    `cumulative_quantity` is the plain decimal text of `plain_quantity`.
+    `cumulative_quantity` is text made by `plain_quantity`.
     """
     return digest(f"f|{order_id}|{cumulative_quantity}")
 
