@@ -5,6 +5,7 @@ The verbs' modules are imported when they are used, so that `tidewire --help` an
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -136,6 +137,8 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code. Every error has become one message on stderr."""
+    # Libraries' own warnings belong into a service's log; beside our one message they only confuse.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app(args=arguments, prog_name="tidewire")
     except SystemExit as exit_:

@@ -42,7 +42,7 @@ def screen(view: View, seen: Observation, height: int, width: int) -> Renderable
         processes,
         Text(),
         _symbols(seen.symbols, room, wide=width >= 100),
-        Text(f" {view.hint}", style="dim", no_wrap=True, overflow="ellipsis"),
+        _footer(view, seen),
     )
 
 
@@ -54,7 +54,7 @@ def _title(view: View, seen: Observation, width: int) -> RenderableType:
     left = Text.assemble(
         (f" {view.title} ", "bold reverse"), f" {view.feed} ", (seen.connection, style), _tape(seen)
     )
-    right = Text(f"{_market_time(seen.symbols)}  up {clock(view.elapsed_seconds)} ")
+    right = Text(f"{_market_time(seen.symbols, width >= 100)}  up {clock(view.elapsed_seconds)} ")
     grid.add_row(left, right)
     return grid
 
@@ -63,12 +63,18 @@ def _tape(seen: Observation) -> str:
     return f"  tape {seen.simulator.state}" if seen.simulator is not None else ""
 
 
-def _market_time(symbols: Sequence[Symbol]) -> str:
+def _market_time(symbols: Sequence[Symbol], with_date: bool) -> str:
     if not symbols:
         return ""
     newest = max(symbol.ts for symbol in symbols)
     at = datetime.fromtimestamp(newest // 1_000_000_000, UTC).astimezone(_NEW_YORK)
-    return f"market {at:%Y-%m-%d %H:%M:%S}"
+    return f"market {at:%Y-%m-%d %H:%M:%S} ET" if with_date else f"{at:%H:%M:%S} ET"
+
+
+def _footer(view: View, seen: Observation) -> Text:
+    lags = f"lag: processor {seen.processor_lag():,}, sink {seen.sink_lag():,}"
+    latency = "" if seen.latency_p99 is None else f"   features p99 < {seen.latency_p99 * 1000:g} ms"
+    return Text(f" {view.hint}   {lags}{latency}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _channels(seen: Observation) -> Table:
@@ -135,7 +141,7 @@ def _symbols(symbols: Sequence[Symbol], room: int, wide: bool) -> RenderableType
         table.add_column(heading, justify="right", no_wrap=True)
     busiest = sorted(symbols, key=lambda s: -s.volume)[:room]
     for symbol in sorted(busiest, key=lambda s: s.name):
-        table.add_row(symbol.name, *_symbol_cells(symbol, wide))
+        table.add_row(Text(symbol.name), *_symbol_cells(symbol, wide))
     return table
 
 
