@@ -97,7 +97,8 @@ async def _market(run: Run, plan: Plan, drain: Drain) -> None:
     while True:
         seen = run.observer.look()
         drain.judge(seen)
-        if None not in (plan.duration, drain.started_at) and seen.at >= drain.started_at + plan.duration:
+        began = drain.started_at
+        if plan.duration is not None and began is not None and seen.at >= began + plan.duration:
             return
         await asyncio.sleep(_LOOK_SECONDS)
 
