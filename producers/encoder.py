@@ -1,0 +1,273 @@
+"""Trades and quotes to bytes, several times faster than a general Avro writer, and byte for byte the same.
+
+Avro has no tags: a record is its fields one after the other. What repeats is kept ready (symbols behind the
+schema's header, exchanges, conditions, small numbers, the fields that are the same for a whole frame) and
+only put together here. Anything unusual (an unknown field, an integer price, a text not met before) takes
+the long way through normalize.py and the codec, which also fills the tables: so the tables hold checked
+values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+
+from xxhash import xxh3_64_digest
+
+from producers import normalize
+from producers.entrance import Bars, Window
+from producers.normalize import EARLIEST_NS, LATEST_NS, MAX_LONG, Content, Message
+from schemas import event_id
+from schemas.codec import Codec
+
+_double = Struct("<d").pack
+# Two groups of seven bits with "more follows" set: 14 bits -> 2 bytes.
+_FOURTEEN = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
+_SMALL = 1 << 13
+_TABLE_LIMIT = 50_000
+_EVENT_ID_LENGTH = b"\x10"
+_SOURCES = ("ws", "rest", "rss", "webhook", "replay")
+
+
+def varint(value: int) -> bytes:
+    """An Avro long: zigzag, then seven bits a byte, the least first."""
+    rest = value << 1 if value >= 0 else ~(value << 1)
+    out = bytearray()
+    while rest > 127:
+        out.append(rest & 127 | 128)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+_SIZES = tuple(varint(n) for n in range(_SMALL))
+
+
+def avro_text(value: str) -> bytes:
+    """An Avro string."""
+    data = value.encode()
+    return varint(len(data)) + data
+
+
+def avro_texts(values: Sequence[str]) -> bytes:
+    """An Avro array of strings: one block, then its end."""
+    block = varint(len(values)) + b"".join(avro_text(v) for v in values) if values else b""
+    return block + b"\x00"
+
+
+class Table(dict[Any, Any]):
+    """Ready bytes by value; emptied when full, so that odd input cannot grow it without end."""
+
+    def keep(self, key: object, value: object) -> None:
+        """Remember one entry."""
+        if len(self) >= _TABLE_LIMIT:
+            self.clear()
+        self[key] = value
+
+
+class Encoder:
+    """Messages to (key, value) of their Kafka records; None when the log already holds the event.
+
+    Call `frame` before the messages of a frame. The methods raise RecordError for a message that is no
+    record.
+    """
+
+    def __init__(
+        self, codec: Codec, window: Window, bars: Bars, *, owner_epoch: int, source: str = "ws"
+    ) -> None:
+        self._codec, self._window, self._bars = codec, window, bars
+        self._owner_epoch, self._source = owner_epoch, source
+        self._after_received = bytes([_SOURCES.index(source) << 1]) + varint(owner_epoch) + _EVENT_ID_LENGTH
+        self._received = 0
+        self._tail = b""
+        self._trade_heads, self._quote_heads = Table(), Table()
+        self._texts, self._conditions = Table(), Table()
+        self._prices, self._times, self._longs = Table(), Table(), Table()
+        self.frame(0)
+
+    def frame(self, received_ns: int) -> None:
+        """The following messages were received at this time (ns since 1970)."""
+        self._received = received_ns
+        self._tail = b"\x00" + varint(received_ns) + self._after_received  # 0x00: no extra fields
+
+    def trade(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=t."""
+        try:
+            symbol, ts, id, exchange, price, size, conditions, tape = (
+                m["S"], m["t"], m["i"], m["x"], m["p"], m["s"], m["c"], m["z"],
+            )  # fmt: skip
+            if (
+                len(m) != 9
+                or type(price) is not float
+                or type(id) is not int
+                or type(size) is not int
+                or type(conditions) is not list
+                or price - price != 0.0  # not finite
+                or not 0 <= size <= MAX_LONG
+                or not -MAX_LONG <= id <= MAX_LONG
+                or not EARLIEST_NS <= ts < LATEST_NS
+            ):
+                return self._slow_trade(m)
+            key, head = self._trade_heads[symbol]
+            zigzag = ts << 1
+            body = (
+                head
+                + _FOURTEEN[zigzag & 16383]
+                + _FOURTEEN[zigzag >> 14 & 16383]
+                + (self._times.get(zigzag >> 28) or self._time(zigzag >> 28))
+                + (_SIZES[id] if 0 <= id < _SMALL else self._long(id))
+                + self._texts[exchange]
+                + _double(price)
+                + (_SIZES[size] if size < _SMALL else self._long(size))
+                + self._conditions[tuple(conditions)][0]
+                + self._texts[tape]
+                + self._tail
+            )
+        except (KeyError, TypeError):
+            return self._slow_trade(m)
+        event = xxh3_64_digest(f"t|{symbol}|{exchange}|{id}|{ts}".encode())
+        return None if self._window.repeats(ts, event) else (key, body + event)
+
+    def quote(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=q. A true repeat stays a record of its own, told apart by its ordinal; so never None."""
+        try:
+            symbol, ts, bx, bp, bs, ax, ap, as_, conditions, tape = (
+                m["S"], m["t"], m["bx"], m["bp"], m["bs"], m["ax"], m["ap"], m["as"], m["c"], m["z"],
+            )  # fmt: skip
+            if (
+                len(m) != 11
+                or type(bp) is not float
+                or type(ap) is not float
+                or type(bs) is not int
+                or type(as_) is not int
+                or type(conditions) is not list
+                or not 0 <= bs <= MAX_LONG
+                or not 0 <= as_ <= MAX_LONG
+                or not EARLIEST_NS <= ts < LATEST_NS
+            ):
+                return self._slow_quote(m)
+            key, head = self._quote_heads[symbol]
+            zigzag = ts << 1
+            bid, ask = _double(bp), _double(ap)
+            bid_text = self._prices.get(bid) or self._price(bid, bp)
+            ask_text = self._prices.get(ask) or self._price(ask, ap)
+            condition_bytes, condition_text = self._conditions[tuple(conditions)]
+            body = (
+                head
+                + _FOURTEEN[zigzag & 16383]
+                + _FOURTEEN[zigzag >> 14 & 16383]
+                + (self._times.get(zigzag >> 28) or self._time(zigzag >> 28))
+                + self._texts[bx]
+                + bid
+                + (_SIZES[bs] if bs < _SMALL else self._long(bs))
+                + self._texts[ax]
+                + ask
+                + (_SIZES[as_] if as_ < _SMALL else self._long(as_))
+                + condition_bytes
+                + self._texts[tape]
+                + self._tail
+            )
+        except (KeyError, TypeError):
+            return self._slow_quote(m)
+        name = f"q|{symbol}|{ts}|{bx}|{bid_text}|{bs}|{ax}|{ask_text}|{as_}|{condition_text}|{tape}|"
+        event = xxh3_64_digest(f"{name}0".encode())
+        ordinal = self._window.repeats(ts, event)
+        if ordinal:
+            event = xxh3_64_digest(f"{name}{ordinal}".encode())
+        return key, body + event
+
+    def bar(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=b, u, d."""
+        content = normalize.bar(m)
+        revision = self._bars.revision(content, late=m["T"] == "u")
+        if revision is None:
+            return None
+        content["revision"] = revision
+        event = event_id.bar_id(content["symbol"], content["interval"], content["ts"], revision)
+        return self._record("stock_bar", content, event)
+
+    def correction(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=c and T=x: what became of an earlier trade."""
+        c = normalize.correction(m) if m["T"] == "c" else normalize.cancel(m)
+        event = event_id.correction_id(
+            c["symbol"], c["exchange"], c["original_id"], c["kind"], c["corrected_id"], c["ts"]
+        )
+        record = self._record("stock_correction", c, event)
+        return None if self._window.repeats(c["ts"], event) else record
+
+    # -- the long way: exact for everything, and the teacher of the tables
+
+    def _slow_trade(self, m: Message) -> tuple[bytes, bytes] | None:
+        content = normalize.trade(m)
+        self._learn(content, self._trade_heads, "stock_trade", ("exchange", "tape"))
+        event = event_id.trade_id(content["symbol"], content["exchange"], content["id"], content["ts"])
+        record = self._record("stock_trade", content, event)
+        return None if self._window.repeats(content["ts"], event) else record
+
+    def _slow_quote(self, m: Message) -> tuple[bytes, bytes] | None:
+        content = normalize.quote(m)
+        texts = ("bid_exchange", "ask_exchange", "tape")
+        self._learn(content, self._quote_heads, "stock_quote", texts)
+        first = quote_event(content, 0)
+        record = self._record("stock_quote", content, first)
+        ordinal = self._window.repeats(content["ts"], first)
+        return self._record("stock_quote", content, quote_event(content, ordinal)) if ordinal else record
+
+    def _record(self, stem: str, content: Content, event: bytes) -> tuple[bytes, bytes]:
+        record = {
+            **content,
+            "received_ts": self._received,
+            "source": self._source,
+            "owner_epoch": self._owner_epoch,
+            "event_id": event,
+        }
+        return content["symbol"].encode(), self._codec.encode(stem, record)
+
+    def _learn(self, content: Content, heads: Table, stem: str, texts: tuple[str, ...]) -> None:
+        symbol = content["symbol"]
+        heads.keep(symbol, (symbol.encode(), self._codec.header(stem) + avro_text(symbol)))
+        for name in texts:
+            self._texts.keep(content[name], avro_text(content[name]))
+        conditions = content["conditions"]
+        self._conditions.keep(tuple(conditions), (avro_texts(conditions), ",".join(conditions)))
+
+    def _price(self, bits: bytes, price: float) -> str:
+        # By its bits, not by its value: -0.0 equals 0.0 and reads otherwise.
+        if price - price != 0.0:
+            raise TypeError("not finite")  # the long way says it better
+        shown = repr(price)
+        self._prices.keep(bits, shown)
+        return shown
+
+    def _time(self, high: int) -> bytes:
+        ready = unsigned(high)
+        self._times.keep(high, ready)
+        return ready
+
+    def _long(self, value: int) -> bytes:
+        zigzag = value << 1 if value >= 0 else ~(value << 1)
+        if zigzag < 1 << 14 or zigzag >= 1 << 49:
+            return varint(value)
+        high = zigzag >> 14
+        ready = self._longs.get(high)
+        if ready is None:
+            ready = unsigned(high)
+            self._longs.keep(high, ready)
+        return _FOURTEEN[zigzag & 16383] + ready
+
+
+def unsigned(value: int) -> bytes:
+    """Groups of seven bits without zigzag: the upper part of a varint."""
+    return varint(value >> 1) if value & 1 == 0 else varint(~(value >> 1))
+
+
+def quote_event(content: Content, ordinal: int) -> bytes:
+    """The event id of one quote among identical ones."""
+    c = content
+    return event_id.quote_id(
+        c["symbol"], c["ts"],
+        c["bid_exchange"], c["bid_price"], c["bid_size"],
+        c["ask_exchange"], c["ask_price"], c["ask_size"],
+        c["conditions"], c["tape"], ordinal,
+    )  # fmt: skip

@@ -1,0 +1,207 @@
+"""The loop of one feed: connect, subscribe, take frames, and again after every loss, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from producers.alpaca_stream import AlpacaStream, LostError, error_of
+from producers.connection import AlpacaError, Connection, Meaning, State
+from producers.intake import Intake, Message
+from producers.publisher import Publisher
+from producers.subscriptions import Subscriptions
+from tidewire import log
+from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.metrics import (
+    CONNECTION_ATTEMPTS,
+    CONNECTION_ERRORS,
+    CONNECTION_STATE,
+    FRAMES_RECEIVED,
+    LAST_MESSAGE_TIME,
+    SYMBOLS_SUBSCRIBED,
+)
+
+DRAIN_SECONDS = 1.5
+"""How long a stop waits for the closing handshake and for the frames read before it."""
+
+_log = log.get("feed")
+
+
+class Feed:
+    """One feed's connection and what goes through it. `changed` is told of every change of state."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        stream: AlpacaStream,
+        intake: Intake,
+        publisher: Publisher,
+        subscriptions: Subscriptions,
+        connection: Connection,
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._name, self._url = name, url
+        self._stream, self._intake, self._publisher = stream, intake, publisher
+        self._subscriptions, self._connection = subscriptions, connection
+        self._clock, self._changed = clock, changed
+        self._stopping = False
+        self._last_message_ns: int | None = None
+        self.lost: str | None = "not yet connected"
+        """Why there is no connection; None while there is one."""
+        self._frames = FRAMES_RECEIVED.labels(name)
+        self._last_message = LAST_MESSAGE_TIME.labels(name)
+        self._show_state()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then the socket is closed and what was read from it has been handed on.
+
+        Raises:
+            RefusedError: Alpaca refuses us for good.
+        """
+        session = asyncio.create_task(self._forever())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((session, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not session.done():
+            await self._stop(session)
+        if not session.cancelled():
+            session.result()
+
+    def details(self) -> dict[str, object]:
+        """For /health."""
+        last = self._last_message_ns
+        return {
+            "feed": self._name,
+            "websocket_connected": self._connection.state is State.CONNECTED,
+            "connection_state": str(self._connection.state),
+            "subscribed_symbols": list(self._subscriptions.symbols),
+            "refused_symbols": {c: list(s) for c, s in self._subscriptions.refused.items()},
+            "reconnect_attempts": self._connection.reconnects,
+            "last_message_time": None
+            if last is None
+            else datetime.fromtimestamp(last / NS_PER_SECOND, UTC).isoformat(timespec="milliseconds"),
+        }
+
+    async def _stop(self, session: asyncio.Task[None]) -> None:
+        self._stopping = True
+        if self._connection.state is State.CONNECTED:
+            closing = asyncio.create_task(self._stream.close())
+            await asyncio.wait((session, closing), timeout=DRAIN_SECONDS, return_when=asyncio.ALL_COMPLETED)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+        if not session.done():
+            if self._stream.waiting:
+                _log.error("stopped with frames not handed on: they are lost", frames=self._stream.waiting)
+            session.cancel()
+            await asyncio.wait((session,))
+
+    async def _forever(self) -> None:
+        while not self._stopping:
+            self._connection.connecting()
+            CONNECTION_ATTEMPTS.labels(self._name).inc()
+            self._show_state()
+            try:
+                await self._session()
+            except AlpacaError as error:
+                self._note(error.kind, str(error))
+                if error.meaning is Meaning.STOP:
+                    raise error.refusal(self._url) from None
+            except LostError as error:
+                self._note(error.kind, str(error))
+            finally:
+                await self._disconnect()
+            delay = self._connection.lost()
+            self._show_state()
+            if not self._stopping:
+                _log.info("connecting again", feed=self._name, in_seconds=round(delay, 1))
+                await asyncio.sleep(delay)
+
+    async def _session(self) -> None:
+        await self._stream.connect()
+        self._frames.inc()
+        self._connection.greeted()
+        self._show_state()
+        await self._stream.authenticate()
+        self._frames.inc()
+        self._connection.authenticated()
+        self.lost = "Alpaca has not yet confirmed the subscriptions"
+        self._show_state()
+        _log.info("connected", feed=self._name)
+        self._subscriptions.restart()
+        await self._subscribe_next()
+        while True:
+            await self._take(await self._stream.receive())
+
+    async def _take(self, raw: bytes | str) -> None:
+        received = self._clock()
+        messages, control = self._intake.frame(raw, received)
+        self._frames.inc()
+        if messages:
+            self._connection.data()
+            self._last_message_ns = received
+            self._last_message.set(received / NS_PER_SECOND)
+        for message in control:
+            await self._control(message)
+        if self._publisher.full:
+            _log.warning("Kafka is behind: the socket waits", buffered_bytes=self._publisher.buffered_bytes)
+            await self._publisher.room()
+
+    async def _control(self, message: Message) -> None:
+        if message.get("T") == "subscription":
+            self._subscriptions.acknowledged(message)
+            await self._subscribed()
+        elif message.get("T") == "error":
+            error = error_of(message)
+            if error.meaning is Meaning.SUBSCRIPTION and self._subscriptions.asking:
+                await self._subscription_refused(error)
+            elif error.meaning in (Meaning.STOP, Meaning.RETRY):
+                raise error
+            else:
+                self._note(error.kind, str(error))
+
+    async def _subscription_refused(self, error: AlpacaError) -> None:
+        CONNECTION_ERRORS.labels(self._name, error.kind).inc()
+        piece = self._subscriptions.rejected()
+        if piece is not None:
+            _log.error(
+                "Alpaca does not take this symbol",
+                channel=piece.channels[0], symbol=piece.symbols[0], error=str(error),
+            )  # fmt: skip
+        await self._subscribed()
+
+    async def _subscribed(self) -> None:
+        for channel, symbols in self._subscriptions.confirmed.items():
+            SYMBOLS_SUBSCRIBED.labels(self._name, channel).set(len(symbols))
+        await self._subscribe_next()
+        if self._subscriptions.settled:
+            channels = {c: len(s) for c, s in self._subscriptions.confirmed.items()}
+            _log.info("subscribed", feed=self._name, symbols_by_channel=channels)
+            self.lost = None if any(channels.values()) else "Alpaca refused every subscription"
+        self._changed()
+
+    async def _subscribe_next(self) -> None:
+        piece = self._subscriptions.next()
+        if piece is not None:
+            await self._stream.subscribe(piece.message())
+
+    async def _disconnect(self) -> None:
+        with suppress(Exception):  # it is over in any case
+            await self._stream.close()
+        self._subscriptions.forget()
+        for channel in self._subscriptions.channels:
+            SYMBOLS_SUBSCRIBED.labels(self._name, channel).set(0)
+
+    def _note(self, kind: str, reason: str) -> None:
+        CONNECTION_ERRORS.labels(self._name, kind).inc()
+        self.lost = reason
+        if not self._stopping:
+            _log.warning("connection trouble", feed=self._name, kind=kind, reason=reason)
+
+    def _show_state(self) -> None:
+        for state in State:
+            CONNECTION_STATE.labels(self._name, state).set(state is self._connection.state)
+        self._changed()

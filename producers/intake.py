@@ -1,0 +1,128 @@
+"""Frames in, records out: the path that every message takes, without sockets and without Kafka.
+
+Every message ends in exactly one way: published, duplicate, or dead-lettered with its own bytes. Control
+messages are given back to the caller. Where records go is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from producers.encoder import Encoder
+from producers.frames import Unreadable, original, unpack
+from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_QUOTES, STOCK_TRADES
+from tidewire.clock import NS_PER_MS
+from tidewire.dead_letters import DeadLetter
+from tidewire.errors import RecordError
+from tidewire.metrics import MESSAGES_DUPLICATE, MESSAGES_RECEIVED
+
+TOPICS = (STOCK_TRADES, STOCK_QUOTES, STOCK_BARS, STOCK_CORRECTIONS)
+"""Where records go."""
+DEAD_LETTERS = (*TOPICS, STOCK_FRAMES)
+"""Topics whose dead-letter topics are written."""
+
+_CONTROL = ("success", "error", "subscription")
+_CHANNELS = {
+    "t": ("trades", STOCK_TRADES),
+    "q": ("quotes", STOCK_QUOTES),
+    "b": ("bars", STOCK_BARS),
+    "u": ("updatedBars", STOCK_BARS),
+    "d": ("dailyBars", STOCK_BARS),
+    "c": ("corrections", STOCK_CORRECTIONS),
+    "x": ("cancelErrors", STOCK_CORRECTIONS),
+}
+_UNKNOWN = "unknown"  # messages of an unknown type, and unreadable bytes (one message each)
+
+Message = dict[Any, Any]
+Add = Callable[[bytes, bytes, int], None]
+"""Key, value, Kafka timestamp in ms."""
+Encode = Callable[[Message], tuple[bytes, bytes] | None]
+
+
+class Log(Protocol):
+    """Where records and dead letters go; `publisher.Publisher` is one."""
+
+    def adder(self, topic: str) -> Add:
+        """A function that appends records to a topic."""
+        ...
+
+    def dead_letter(self, letter: DeadLetter, timestamp_ms: int) -> None:
+        """Append one dead letter."""
+        ...
+
+
+class Intake:
+    """Handles frames one after the other. `name` gives the real name of a catalogue topic."""
+
+    def __init__(self, feed: str, encoder: Encoder, log: Log, name: Callable[[str], str]) -> None:
+        self._encoder, self._log = encoder, log
+        self._frames = name(STOCK_FRAMES)
+        self._topics = {kind: name(topic) for kind, (_, topic) in _CHANNELS.items()}
+        encoders: dict[str, Encode] = {
+            "t": encoder.trade,
+            "q": encoder.quote,
+            **dict.fromkeys("bud", encoder.bar),
+            **dict.fromkeys("cx", encoder.correction),
+        }
+        self._routes = {kind: (encode, log.adder(self._topics[kind])) for kind, encode in encoders.items()}
+        channels = {kind: channel for kind, (channel, _) in _CHANNELS.items()} | {_UNKNOWN: _UNKNOWN}
+        self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in channels.items()}
+        self._duplicates = {kind: MESSAGES_DUPLICATE.labels(channel) for kind, channel in channels.items()}
+
+    def frame(self, raw: bytes | str, received_ns: int) -> tuple[int, list[Message]]:
+        """Publish what one frame holds; returns the count of its data messages, and its control messages."""
+        routes, timestamp = self._routes, received_ns // NS_PER_MS
+        self._encoder.frame(received_ns)
+        control: list[Message] = []
+        received: dict[str, int] = {}
+        for index, message in enumerate(unpack(raw)):
+            try:
+                kind = message["T"]
+                encode, add = routes[kind]
+            except (KeyError, TypeError):  # of no known type, or no map at all
+                if _is_control(message):
+                    control.append(message)
+                    continue
+                kind = _UNKNOWN
+                self._refuse(self._frames, raw, index, message, RecordError(_why_unknown(message)), timestamp)
+            else:
+                try:
+                    record = encode(message)
+                except Exception as error:  # whatever it is, it is this message's alone
+                    self._refuse(self._topics[kind], raw, index, message, error, timestamp)
+                else:
+                    if record is None:
+                        self._duplicates[kind].inc()
+                    else:
+                        add(record[0], record[1], timestamp)
+            received[kind] = received.get(kind, 0) + 1
+        for kind, count in received.items():
+            self._received[kind].inc(count)
+        return sum(received.values()), control
+
+    def _refuse(
+        self, topic: str, raw: bytes | str, index: int, message: object, error: Exception, timestamp: int
+    ) -> None:
+        value = original(raw, index, message)
+        letter = DeadLetter(topic, -1, -1, _key(message), value, "producer", type(error).__name__, str(error))
+        self._log.dead_letter(letter, timestamp)
+
+
+def _is_control(message: object) -> bool:
+    return type(message) is dict and message.get("T") in _CONTROL
+
+
+def _why_unknown(message: object) -> str:
+    if isinstance(message, Unreadable):
+        return message.reason
+    if type(message) is not dict:
+        return f"not a message but {type(message).__name__}"
+    if "T" not in message:
+        return "T is missing"
+    return f"unknown message type {message['T']!r:.100}"
+
+
+def _key(message: object) -> bytes | None:
+    symbol = message.get("S") if type(message) is dict else None
+    return symbol.encode("utf-8", "surrogateescape") if type(symbol) is str else None
