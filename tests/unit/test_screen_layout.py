@@ -110,7 +110,7 @@ def test_a_line_of_text_says_the_same() -> None:
     text = live.line(observed(processes=(Process("sink", "waiting"),)))
     assert "trades: published 8,700, topic 8,642" in text
     assert "stored 8,600" in text
-    assert "sink: waiting" in text
+    assert "sink: starting again" in text
 
 
 def test_a_hostile_symbol_does_not_change_the_screen() -> None:

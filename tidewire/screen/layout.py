@@ -114,12 +114,10 @@ def _processes(processes: Sequence[Process]) -> Table:
 
 
 def _process(process: Process) -> Text:
-    if process.phase != "running":
-        light, word = "red", {"waiting": "starting again", "failed": "failed"}.get(process.phase, "stopped")
-    elif not process.ready:
-        light, word = "yellow", process.reason or "starting"
-    else:
+    if process.phase == "running" and process.ready:
         light, word = "green", clock(process.uptime_seconds)
+    else:
+        light, word = "yellow" if process.phase == "running" else "red", trouble(process)
     again = (f" restarted {process.restarts}x", "yellow") if process.restarts else ("", "")
     return Text.assemble(" ", ("●", light), f" {process.name:<11}", (word, light), again)
 
@@ -151,6 +149,13 @@ def _symbol_cells(symbol: Symbol, wide: bool) -> list[str]:
     if wide:
         cells += [f"{symbol.trades:,}", price(symbol.high), price(symbol.low)]
     return cells
+
+
+def trouble(process: Process) -> str:
+    """Why the process does not do its work just now."""
+    if process.phase == "running":
+        return process.reason or "starting"
+    return {"waiting": "starting again", "failed": "failed"}.get(process.phase, "stopped")
 
 
 def price(value: float | None) -> str:

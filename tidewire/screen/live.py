@@ -48,6 +48,6 @@ def line(seen: Observation) -> str:
         parts += [] if folded is None else [f"folded {folded:,}"]
         counts.append(f"{channel}: {', '.join(parts)}, stored {seen.in_postgres(channel):,}")
     troubled = [
-        f"{p.name}: {p.reason or p.phase}" for p in seen.processes if p.phase != "running" or not p.ready
+        f"{p.name}: {layout.trouble(p)}" for p in seen.processes if p.phase != "running" or not p.ready
     ]
     return " | ".join([f"{sum(seen.rates.values()):,.0f}/s", *counts, *troubled])
