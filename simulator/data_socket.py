@@ -1,0 +1,106 @@
+"""The WebSocket endpoints /v2/{feed}: the thin shell around `session.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+from aiohttp import WSMsgType, web
+
+from simulator.hub import Client, Hub
+from simulator.options import SimulatorOptions
+from simulator.session import Rules, Session
+from tidewire.log import get
+
+log = get("simulator.data_socket")
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+_HALF_FRAME = b"\x82\x7e\x10\x00" + b"\xdc\x00\x40\x89\xa1T\xa1t"  # a binary frame of 4096 bytes, begun
+_LARGEST_COMMAND = 1 << 22
+
+
+class DataSocket:
+    """Serves one endpoint's connections."""
+
+    def __init__(self, hub: Hub, options: SimulatorOptions) -> None:
+        self._hub = hub
+        self._options = options
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One connection, from handshake to end."""
+        feed = request.match_info["feed"]
+        client = self._client(request, feed)
+        ws = web.WebSocketResponse(compress=self._options.deflate, max_msg_size=_LARGEST_COMMAND)
+        await ws.prepare(request)
+        client.abort = _aborter(request.transport)
+        self._hub.join(client)
+        writer = asyncio.create_task(self._write(ws, client))
+        deadline = asyncio.create_task(self._expire(client))
+        try:
+            client.reply(client.session.open(request.headers))
+            await self._read(ws, client)
+        finally:
+            deadline.cancel()
+            writer.cancel()
+            await asyncio.gather(writer, deadline, return_exceptions=True)
+            self._hub.leave(client, clean=ws.close_code not in (None, 1006))
+            log.info("client gone", feed=feed, close_code=ws.close_code)
+        return ws
+
+    def _client(self, request: web.Request, feed: str) -> Client:
+        def admit(key: str, secret: str) -> int | None:
+            return self._hub.admit(client, key, secret)
+
+        packed = request.headers.get("Content-Type", "").startswith("application/msgpack")
+        session = Session(Rules(feed, admit, self._options.symbol_limit), msgpack_frames=packed)
+        client = Client(feed, session, self._options.outgoing_bytes)
+        return client
+
+    async def _read(self, ws: web.WebSocketResponse, client: Client) -> None:
+        async for message in ws:
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                continue
+            before = client.session.subscriptions
+            client.reply(client.session.receive(message.data))
+            if client.session.subscriptions != before:
+                self._hub.subscribed_to(client)
+                log.info("subscribed", feed=client.feed, **_sizes(client))
+
+    async def _write(self, ws: web.WebSocketResponse, client: Client) -> None:
+        try:
+            while (data := await client.next()) is not None:
+                if client.session.msgpack:
+                    await ws.send_bytes(data)
+                else:
+                    await ws.send_str(data.decode())
+                self._hub.sent(client, len(data))
+            await ws.close(code=client.closing or 1000)
+        except ConnectionError:
+            return  # the reader sees the end as well and cleans up
+
+    async def _expire(self, client: Client) -> None:
+        await asyncio.sleep(self._options.auth_seconds)
+        if not client.session.authenticated:
+            client.finish(1008, client.session.expire())
+
+
+def _sizes(client: Client) -> dict[str, int]:
+    return {channel: len(symbols) for channel, symbols in client.session.subscriptions.items() if symbols}
+
+
+def _aborter(transport: asyncio.BaseTransport | None) -> Callable[[bool], None]:
+    """A function that ends the TCP connection with RST, after half a frame if asked."""
+
+    def abort(half_frame: bool) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            return
+        if half_frame:
+            transport.write(_HALF_FRAME)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+
+    return abort

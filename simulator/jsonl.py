@@ -1,0 +1,104 @@
+"""JSON lines as messages of a tape: one Alpaca market-data message a line, `.jsonl[.gz]`.
+
+Whatever has a type, a symbol and a time is sent as it is, known or not: what to do with a strange message is
+the receiver's task. Prices become floats, as in Alpaca's msgpack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from simulator import rfc3339
+from simulator.conditions import update_rule
+from simulator.lines import ReadError, blocks, open_text
+from simulator.rejects import Rejects
+from simulator.wire import CHANNELS, OTHER, Message, Streams, TradePart, pack, timestamp
+
+NAME = re.compile(r".+\.(jsonl|ndjson|json)(\.gz)?")
+
+_FLOATS = {
+    "t": ("p",),
+    "q": ("bp", "ap"),
+    "b": ("o", "h", "l", "c", "vw"),
+    "u": ("o", "h", "l", "c", "vw"),
+    "d": ("o", "h", "l", "c", "vw"),
+    "l": ("u", "d"),
+    "c": ("op", "cp"),
+    "x": ("p",),
+    "i": ("p",),
+}
+
+
+def check_start(path: Path) -> str | None:
+    """Why the file cannot be used, judged by its first bytes; None when it can."""
+    try:
+        with open_text(path) as text:
+            start = text.read(1)
+    except (ReadError, OSError, EOFError) as error:
+        return f"cannot be read: {error}"
+    return None if start else "empty"
+
+
+def read(path: Path, streams: Streams, rejects: Rejects) -> Iterator[list[Message]]:
+    """The messages of a file in its order, in blocks that never end within messages of one arrival time."""
+    held: list[Message] = []
+    line, clock = 0, 0
+    try:
+        with open_text(path) as text:
+            for block in blocks(text):
+                for raw in block.removesuffix(b"\n").split(b"\n"):
+                    line += 1
+                    message = _message(raw, streams)
+                    if isinstance(message, str):
+                        rejects.line(str(path), line, raw, message, OTHER)
+                        continue
+                    clock = max(clock, message[1])
+                    held.append((clock, *message[1:]))
+                cut = next((i for i in range(len(held), 0, -1) if held[i - 1][0] != clock), 0)
+                if cut:
+                    yield held[:cut]
+                    held = held[cut:]
+    except (ReadError, OSError, EOFError) as error:
+        rejects.line(str(path), line + 1, b"", f"the file ends here: {error}", OTHER)
+    if held:
+        yield held
+
+
+def _message(raw: bytes, streams: Streams) -> Message | str:
+    try:
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON: {error}"
+    if not isinstance(fields, dict):
+        return "not a JSON object"
+    for name in ("T", "S", "t"):
+        if not isinstance(fields.get(name), str) or not fields[name]:
+            return f"no {name}"
+    try:
+        ns = rfc3339.parse(fields["t"])
+    except ValueError as error:
+        return str(error)
+    kind = fields["T"]
+    for name in _FLOATS.get(kind, ()):
+        if type(fields.get(name)) is int:
+            fields[name] = float(fields[name])
+    part = _trade_part(fields) if kind == "t" else None
+    try:
+        packed = pack({"T": kind, **fields, "t": timestamp(ns)})
+    except (OverflowError, ValueError) as error:
+        return f"cannot be packed: {error}"
+    return (ns, ns, streams.get(CHANNELS.get(kind, OTHER), fields["S"]), packed, part)
+
+
+def _trade_part(fields: dict[str, Any]) -> TradePart | None:
+    """What bars need of a trade; None when it is not whole."""
+    price, size, letters, tape = (fields.get(name) for name in ("p", "s", "c", "z"))
+    if not isinstance(price, float) or type(size) is not int or not isinstance(tape, str):
+        return None
+    known = letters if isinstance(letters, list) else []
+    return price, size, update_rule(tuple(str(letter) for letter in known), tape)

@@ -1,0 +1,148 @@
+"""The market's clock: takes messages off the tape, makes the bars, writes the ledger, hands out frames.
+
+Nothing here waits. A batch is published whole: bars woven in, intent noted, ledger written, history extended;
+only then may a socket have it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+from simulator.bar_book import BarBook
+from simulator.bars import BarFold, BarMessage
+from simulator.history import History, Place
+from simulator.ledger import Ledger
+from simulator.position import Intent, PositionFile
+from simulator.wire import CHANNELS, OTHER, Message, Streams, frame, pack
+from tidewire.metrics import SIMULATOR_PUBLISHED
+
+_arrival = itemgetter(0)
+
+
+class Frame(NamedTuple):
+    """Published messages and the msgpack array of them all."""
+
+    messages: Sequence[Message]
+    data: bytes
+
+
+class Market:
+    """One run of a tape. `tape` counts its messages that have passed, published or not."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        ledger: Ledger,
+        history: History,
+        position: PositionFile,
+        frame_messages: int = 200,
+    ) -> None:
+        self._streams = streams
+        self._ledger = ledger
+        self._history = history
+        self._position = position
+        self._frame_messages = frame_messages
+        self._bars = BarFold()
+        self.book = BarBook()
+        self.tape = 0
+        self.clock = 0
+        """Arrival time of the newest message, ns since 1970 UTC."""
+
+    def publish(self, batch: Sequence[Message]) -> list[Frame]:
+        """Take messages off the tape, in order."""
+        return self._publish(self._weave(batch), self.tape + len(batch))
+
+    def finish(self) -> list[Frame]:
+        """The tape has ended: publish the bars that are still open."""
+        rest = [self._bar_message(self.clock, bar) for bar in self._bars.finish()]
+        return self._publish(rest, self.tape, finished=True)
+
+    def pass_over(self, batch: Sequence[Message]) -> None:
+        """Take messages that were published before a restart, only to know the bars again."""
+        self._weave(batch)
+        self.tape += len(batch)
+
+    def _publish(self, passed: list[Message], tape_after: int, *, finished: bool = False) -> list[Frame]:
+        out = [message for message in passed if message[2].on]
+        size = self._frame_messages
+        parts = [out[i : i + size] for i in range(0, len(out), size)]
+        frames = [Frame(part, frame([message[3] for message in part])) for part in parts]
+        self._ledger.rotate_if_full()
+        file, start = self._ledger.end
+        stop = start + sum(4 + len(f.data) for f in frames)
+        self._position.write(Intent(self.tape, tape_after, file, start, stop, finished))
+        places = self._ledger.append([f.data for f in frames]) if frames else []
+        for published, place in zip(frames, places, strict=True):
+            self._remember(published, file, place)
+        self.tape = tape_after
+        return frames
+
+    def _remember(self, published: Frame, file: int, offset: int) -> None:
+        offset += 1 if len(published.messages) < 16 else 3
+        counts = self._ledger.counts
+        before = counts.copy()
+        for _, ns, stream, packed, _ in published.messages:
+            size = len(packed)
+            self._history.append(stream.channel, stream.symbol, ns, Place(file, offset, size))
+            counts[stream.channel] += 1
+            offset += size
+        for channel, count in (counts - before).items():
+            SIMULATOR_PUBLISHED.labels(channel).inc(count)
+
+    def _weave(self, batch: Sequence[Message]) -> list[Message]:
+        """The batch with the bars that leave meanwhile, in order."""
+        if not batch:
+            return []
+        if not self.clock:
+            self._bars.start(batch[0][0])
+        self.clock = batch[-1][0]
+        if self.clock < self._bars.mark:
+            self._bars.add(batch)
+            return list(batch)
+        woven: list[Message] = []
+        begin = 0
+        while begin < len(batch):
+            if self._bars.idle:
+                self._bars.skip_to(batch[begin][0])
+            end = bisect_left(batch, self._bars.mark, lo=begin, key=_arrival)
+            self._bars.add(batch[begin:end])
+            woven += batch[begin:end]
+            if end < len(batch):
+                mark = self._bars.mark
+                woven += [self._bar_message(mark, bar) for bar in self._bars.pass_mark()]
+            begin = end
+        return woven
+
+    def _bar_message(self, arrival: int, bar: BarMessage) -> Message:
+        start, fields = bar
+        self.book.add(start, fields)
+        stream = self._streams.get(CHANNELS[fields["T"]], fields["S"])
+        return arrival, start, stream, pack(fields), None
+
+
+def restore(
+    ledger: Ledger, history: History, each: Callable[[dict[str, object]], None] | None = None
+) -> None:
+    """Rebuild counts and history from the ledger's files after a restart."""
+    ledger.counts.update(ledger.counts_before)
+    for place, message in ledger.recover():
+        channel = CHANNELS.get(message.get("T", ""), OTHER)
+        ledger.counts[channel] += 1
+        history.append(channel, str(message.get("S")), message["t"].to_unix_nano(), place)
+        if each is not None:
+            each(message)
+
+
+def pass_over(market: Market, blocks: Iterator[list[Message]], count: int) -> Iterator[list[Message]]:
+    """Let `count` messages of the tape pass unpublished; the rest follows as usual."""
+    for block in blocks:
+        if count >= len(block):
+            market.pass_over(block)
+            count -= len(block)
+            continue
+        market.pass_over(block[:count])
+        yield block[count:]
+        count = 0

@@ -1,0 +1,54 @@
+"""What a simulator is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Rate = float | Literal["max", "real"]
+
+DEMO_KEY = "demo-key"
+DEMO_SECRET = "demo-secret"  # noqa: S105 - the simulator's public key pair, not a secret
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class SimulatorOptions:
+    """Options of one simulator; sizes in bytes, times in seconds, rates in messages a second."""
+
+    ticks: tuple[Path, ...] = ()
+    """Tick files, JSON-lines files or folders of them; none: a synthetic market."""
+    rate: Rate = "real"
+    """Messages a second, "max" (as fast as the clients read) or "real" (as far apart as their times)."""
+    seed: int = 1
+    port: int = 0
+    """0: any free port."""
+    host: str = "127.0.0.1"
+    symbols: tuple[str, ...] = ()
+    """Symbols of the synthetic market; none: the settings' symbols."""
+    fresh: bool = False
+    """Empty the ledger and start the tape anew, instead of going on where the ledger ends."""
+    limit: int | None = None
+    """End of the synthetic market, in messages; None: it never ends."""
+    messages_per_second: float = 500.0
+    """Mean rate of the synthetic market at rate "real"."""
+
+    keys: tuple[tuple[str, str], ...] = ((DEMO_KEY, DEMO_SECRET),)
+    deflate: bool = True
+    """Accept permessage-deflate when a client offers it, as Alpaca does."""
+    auth_seconds: float = 10.0
+    symbol_limit: int | None = None
+    """Symbols a channel may have (405 beyond); Alpaca's free plan has 30."""
+    hold_seconds: float = 0.0
+    """How long a connection that died without a close frame keeps its endpoint occupied (406)."""
+    frame_messages: int = 200
+    outgoing_bytes: int = 64 * MIB
+    """Bytes waiting for one client before it is a slow client (407); at rate "max" the tape waits instead."""
+    requests_per_minute: int = 10_000
+    ledger_bytes: int = 4 * GIB
+    ledger_file_bytes: int = 64 * MIB
+    history_messages: int = 8_000_000
+    """Published messages that REST can still find; the oldest half goes when there are more."""
