@@ -7,7 +7,7 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import sql
 
-from schemas import cluster
+from schemas import admin, cluster
 from schemas.catalogue import Catalogue
 from sinks.postgres import reset
 from sinks.postgres.connection import Connection, connect
@@ -51,21 +51,17 @@ def _refusal(settings: Settings, held: list[str]) -> str:
 
 
 async def _topics_with_records(settings: Settings) -> list[str]:
-    await cluster.check(settings)  # says in words when Kafka does not answer
     names = Catalogue(settings.tidewire_topic_prefix, 1)
+    async with admin.connect(settings) as kafka:
+        there = await kafka.topics([names.name(topic) for topic in CHANNEL_TOPICS.values()])
+    partitions = [TopicPartition(t.name, n) for t in there.values() for n in range(t.partitions)]
+    if not partitions:
+        return []
     consumer = AIOKafkaConsumer(**client_arguments(settings))
     await consumer.start()
     try:
-        there = await consumer.topics()
-        wanted = [names.name(topic) for topic in CHANNEL_TOPICS.values()]
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in wanted
-            if topic in there
-            for number in consumer.partitions_for_topic(topic) or ()
-        ]
-        begins = await consumer.beginning_offsets(partitions) if partitions else {}
-        ends = await consumer.end_offsets(partitions) if partitions else {}
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
     return sorted({p.topic for p in partitions if ends[p] > begins[p]})

@@ -36,6 +36,7 @@ class KafkaSide:
         self._group = group
         self._decode = decode
         self._symbols: dict[str, Symbol] = {}
+        self._partitions: list[TopicPartition] = []
         self._consumer: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
 
@@ -68,16 +69,18 @@ class KafkaSide:
         try:
             await consumer.start()
             await admin.start()
-            await self._assign(consumer)
+            await self._assign(consumer, admin)
         except BaseException:
             await consumer.stop()
             await admin.close()
             raise
         self._consumer, self._admin = consumer, admin
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        await consumer._client.force_metadata_update()
-        partitions = [TopicPartition(self._features, p) for p in self._partitions(consumer, self._features)]
+    async def _assign(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
+        described = await admin.describe_topics([*self._channels, self._features])
+        found = [TopicPartition(t["topic"], p["partition"]) for t in described for p in t["partitions"]]
+        self._partitions = [p for p in found if p.topic != self._features]
+        partitions = [p for p in found if p.topic == self._features]
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():
@@ -86,13 +89,8 @@ class KafkaSide:
     async def _refresh(self) -> None:
         assert self._consumer is not None
         assert self._admin is not None
-        partitions = [
-            TopicPartition(topic, p)
-            for topic in self._channels
-            for p in self._partitions(self._consumer, topic)
-        ]
-        self.begins = self._by_channel(await self._consumer.beginning_offsets(partitions))
-        self.ends = self._by_channel(await self._consumer.end_offsets(partitions))
+        self.begins = self._by_channel(await self._consumer.beginning_offsets(self._partitions))
+        self.ends = self._by_channel(await self._consumer.end_offsets(self._partitions))
         committed = await self._admin.list_consumer_group_offsets(self._group)
         self.committed = self._by_channel({tp: meta.offset for tp, meta in committed.items()})
         await self._read_features()
@@ -123,6 +121,3 @@ class KafkaSide:
             for tp, offset in offsets.items()
             if tp.topic in self._channels
         }
-
-    def _partitions(self, consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-        return sorted(consumer._client.cluster.partitions_for_topic(topic) or ())
