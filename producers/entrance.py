@@ -12,25 +12,27 @@ from collections import OrderedDict
 from producers.normalize import Content
 
 SLICE_NS = 15 * 10**9
-SLICES = 8
-"""Slices of event time that are remembered: at least 60 s behind the newest, with room for stray
-timestamps.
-"""
+RECENT = 5
+"""Slices of event time up to the newest: 60 s and what has begun of the next 15 s."""
+LATE = 5
+"""Slices before those: late events; and the true present after a stray time in the future."""
 LIMIT = 2_000_000
+"""Events in all slices."""
 _MINUTES = 8
 
 
 class Window:
-    """The event ids of the last slices of event time, with how often each came.
+    """The event ids of the newest slices of event time, with how often each came.
 
-    Repeats carry the same time, so an event is looked for in its own slice only. The slice that was used
-    longest ago goes first: a stray timestamp far in the future takes one slice and ages out, instead of
-    ending the window.
+    Repeats carry the same time, so an event is looked for in its own slice only. Late events open slices of
+    their own, which push out one another and not the newest; and should one stray time in the future make
+    everything else late, the late slices still span a minute.
     """
 
-    def __init__(self, slices: int = SLICES, limit: int = LIMIT) -> None:
-        self._slices, self._limit = slices, limit
-        self._kept: OrderedDict[int, dict[bytes, int]] = OrderedDict()
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._kept: dict[int, dict[bytes, int]] = {}
+        self._newest = 0
         self._index = -1
         self._current: dict[bytes, int] = {}
 
@@ -47,10 +49,18 @@ class Window:
 
     def _turn_to(self, index: int) -> None:
         self._index = index
-        self._current = self._kept.setdefault(index, {})
-        self._kept.move_to_end(index)
-        while len(self._kept) > 1 and (len(self._kept) > self._slices or len(self) > self._limit):
-            self._kept.popitem(last=False)
+        self._newest = max(self._newest, index)
+        if index not in self._kept:
+            self._kept[index] = {}
+            self._forget()
+        self._current = self._kept[index]
+
+    def _forget(self) -> None:
+        late = [i for i in self._kept if i <= self._newest - RECENT]
+        for index in late[: max(0, len(late) - LATE)]:  # in the order in which they were opened
+            del self._kept[index]
+        while len(self) > self._limit and len(self._kept) > 1:
+            del self._kept[next(iter(self._kept))]
 
 
 class Bars:

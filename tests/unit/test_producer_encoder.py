@@ -1,4 +1,6 @@
-"""The fast encoder must write what the codec writes, byte for byte, or every reader of the topics decodes garbage."""
+"""The fast encoder must write what the codec writes, byte for byte, or every reader of the topics decodes
+garbage.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ times = st.integers(TS, TS + 10**12) | st.sampled_from(
     [0, normalize.EARLIEST_NS, normalize.LATEST_NS, 1.5e18, True]
 )
 conditions = st.lists(texts, max_size=3) | st.none() | st.just("@I") | st.just([1]) | st.just({"a": 1})
-odd = st.sampled_from([None, 1, 1.5, "x", b"\xff", True, [], {}, "\udc80"])
+odd: st.SearchStrategy[Any] = st.sampled_from([None, 1, 1.5, "x", b"\xff", True, [], {}, "\udc80"])
 
 
 def _messages(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
@@ -156,7 +158,7 @@ def test_a_field_that_alpaca_adds_is_kept_as_json() -> None:
     encoder.trade(TRADE)  # fills the tables: the unknown field must not be lost on the fast way either
     record = encoder.trade({**TRADE, "i": 2, "r": TS + 1, "new": {"b": 1, "a": b"\x00"}})
     assert record is not None
-    assert CODEC.decode(record[1])[1]["extra"] == '{"new":{"a":{"hex":"00"},"b":1},"r":%d}' % (TS + 1)
+    assert CODEC.decode(record[1])[1]["extra"] == f'{{"new":{{"a":{{"hex":"00"}},"b":1}},"r":{TS + 1}}}'
 
 
 def test_the_tables_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,133 @@
+"""A wrong reaction to an Alpaca error means a silent feed, a banned key, or a service that gives up for
+nothing.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.connection import AlpacaError, Connection, Meaning, State, backoff
+from producers.subscriptions import CHANNELS, Subscriptions
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_waiting_stays_between_1_and_30_seconds_however_often_it_fails(attempt: int, draw: float) -> None:
+    assert 1 <= backoff(attempt, lambda: draw) <= 30
+
+
+def test_no_more_than_ten_attempts_a_minute_even_with_the_luckiest_draws() -> None:
+    connection, elapsed, attempts = Connection(lambda: 0.0), 0.0, 0
+    while elapsed < 60:
+        connection.connecting()
+        attempts += 1
+        elapsed += connection.lost()
+    assert attempts <= 10
+
+
+def test_only_data_ends_a_series_of_failures() -> None:
+    """A socket that opens, takes the keys and falls again must not be tried once a second for ever."""
+    connection = Connection(lambda: 0.0)
+    for expected in (1, 2, 4, 8, 15, 15):
+        connection.connecting()
+        connection.greeted()
+        connection.authenticated()
+        states = [str(connection.state)]
+        assert connection.lost() == expected
+        states.append(str(connection.state))
+        assert states == [State.CONNECTED, State.DISCONNECTED]
+    connection.connecting()
+    connection.data()
+    assert connection.lost() == 1
+    assert connection.reconnects == 6
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning", "advice"),
+    [
+        (402, Meaning.STOP, "APCA_API_KEY_ID and APCA_API_SECRET_KEY"),
+        (409, Meaning.STOP, "TIDEWIRE_FEED=iex"),
+        (410, Meaning.STOP, "TIDEWIRE_FEED"),
+        (411, Meaning.STOP, "APCA_API_KEY_ID"),
+        (406, Meaning.RETRY, ""),
+        (404, Meaning.RETRY, ""),
+        (500, Meaning.RETRY, ""),
+        (405, Meaning.SUBSCRIPTION, ""),
+        (400, Meaning.SUBSCRIPTION, ""),
+        (407, Meaning.REPORT, ""),
+        (999, Meaning.RETRY, ""),
+    ],
+)
+def test_each_code_asks_for_one_thing(code: int, meaning: Meaning, advice: str) -> None:
+    error = AlpacaError(code, "text")
+    assert error.meaning is meaning
+    if meaning is Meaning.STOP:
+        assert advice in str(error.refusal("wss://x"))
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (404, Meaning.STOP),
+        (401, Meaning.STOP),
+        (429, Meaning.RETRY),
+        (502, Meaning.RETRY),
+        (200, Meaning.RETRY),
+    ],
+)
+def test_an_http_status_in_place_of_a_socket(status: int, meaning: Meaning) -> None:
+    assert AlpacaError(status, "", http=True).meaning is meaning
+
+
+class Plan:
+    """Alpaca's side: some symbols do not exist, and each channel has room for a few only."""
+
+    def __init__(self, unknown: set[str], room: int) -> None:
+        self.unknown, self.room = unknown, room
+        self.held: dict[str, list[str]] = {}
+
+    def takes(self, message: dict[str, list[str]]) -> bool:
+        wish = {
+            c: list(dict.fromkeys([*self.held.get(c, []), *message[c]])) for c in message if c != "action"
+        }
+        if any(len(s) > self.room or self.unknown & set(s) for s in wish.values()):
+            return False
+        self.held |= wish
+        return True
+
+
+@given(
+    st.lists(st.sampled_from([f"S{n}" for n in range(30)]), min_size=1, max_size=30, unique=True),
+    st.sets(st.sampled_from([f"S{n}" for n in range(30)]), max_size=5),
+    st.integers(0, 30),
+)
+def test_what_fits_is_subscribed_what_does_not_is_named_and_it_ends(
+    symbols: list[str], unknown: set[str], room: int
+) -> None:
+    plan, subscriptions = Plan(unknown, room), Subscriptions(symbols)
+    for _ in range(2):  # the same again on the next connection
+        plan.held = {}
+        subscriptions.restart()
+        asked = 0
+        while (piece := subscriptions.next()) is not None:
+            assert subscriptions.next() is None  # one at a time
+            asked += 1
+            assert asked < 1000
+            if plan.takes(piece.message()):
+                subscriptions.acknowledged({"T": "subscription", **plan.held})
+            else:
+                subscriptions.rejected()
+        assert subscriptions.settled
+        fitting = [s for s in symbols if s not in unknown]
+        for channel in CHANNELS:
+            assert list(subscriptions.confirmed.get(channel, ())) == fitting[:room]
+            assert set(subscriptions.refused.get(channel, ())) == set(symbols) - set(fitting[:room])
+
+
+def test_a_star_stands_for_every_symbol() -> None:
+    subscriptions = Subscriptions(("AAPL", "*"), ("trades",))
+    subscriptions.restart()
+    piece = subscriptions.next()
+    assert piece is not None
+    assert piece.message() == {"action": "subscribe", "trades": ["*"]}
