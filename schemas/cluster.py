@@ -142,9 +142,9 @@ async def delete_all(settings: Settings, timeout_s: float = 60.0) -> list[str]:
         ours = {topic.name for topic in catalogue.real()}
         owned = catalogue.name(_PROCESSOR) + "-"
         gone = sorted(name for name in await cluster.names() if name in ours or name.startswith(owned))
+        await _delete_groups(cluster, catalogue.prefix, deadline)  # first: fails while a service still runs
         for start in range(0, len(gone), _BATCH):
             await cluster.delete(gone[start : start + _BATCH])
-        await _delete_groups(cluster, catalogue.prefix, deadline)
         while left := sorted(set(gone) & set(await cluster.names())):
             await _wait(deadline, f"the cluster still holds {_listed(left)} after {timeout_s:.0f} s")
     return gone

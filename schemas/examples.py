@@ -39,7 +39,8 @@ def _value(schema: Any, random: Random) -> Any:
         return [_value(schema["items"], random) for _ in range(random.randrange(4))]
     if schema.get("logicalType") == "decimal":
         digits = tuple(random.randrange(10) for _ in range(random.randrange(1, schema["precision"] + 1)))
-        return Decimal((random.randrange(2), digits, -schema["scale"]))  # scaleb() would round to 28 digits
+        sign = random.randrange(2) if any(digits) else 0  # a negative zero is no amount of money
+        return Decimal((sign, digits, -schema["scale"]))  # scaleb() would round to 28 digits
     return _primitive(schema["type"], random)
 
 
