@@ -120,7 +120,7 @@ def test_a_hostile_symbol_does_not_change_the_screen() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (1234.5, "1,234.50"), (0.1234, "0.1234"), (0.02, "0.02"), (-0.01, "-0.01")],
+    [(None, "-"), (1234.5, "1,234.50"), (0.1234, "0.1234"), (0.02, "0.02"), (10.03 - 10.01, "0.02")],
 )
 def test_prices_read_as_people_write_them(value: float | None, text: str) -> None:
     """A price of a penny stock rounded to cents is wrong."""

@@ -67,8 +67,7 @@ async def play(run: Run, plan: Plan, settings: Settings, url: str) -> Finished |
         async with run.screen("tidewire demo", "recorded ticks" if plan.ticks else "synthetic market"):
             await _to_the_end(run, plan, drain)
         seen = run.observer.look()
-        with run.steps.step("rejected lines"):
-            rejected = await run.until(keep_rejected(settings, url)) if plan.ticks else []
+        rejected = await run.until(keep_rejected(settings, url)) if plan.ticks else []
         with run.steps.step("completeness report"):
             rate = _rate(drain, sum(seen.simulator.published.values()) if seen.simulator is not None else 0)
             found = await run.until(in_thread(lambda: report.build(settings, messages_per_second=rate)))
@@ -88,6 +87,7 @@ async def _to_the_end(run: Run, plan: Plan, drain: Drain) -> None:
         if drain.stored_at is None:
             raise
     drain.end_of_tape()
+    run.hint = "market closed, what is under way arrives ..."
     await run.until(run.supervisor.stop_service("simulator"))
     await run.until(_drained(run, drain))
 

@@ -83,6 +83,7 @@ class Run:
         self.supervisor = supervisor
         self.observer = observer
         self.steps = session.steps
+        self.hint = "Ctrl-C stops everything"
         self._console = session.console
         self._interrupts = session.interrupts
         self._watch = asyncio.create_task(supervisor.watch())
@@ -112,7 +113,9 @@ class Run:
     @asynccontextmanager
     async def screen(self, title: str, feed: str) -> AsyncIterator[None]:
         """Show the live screen (or lines, without a terminal) meanwhile."""
-        task = asyncio.create_task(live.show(self._console, title, feed, self.observer.look))
+        task = asyncio.create_task(
+            live.show(self._console, title, feed, self.observer.look, lambda: self.hint)
+        )
         try:
             yield
         finally:

@@ -162,7 +162,8 @@ def price(value: float | None) -> str:
     """A price as people read it: cents, or four digits below a dollar; a dash when there is none."""
     if value is None:
         return "-"
-    return f"{value:,.2f}" if abs(value) >= 1 or value == round(value, 2) else f"{value:,.4f}"
+    whole_cents = abs(value - round(value, 2)) < 1e-6  # a difference of two floats is seldom exact
+    return f"{value:,.2f}" if abs(value) >= 1 or whole_cents else f"{value:,.4f}"
 
 
 def clock(seconds: float) -> str:

@@ -17,7 +17,9 @@ _UPDATE_SECONDS = 0.25
 _LINE_SECONDS = 5.0
 
 
-async def show(console: Console, title: str, feed: str, look: Callable[[], Observation]) -> None:
+async def show(
+    console: Console, title: str, feed: str, look: Callable[[], Observation], hint: Callable[[], str]
+) -> None:
     """Show what `look` sees until cancelled; the terminal is then as it was before."""
     began = time.monotonic()
     if not console.is_terminal:
@@ -25,7 +27,7 @@ async def show(console: Console, title: str, feed: str, look: Callable[[], Obser
         return
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         while True:
-            view = View(title, feed, time.monotonic() - began)
+            view = View(title, feed, time.monotonic() - began, hint())
             size = console.size
             live.update(layout.screen(view, look(), size.height, size.width), refresh=True)
             await asyncio.sleep(_UPDATE_SECONDS)

@@ -35,6 +35,7 @@ class _Service:
 
     ready: bool = False
     reason: str = "starting"
+    buffered_bytes: int = 0
     samples: tuple[exposition.Sample, ...] = ()
 
 
@@ -80,7 +81,7 @@ class Observer:
     def look(self) -> Observation:
         """The newest values of every source."""
         now = time.monotonic()
-        producer = self._services.get("producer", _Service()).samples
+        producer = self._services.get("producer", _Service())
         processor = self._services.get("processor", _Service()).samples
         seen = Observation(
             at=now,
@@ -91,8 +92,8 @@ class Observer:
             symbols=self._kafka.symbols(),
             simulator=self._simulator,
             processes=tuple(self._process(row) for row in self._rows()),
-            connection=exposition.active_label(producer, "tidewire_connection_state", "state") or "-",
-            buffered_bytes=int(exposition.total(producer, "tidewire_producer_buffered_bytes")),
+            connection=exposition.active_label(producer.samples, "tidewire_connection_state", "state") or "-",
+            buffered_bytes=producer.buffered_bytes,
             latency_p99=exposition.quantile(processor, "tidewire_feature_latency_seconds", 0.99),
         )
         rates = self._rates.add(now, {channel: seen.topic(channel) for channel in CHANNELS})
@@ -118,10 +119,12 @@ class Observer:
             async with self._http.get(f"{http}/metrics") as answer:
                 samples = exposition.parse(await answer.text())
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            self._services[name] = _Service(samples=self._services.get(name, _Service()).samples)
+            before = self._services.get(name, _Service())
+            self._services[name] = replace(before, ready=False, reason="does not answer")
             return
         ready = health.get("status") == "healthy"
-        self._services[name] = _Service(ready, str(health.get("reason") or ""), tuple(samples))
+        buffered = int(health.get("buffered_bytes") or 0)
+        self._services[name] = _Service(ready, str(health.get("reason") or ""), buffered, tuple(samples))
 
     async def _look_at_simulator(self) -> None:
         if self._simulator_url is None:
