@@ -108,16 +108,16 @@ class BarFold:
 
     def add(self, messages: Iterable[Message]) -> None:
         """Fold trades in; they must have arrived before the next mark."""
-        minutes = self._minutes
+        start = -MINUTE
+        bars: dict[str, Bar] = {}
         for _, ns, stream, _, trade in messages:
             if trade is None:
                 continue
             price, size, rule = trade
             symbol = stream.symbol
-            start = ns - ns % MINUTE
-            bars = minutes.get(start)
-            if bars is None:
-                bars = minutes[start] = {}
+            if not start <= ns < start + MINUTE:
+                start = ns - ns % MINUTE
+                bars = self._minutes.setdefault(start, {})
             bar = bars.get(symbol)
             if bar is None:
                 bar = bars[symbol] = Bar()

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from simulator import rfc3339
-from simulator.conditions import update_rule
 from simulator.lines import ReadError, blocks, open_text
 from simulator.rejects import Rejects
-from simulator.wire import CHANNELS, OTHER, Message, Streams, TradePart, pack, timestamp
+from simulator.wire import CHANNELS, OTHER, Message, Streams, pack, timestamp, trade_part
 
 NAME = re.compile(r".+\.(jsonl|ndjson|json)(\.gz)?")
 
@@ -87,18 +85,9 @@ def _message(raw: bytes, streams: Streams) -> Message | str:
     for name in _FLOATS.get(kind, ()):
         if type(fields.get(name)) is int:
             fields[name] = float(fields[name])
-    part = _trade_part(fields) if kind == "t" else None
+    part = trade_part(fields) if kind == "t" else None
     try:
         packed = pack({"T": kind, **fields, "t": timestamp(ns)})
     except (OverflowError, ValueError) as error:
         return f"cannot be packed: {error}"
     return (ns, ns, streams.get(CHANNELS.get(kind, OTHER), fields["S"]), packed, part)
-
-
-def _trade_part(fields: dict[str, Any]) -> TradePart | None:
-    """What bars need of a trade; None when it is not whole."""
-    price, size, letters, tape = (fields.get(name) for name in ("p", "s", "c", "z"))
-    if not isinstance(price, float) or type(size) is not int or not isinstance(tape, str):
-        return None
-    known = letters if isinstance(letters, list) else []
-    return price, size, update_rule(tuple(str(letter) for letter in known), tape)

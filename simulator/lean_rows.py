@@ -75,30 +75,19 @@ def _fast(block: bytes, layout: Layout) -> Rows | None:
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
         return None
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if frame.height != lines or b"\r" in block or not _plain(frame, layout):
+    if frame.height != lines or b"\r" in block or any(frame[name].has_nulls() for name in schema):
         return None
-    return Rows(
-        frame["time"].to_numpy() * 1_000_000,
-        [frame[name].to_numpy() for name in layout.integers],
-        frame["exchange"].to_list(),
-        frame["flags"].to_list(),
+    time, *integers = (frame[name].to_numpy() for name in ("time", *layout.integers))
+    if min(column.min() for column in (time, *integers)) < 0 or time.max() >= DAY_MS:
+        return None
+    exchanges, flags = frame["exchange"].to_list(), frame["flags"].to_list()
+    plain = (
+        max(column.max() for column in integers) <= LARGEST
+        and all(_EXCHANGE.fullmatch(text.encode()) for text in set(exchanges))
+        and all(_HEX.fullmatch(text.encode()) for text in set(flags))
+        and set(frame["suspicious"].to_list()) <= {"0", "1"}
     )
-
-
-def _plain(frame: pl.DataFrame, layout: Layout) -> bool:
-    numbers = frame.select("time", *layout.integers)
-    if sum(numbers.null_count().row(0)) or min(numbers.min().row(0)) < 0:
-        return False
-    if max(numbers.max().row(0)) > LARGEST or numbers["time"].max() >= DAY_MS:  # type: ignore[operator]
-        return False
-    exchanges = frame["exchange"].unique().to_list()
-    flags = frame["flags"].unique().to_list()
-    suspicious = frame["suspicious"].unique().to_list()
-    return (
-        all(_EXCHANGE.fullmatch(text.encode()) for text in exchanges)
-        and all(_HEX.fullmatch(text.encode()) for text in flags)
-        and all(text in ("0", "1") for text in suspicious)
-    )
+    return Rows(time * 1_000_000, integers, exchanges, flags) if plain else None
 
 
 def _line_by_line(block: bytes, layout: Layout, reject: Reject) -> Rows:

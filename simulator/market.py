@@ -7,16 +7,18 @@ only then may a socket have it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from simulator.bar_book import BarBook
 from simulator.bars import BarFold, BarMessage
-from simulator.history import History, Place
+from simulator.history import History
 from simulator.ledger import Ledger
 from simulator.position import Intent, PositionFile
-from simulator.wire import CHANNELS, OTHER, Message, Streams, frame, pack
+from simulator.wire import CHANNELS, OTHER, Message, Streams, frame, pack, trade_part
 from tidewire.metrics import SIMULATOR_PUBLISHED
 
 _arrival = itemgetter(0)
@@ -81,16 +83,21 @@ class Market:
         return frames
 
     def _remember(self, published: Frame, file: int, offset: int) -> None:
-        offset += 1 if len(published.messages) < 16 else 3
-        counts = self._ledger.counts
-        before = counts.copy()
-        for _, ns, stream, packed, _ in published.messages:
-            size = len(packed)
-            self._history.append(stream.channel, stream.symbol, ns, Place(file, offset, size))
-            counts[stream.channel] += 1
-            offset += size
-        for channel, count in (counts - before).items():
-            SIMULATOR_PUBLISHED.labels(channel).inc(count)
+        messages = published.messages
+        streams = Counter([message[2] for message in messages])
+        numbers = {stream: self._history.series_number(stream.channel, stream.symbol) for stream in streams}
+        sizes = [len(message[3]) for message in messages]
+        begin = offset + (1 if len(messages) < 16 else 3)
+        self._history.append(
+            [message[1] for message in messages],
+            [numbers[message[2]] for message in messages],
+            file,
+            list(accumulate(sizes[:-1], initial=begin)),
+            sizes,
+        )
+        for stream, count in streams.items():
+            self._ledger.counts[stream.channel] += count
+            SIMULATOR_PUBLISHED.labels(stream.channel).inc(count)
 
     def _weave(self, batch: Sequence[Message]) -> list[Message]:
         """The batch with the bars that leave meanwhile, in order."""
@@ -123,17 +130,26 @@ class Market:
         return arrival, start, stream, pack(fields), None
 
 
-def restore(
-    ledger: Ledger, history: History, each: Callable[[dict[str, object]], None] | None = None
-) -> None:
-    """Rebuild counts and history from the ledger's files after a restart."""
+def restore(ledger: Ledger, history: History) -> Iterator[dict[str, Any]]:
+    """Rebuild counts and history from the ledger's files after a restart; yields every message."""
     ledger.counts.update(ledger.counts_before)
     for place, message in ledger.recover():
         channel = CHANNELS.get(message.get("T", ""), OTHER)
         ledger.counts[channel] += 1
-        history.append(channel, str(message.get("S")), message["t"].to_unix_nano(), place)
-        if each is not None:
-            each(message)
+        series = history.series_number(channel, str(message.get("S")))
+        ns = message["t"].to_unix_nano()
+        history.append([ns], [series], place.file, [place.offset], [place.size])
+        yield message
+
+
+def as_trades(messages: Iterable[dict[str, Any]], streams: Streams) -> Iterator[Message]:
+    """The trades among recovered messages, as far as bars need them; a live tape cannot be read again."""
+    clock = 0
+    for message in messages:
+        if message.get("T") == "t" and (part := trade_part(message)) is not None:
+            ns = message["t"].to_unix_nano()
+            clock = max(clock, ns)
+            yield clock, ns, streams.get("trades", message["S"]), b"", part
 
 
 def pass_over(market: Market, blocks: Iterator[list[Message]], count: int) -> Iterator[list[Message]]:

@@ -12,7 +12,7 @@ from simulator import rfc3339
 from simulator.bar_book import parse_timeframe
 from simulator.bars import DAY
 from simulator.conditions import NEVER, update_rule
-from simulator.history import Entry, History, Series
+from simulator.history import Entry, History
 from simulator.ledger import Ledger
 from simulator.market import Market
 from simulator.paging import decode, page
@@ -29,12 +29,12 @@ _LOOK_BACK = 1_000
 class SeriesListing:
     """The messages of a symbol within a time range."""
 
-    def __init__(self, series: Series, start: int, end: int) -> None:
-        self._series = series
-        self._indices = series.between(start, end)
+    def __init__(self, history: History, channel: str, symbol: str, start: int, end: int) -> None:
+        self._history = history
+        self._numbers = history.between(channel, symbol, start, end)
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._numbers)
 
     def key(self, index: int) -> tuple[int, int]:
         """(time, number)."""
@@ -43,7 +43,7 @@ class SeriesListing:
 
     def entry(self, index: int) -> Entry:
         """The row."""
-        return self._series.entry(int(self._indices[index]))
+        return self._history.entry(int(self._numbers[index]))
 
 
 class BarListing:
@@ -121,7 +121,7 @@ class MarketDataRest:
     ) -> SeriesListing | BarListing:
         if kind == "bars":
             return BarListing(self._market.book.bars(symbol, minutes), start, end)
-        return SeriesListing(self._history.series(kind, symbol), start, end)
+        return SeriesListing(self._history, kind, symbol, start, end)
 
     def _row(self, listing: SeriesListing | BarListing, index: int) -> dict[str, Any] | None:
         if isinstance(listing, BarListing):
@@ -145,7 +145,7 @@ class MarketDataRest:
         if kind == "bars":
             bars = self._market.book.bars(symbol, 1)
             return _shown(bars[-1][1]) if bars else None
-        for tries, entry in enumerate(self._history.series(kind, symbol).newest_first()):
+        for tries, entry in enumerate(self._history.newest_first(kind, symbol)):
             message = self._ledger.read(entry.place) if tries < _LOOK_BACK else None
             if message is None:
                 return None

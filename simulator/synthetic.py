@@ -87,9 +87,9 @@ class SyntheticMarket:
         self._limit = limit
         self._symbols = [price_of(symbol) for symbol in symbols]
         self._names = list(symbols)
-        # an event is one or two messages and brings _BURST others
+        # an event is 1.17 messages on average and brings _BURST others
         activity = sum(weight for _, weight in self._symbols)
-        self._unit = rate / 1.55 * (1 - _BURST) / activity
+        self._unit = rate / 1.17 * (1 - _BURST) / activity
         self._midnight, self._next_midnight = 0, 0
 
     def read(self, streams: Streams) -> Iterator[list[Message]]:

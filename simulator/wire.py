@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from simulator.conditions import UpdateRule
+from simulator.conditions import UpdateRule, update_rule
 
 CHANNELS = {
     "t": "trades",
@@ -179,6 +179,15 @@ class QuotePacker:
 def pack_conditions(letters: Sequence[str]) -> bytes:
     """The pair `c: [...]` as bytes."""
     return _packer("c") + _packer(list(letters))
+
+
+def trade_part(fields: Mapping[str, Any]) -> TradePart | None:
+    """What bars need of a trade; None when it is not whole."""
+    price, size, letters, tape = (fields.get(name) for name in ("p", "s", "c", "z"))
+    if not isinstance(price, float) or type(size) is not int or not isinstance(tape, str):
+        return None
+    known = letters if isinstance(letters, list) else []
+    return price, size, update_rule(tuple(str(letter) for letter in known), tape)
 
 
 def frame(messages: Sequence[bytes]) -> bytes:
