@@ -115,6 +115,7 @@ class Sink:
             wake.set()
             await asyncio.wait({relaying}, timeout=15)
             relaying.cancel()
+            await asyncio.wait({relaying})  # it closes its clients
             writer.close()
             slot.release()
 
@@ -122,12 +123,7 @@ class Sink:
         """Wait for both servers and bring the tables up to date; False: told to stop meanwhile."""
         if not await _patiently(lambda: check_reachable(self._settings), stop):
             return False
-        if not await _patiently(lambda: asyncio.to_thread(_knock, url), stop):
-            return False
-        applied = await asyncio.to_thread(migrate.apply, url)
-        if applied:
-            _log.info("migrations applied", names=applied, where=connection.where(url))
-        return True
+        return await _patiently(lambda: asyncio.to_thread(_migrate, url), stop)
 
     async def _consume(
         self, sources: Sequence[Feed], writer: Writer, instance: str, stop: asyncio.Event
@@ -156,8 +152,10 @@ async def _have_topics(settings: Settings, topics: Sequence[str]) -> None:
         raise SchemaError(f"no such topics: {', '.join(missing)}. Create them with `tidewire topics apply`.")
 
 
-def _knock(url: str) -> None:
-    connection.connect(url).close()
+def _migrate(url: str) -> None:
+    applied = migrate.apply(url)
+    if applied:
+        _log.info("migrations applied", names=applied, where=connection.where(url))
 
 
 async def _patiently(check: Callable[[], Awaitable[object]], stop: asyncio.Event) -> bool:

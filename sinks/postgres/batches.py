@@ -157,4 +157,5 @@ def fetch_dead(spans: Iterable[Span], bad: Mapping[tuple[int, int], tuple[str, s
                             reason,
                         )
                     )
+    assert len(found) == len(bad), "a record that is given up must be kept with its bytes"
     return found

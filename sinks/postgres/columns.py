@@ -34,7 +34,7 @@ class Rejected:
 def shape(table: Table, records: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejected]]:
     """Table-shaped rows ordered by symbol and time, and the rows that must not be stored.
 
-    The order is that of the primary keys: PostgreSQL then spends 25 to 45 % less on its index.
+    The order is that of the primary keys: such a COPY costs PostgreSQL 20 to 45 % less.
 
     `records` has the decoded columns and `_partition` (Int32) and `_offset` (Int64).
     """

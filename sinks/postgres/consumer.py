@@ -69,12 +69,11 @@ class Consumer:
         )
         self._epoch = 0  # counts changes of what we own: a batch of an older one is void
         self._placed: dict[TopicPartition, Span] = {}  # where the next batch of each partition begins
-        self._unplaced = True
+        self._unplaced, self._shared_out = True, False
         self._ids: dict[str, str] = {}
         self._writing: asyncio.Future[dict[str, Counts]] | None = None
         self._batch: Batch | None = None
         self._decode = ThreadPoolExecutor(1, "sink-decode")
-        self._write = ThreadPoolExecutor(1, "sink-write")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then write what was fetched.
@@ -91,18 +90,22 @@ class Consumer:
             watch = asyncio.create_task(self._watch())
             while not stop.is_set():
                 if self._unplaced:
-                    await self._place()
+                    # It asks Kafka, which may be away: a stop must come through.
+                    placing = asyncio.create_task(self._place())
+                    await asyncio.wait({placing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                    if not placing.done():
+                        placing.cancel()
+                        await asyncio.wait({placing})
+                        continue
+                    placing.result()
                 await self._step(stopped)
             await self._written()
         finally:
             stopped.cancel()
             if watch is not None:
                 watch.cancel()
-            # The writer is used by one thread at a time: the next membership must find it at rest.
-            if self._writing is not None:
-                await asyncio.wait({self._writing})
+                await asyncio.wait({watch})  # it closes its client
             self._decode.shutdown(wait=False)
-            self._write.shutdown(wait=False)
             await _within(10, self._kafka.stop())
 
     async def _step(self, stopped: asyncio.Task[bool]) -> None:
@@ -116,7 +119,7 @@ class Consumer:
         await self._written()
         if batch is not None and epoch == self._epoch:
             self._batch = batch
-            self._writing = asyncio.get_running_loop().run_in_executor(self._write, self._writer.write, batch)
+            self._writing = asyncio.wrap_future(self._writer.thread.submit(self._writer.write, batch))
 
     # -- fetching
 
@@ -193,11 +196,18 @@ class Consumer:
         if self._writing is not None:
             await asyncio.wait({self._writing}, timeout=5)
 
+    def assigned(self) -> None:
+        """The group has been shared out."""
+        self._shared_out = True
+        self.replace()
+
     async def _place(self) -> None:
         await self._written()
         epoch, owned = self._epoch, sorted(self._kafka.assignment())
         self._unplaced = False  # unless a change comes meanwhile
         if not owned:
+            if self._shared_out:  # more sinks than partitions: standing by is all there is to do
+                self._progress.placed({}, {})
             return
         ids = self._ids = await topic_ids(self._settings, self._topics)
         beginnings = await self._kafka.beginning_offsets(owned)
@@ -205,8 +215,7 @@ class Consumer:
         logs = {
             (tp.topic, tp.partition): Log(ids.get(tp.topic, ""), beginnings[tp], ends[tp]) for tp in owned
         }
-        loop = asyncio.get_running_loop()
-        places = await loop.run_in_executor(self._write, self._writer.place, logs)
+        places = await asyncio.wrap_future(self._writer.thread.submit(self._writer.place, logs))
         if epoch != self._epoch:
             return
         for tp in owned:
@@ -249,7 +258,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._consumer.revoked()
 
     async def on_partitions_assigned(self, assigned: object) -> None:
-        self._consumer.replace()
+        self._consumer.assigned()
 
 
 def _from_here(span: Span) -> Span:

@@ -11,7 +11,7 @@ from importlib.resources import files
 import psycopg
 
 from sinks.postgres.connection import Connection, connect
-from tidewire.errors import SchemaError
+from tidewire.errors import SchemaError, UnreachableError
 
 LOCK = 0x7469_6465  # "tide": all that change tables or partitions take this advisory lock
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -99,6 +99,8 @@ def apply_to(connection: Connection, migrations: Sequence[Migration]) -> list[st
         return [m.name for m in todo]
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
         raise SchemaError(f"PostgreSQL refuses the tables of tidewire: {error}") from error
+    except psycopg.OperationalError as error:
+        raise UnreachableError(f"PostgreSQL was lost while its tables were made: {error}") from error
     finally:
         if not connection.closed:
             connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TypeVar
@@ -79,11 +80,16 @@ class Writer:
     ) -> None:
         self.url, self.group, self.limit = url, group, limit
         self._stop, self._tell, self._today = stop, tell, today
+        self.thread = ThreadPoolExecutor(1, "sink-write")  # the one thread that calls write() and place()
         self._session: _Session | None = None
         self._dead_in_a_row = 0
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; nothing may be running."""
+        self.thread.shutdown(wait=False)
+        self._forget_session()
+
+    def _forget_session(self) -> None:
         if self._session is not None:
             self._session.connection.close()
             self._session = None
@@ -227,7 +233,7 @@ class Writer:
                     partitions_made += 1  # somebody dropped one that we remember
                     session.partitions.forget()
                     continue
-                self.close()
+                self._forget_session()
                 if verdict is not Verdict.RETRY:
                     raise SchemaError(
                         f"PostgreSQL at {where(self.url)} refuses the sink's statements: "
