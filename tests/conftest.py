@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+import hypothesis
 import psutil
 import psycopg
 import pytest
@@ -40,6 +41,9 @@ _HOME_PREFIX = "tidewire-tests-"
 def pytest_configure() -> None:
     # pytest-asyncio warns unless the scope of async fixtures is configured; "as the fixture" is what we want.
     warnings.filterwarnings("ignore", message=".*asyncio_default_fixture_loop_scope")
+    # A busy machine is no reason to fail: what may take how long is for the benchmarks.
+    hypothesis.settings.register_profile("tidewire", deadline=None)
+    hypothesis.settings.load_profile("tidewire")
     # A developer's own keys, home or log settings must never steer a test.
     for name in list(os.environ):
         if name.startswith(("APCA_", "TIDEWIRE_")) and not name.startswith("TIDEWIRE_TEST_"):

@@ -65,9 +65,9 @@ def read_lock(path: Path = LOCK_FILE) -> list[Jar]:
 
 
 def cache_folder(lock: Path = LOCK_FILE) -> Path:
-    """Where the jars of this lock are kept: one folder for each content of the lock."""
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
-    return platformdirs.user_cache_path("tidewire") / f"kafka-{digest}"
+    """Where the jars of this lock are kept: one folder for each set of jars."""
+    digest = hashlib.sha256(" ".join(jar.sha256 for jar in read_lock(lock)).encode())
+    return platformdirs.user_cache_path("tidewire") / f"kafka-{digest.hexdigest()[:12]}"
 
 
 def bad_jars(jars: Iterable[Jar], folder: Path) -> list[Jar]:

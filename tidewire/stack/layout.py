@@ -89,7 +89,8 @@ def choose_ports(layout: Layout, names: Sequence[str], free: Callable[[int], boo
 
 
 def _free_port(taken: set[int], free: Callable[[int], bool]) -> int:
-    for port in random.sample(PORTS, len(PORTS)):
+    first = random.randrange(len(PORTS))  # not the lowest: two stacks made at once would meet there
+    for port in (PORTS[(first + step) % len(PORTS)] for step in range(len(PORTS))):
         if port not in taken and free(port):
             return port
     raise StackError(f"no free port between {PORTS.start} and {PORTS.stop - 1} on 127.0.0.1")

@@ -170,9 +170,10 @@ class LocalStack:
     def _start_brokers(self) -> None:
         waiting = [broker for broker in self.brokers if not broker.alive()]
         if waiting:
+            jars.classpath(self._progress)  # once, before three brokers would fetch it at the same time
             self._progress("starting Apache Kafka")
-        for broker in waiting:
-            broker.launch()
+        with ThreadPoolExecutor(len(self.brokers)) as pool:
+            list(pool.map(Broker.launch, waiting))
         for broker in self.brokers:
             broker.wait_ready()
         self._progress(f"Apache Kafka answers on {self._cluster.bootstrap}")
