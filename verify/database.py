@@ -13,12 +13,14 @@ from tidewire.config import Settings
 from tidewire.errors import ConfigError, UnreachableError
 from verify.content import Channel, with_canonical_extra
 
+Connection = psycopg.Connection[tuple[object, ...]]
+
 _NULL = r"\N"
 _NANOSECONDS = "(extract(epoch FROM ts) * 1000000)::int8 * 1000 + ts_nanos"
 _CONDITIONS = "array_to_string(conditions, E'\\x1f')"
 
 
-def connect(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
+def connect(settings: Settings) -> Connection:
     """A connection to the settings' database.
 
     Raises:
@@ -36,7 +38,7 @@ def connect(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
         ) from error
 
 
-def read(connection: psycopg.Connection[tuple[object, ...]], channel: Channel) -> pl.DataFrame:
+def read(connection: Connection, channel: Channel) -> pl.DataFrame:
     """All rows of a channel's table: content columns, `k_part`, `k_offset`. No table: no rows.
 
     Raises:
@@ -75,14 +77,14 @@ def _column(channel: Channel, name: str) -> sql.Composable:
     return sql.Identifier(channel.renamed.get(name, name))
 
 
-def exists(connection: psycopg.Connection[tuple[object, ...]], table: str) -> bool:
+def exists(connection: Connection, table: str) -> bool:
     """Whether the table is there."""
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"public.{table}",)).fetchone()
     return bool(row and row[0])
 
 
 def unpublished_letters(
-    connection: psycopg.Connection[tuple[object, ...]],
+    connection: Connection,
 ) -> list[tuple[str, int, int, str, str, str]]:
     """The sink's dead letters not yet in Kafka: topic, partition, offset, stage, error, reason."""
     if not exists(connection, "dead_letters"):
@@ -93,7 +95,7 @@ def unpublished_letters(
     return [(str(t), int(str(p)), int(str(o)), str(s), str(e), str(r)) for t, p, o, s, e, r in rows]
 
 
-def stored_offsets(connection: psycopg.Connection[tuple[object, ...]]) -> Mapping[tuple[str, int], int]:
+def stored_offsets(connection: Connection) -> Mapping[tuple[str, int], int]:
     """(topic, partition) -> the next offset that the sink will write; empty before its first start."""
     if not exists(connection, "kafka_offsets"):
         return {}

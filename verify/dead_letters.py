@@ -58,13 +58,11 @@ async def read(settings: Settings) -> list[Letter]:
         names = [t for t in await cluster.names() if t.startswith(prefix) and t.endswith(SUFFIX)]
     stops = await ends(settings, names)
     letters = {_identity(x, 0, 0): x for x in _outbox(settings)}
-    for name in sorted(names):
-        async with consumer(settings) as client:
-            async for tp, records in whole(client, stops[name]):
-                for record in records:
-                    letter = _letter(name.removeprefix(prefix), prefix, record)
-                    key = _identity(letter, tp.partition, record.offset)
-                    letters.setdefault(key, letter)
+    async with consumer(settings) as client:
+        async for tp, records in whole(client, {tp: end for s in stops.values() for tp, end in s.items()}):
+            for record in records:
+                letter = _letter(tp.topic.removeprefix(prefix), prefix, record)
+                letters.setdefault(_identity(letter, tp.partition, record.offset), letter)
     return list(letters.values())
 
 

@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
 from tidewire.config import Settings
 from verify import database
 from verify.content import CHANNELS
-from verify.topic import Ends, ends
+from verify.topic import Ends, consumer, ends, places
 
 _POLL = 0.3
 
@@ -23,26 +25,30 @@ async def topic_ends(settings: Settings) -> dict[str, Ends]:
 
 async def settle(settings: Settings, seconds: float) -> None:
     """Return once the topics rest and PostgreSQL holds all of them, or when nothing moved for `seconds`."""
+    found = await places(settings, [settings.tidewire_topic_prefix + c.topic for c in CHANNELS])
     with database.connect(settings) as connection:
-        before: tuple[object, ...] = ()
-        deadline = time.monotonic() + seconds
-        while True:
-            stops = await topic_ends(settings)
-            stored = database.stored_offsets(connection)
-            now = (stops, stored)
-            if before == now and _all_stored(stops, stored):
-                return
-            if before != now:
-                deadline = time.monotonic() + seconds
-            if time.monotonic() > deadline:
-                return
-            before = now
-            await asyncio.sleep(_POLL)
+        async with consumer(settings) as client:
+            await _rest(client, found, connection, seconds)
 
 
-def _all_stored(stops: Mapping[str, Ends], stored: Mapping[tuple[str, int], int]) -> bool:
-    return all(
-        stored.get((tp.topic, tp.partition), 0) >= end
-        for ends_ in stops.values()
-        for tp, end in ends_.items()
-    )
+async def _rest(
+    client: AIOKafkaConsumer, found: list[TopicPartition], connection: database.Connection, seconds: float
+) -> None:
+    before: tuple[object, ...] = ()
+    deadline = time.monotonic() + seconds
+    while True:
+        stops = dict(await client.end_offsets(found)) if found else {}
+        stored = database.stored_offsets(connection)
+        now = (stops, stored)
+        if before == now and _all_stored(stops, stored):
+            return
+        if before != now:
+            deadline = time.monotonic() + seconds
+        if time.monotonic() > deadline:
+            return
+        before = now
+        await asyncio.sleep(_POLL)
+
+
+def _all_stored(stops: Ends, stored: Mapping[tuple[str, int], int]) -> bool:
+    return all(stored.get((tp.topic, tp.partition), 0) >= end for tp, end in stops.items())

@@ -76,12 +76,21 @@ async def ends(settings: Settings, names: Iterable[str]) -> dict[str, Ends]:
         UnreachableError: Kafka does not answer.
     """
     wanted = list(names)
-    async with admin.connect(settings) as cluster:
-        found = await cluster.topics(wanted)
-    places = [TopicPartition(t.name, p) for t in found.values() for p in range(t.partitions)]
+    found = await places(settings, wanted)
     async with consumer(settings) as client:
-        offsets = dict(await client.end_offsets(places)) if places else {}
+        offsets = dict(await client.end_offsets(found)) if found else {}
     return {name: {tp: end for tp, end in offsets.items() if tp.topic == name} for name in wanted}
+
+
+async def places(settings: Settings, names: Iterable[str]) -> list[TopicPartition]:
+    """Every partition of those of the topics that exist.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    async with admin.connect(settings) as cluster:
+        found = await cluster.topics(names)
+    return [TopicPartition(t.name, p) for t in found.values() for p in range(t.partitions)]
 
 
 async def whole(client: AIOKafkaConsumer, until: Ends) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
