@@ -134,15 +134,16 @@ class Supervisor:
         child.ask_to_stop()
         deadline = self.clock() + child.service.grace_seconds
         while child.exit_code() is None and child.pid is not None:
-            if self.clock() >= deadline or (hurry is not None and hurry.is_set()):
-                _log.warning("killed", service=name, reason="no end within its grace")
+            hurried = hurry is not None and hurry.is_set()
+            if hurried or self.clock() >= deadline:
+                _log.warning("killed", service=name, reason="in a hurry" if hurried else "ignored SIGTERM")
                 child.kill()
                 break
             await asyncio.sleep(LOOK_SECONDS / 2)
         self._write_services()
 
-    async def stop(self, hurry: asyncio.Event | None = None) -> None:
-        """Stop every service in order, then the owned servers. Nothing is left running, failures or not."""
+    async def stop_services(self, hurry: asyncio.Event | None = None) -> None:
+        """Stop every service in order; from now on nothing is started again."""
         self._closing = True
         try:
             for name in self._children:
@@ -151,6 +152,12 @@ class Supervisor:
             for child in self._children.values():
                 child.kill()
             await self._watching.wait()
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Stop every service in order, then the owned servers. Nothing is left running, failures or not."""
+        try:
+            await self.stop_services(hurry)
+        finally:
             await self._stop_servers()
             run_files.write_services(self.home, {}, self._simulator)
 

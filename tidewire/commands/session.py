@@ -67,6 +67,8 @@ def opened(settings: Settings, verb: str, *, as_json: bool = False, screen: bool
 def _send_log(settings: Settings, to_file: bool) -> None:
     """Below a live screen the log goes to a file; else to stderr like every service's."""
     log.configure(settings, "supervisor")
+    # The screen shows when Kafka does not answer; its client would say so ten times a second.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if to_file:
         path = settings.tidewire_home / "logs" / "supervisor.log"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,9 +125,9 @@ class Run:
             await asyncio.gather(task, return_exceptions=True)
 
     async def close(self) -> None:
-        """Stop everything; a second signal hurries."""
+        """Stop the services; a second signal hurries."""
         try:
-            await self.supervisor.stop(self._interrupts.hurry)
+            await self.supervisor.stop_services(self._interrupts.hurry)
         finally:
             with contextlib.suppress(Exception):  # `until` has raised it, or it came too late to matter
                 await self._watch

@@ -119,8 +119,8 @@ class Observer:
             async with self._http.get(f"{http}/metrics") as answer:
                 samples = exposition.parse(await answer.text())
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            before = self._services.get(name, _Service())
-            self._services[name] = replace(before, ready=False, reason="does not answer")
+            if name in self._services:
+                self._services[name] = replace(self._services[name], ready=False, reason="does not answer")
             return
         ready = health.get("status") == "healthy"
         buffered = int(health.get("buffered_bytes") or 0)
