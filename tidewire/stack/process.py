@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.05
 _TAIL_BYTES = 200_000
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 
-# Children of this process, so that whichever object asks can reap them when they are gone.
+# Children of this process: a dead one must be asked for, or it stays as a zombie that looks alive to others.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -118,14 +118,17 @@ class ServerProcess(ABC):
         return recorded if isinstance(recorded, dict) else {}
 
     def _is_ours(self, pid: int) -> bool:
+        child = _children.get(pid)
+        if child is not None and self.marker in child.args:  # type: ignore[operator]
+            # Of a child the kernel knows for sure; its command line is empty for a moment when it starts.
+            if child.poll() is None:
+                return True
+            _children.pop(pid, None)
         try:
-            command = psutil.Process(pid).cmdline()  # empty for a process that only waits to be reaped
+            command = psutil.Process(pid).cmdline()
         except psutil.Error:
-            command = []
-        if command and Path(command[0]).name == self.program and self.marker in command:
-            return True
-        _reap(pid)
-        return False
+            return False
+        return bool(command) and Path(command[0]).name == self.program and self.marker in command
 
     def _spawn(self, command: Sequence[str], account: Account | None = None, **environment: str) -> None:
         """Run the server; nothing of our own environment (PGPORT, JAVA_TOOL_OPTIONS) reaches it."""
@@ -174,13 +177,6 @@ class ServerProcess(ABC):
         for path in (self._output_file, self.log_file):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, path.with_name(f"{path.name}.old"))
-
-
-def _reap(pid: int) -> None:
-    child = _children.pop(pid, None)
-    if child is not None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(10)
 
 
 def _tail(path: Path) -> str:
