@@ -64,6 +64,7 @@ class Consumer:
             session_timeout_ms=10_000,
             heartbeat_interval_ms=2_000,
             metadata_max_age_ms=15_000,
+            retry_backoff_ms=500,
             fetch_min_bytes=64 * 1024,  # fewer, fuller answers; none is held back for more than this:
             fetch_max_wait_ms=100,
         )

@@ -44,7 +44,7 @@ async def relay(settings: Settings, url: str, group: str, wake: asyncio.Event, s
         try:
             await _empty(settings, url, group)
         except (KafkaError, psycopg.Error, OSError, TidewireError) as error:
-            _log.warning("dead letters wait in the table", reason=reason(error, url))
+            _log.warning("dead letters cannot be published now", reason=reason(error, url))
         if last:
             return
         try:
@@ -60,9 +60,8 @@ async def _empty(settings: Settings, url: str, group: str) -> None:
     ) as database:
         if not await _waiting(database, group):
             return
-        producer = AIOKafkaProducer(
-            **client_arguments(settings), acks="all", enable_idempotence=True, max_request_size=_LARGEST
-        )
+        # Not idempotent: such a producer can send nothing more after a record that was refused as too large.
+        producer = AIOKafkaProducer(**client_arguments(settings), acks="all", max_request_size=_LARGEST)
         await producer.start()
         try:
             while await send_some(producer, database, group):

@@ -17,13 +17,13 @@ from typing import Any
 import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from psycopg import conninfo, sql
 
 from schemas import cluster
 from schemas.catalogue import STOCK_BARS, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec, load_codec
-from sinks.postgres import app, connection
+from sinks.postgres import app, connection, migrate, outbox
 from tidewire.config import Settings
 from tidewire.health import Health
 from tidewire.kafka import client_arguments
@@ -151,6 +151,10 @@ async def test_every_record_of_three_topics_once_whenever_the_process_is_killed(
     expected = {(f"S{n % 17}", n, 1 + n / 7, n) for n in range(total) if n not in corrupt}
     assert set(rows(topics, "SELECT symbol, trade_id, price, size FROM trades")) == expected
     assert count(topics, "trades") == len(expected)
+    quotes = {(f"S{n % 17}", 2.5, n, n) for n in range(2_000)}
+    assert set(rows(topics, "SELECT symbol, bid_price, bid_size, ask_size FROM quotes")) == quotes
+    bars = {("minute", 0, n / 3, n) for n in range(50)}
+    assert set(rows(topics, "SELECT bar_interval, revision, vwap, volume FROM bars")) == bars
     assert {value for value, _ in letters} == {trades[n][1] for n in corrupt}
     assert all(headers["stage"] == b"sink" and headers["reason"] for _, headers in letters)
     published = "SELECT count(*) FROM dead_letters WHERE published_at IS NOT NULL"
@@ -171,6 +175,27 @@ async def dead_letters(settings: Settings, topic: str, at_least: int) -> list[tu
         return found
     finally:
         await consumer.stop()
+
+
+async def test_a_letter_too_large_for_its_topic_does_not_hold_up_the_others(settings: Settings) -> None:
+    topic = settings.tidewire_topic_prefix + "x"
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
+    await admin.start()
+    small = {"max.message.bytes": "2000"}
+    await admin.create_topics([NewTopic(topic + ".dlq", 1, 1, topic_configs=small)])
+    await admin.close()
+    url = connection.url(settings)
+    migrate.apply(url)
+    insert = """INSERT INTO dead_letters (sink_group, topic, part, k_offset, cluster_topic_id, kafka_ms,
+        value, stage, error, reason) VALUES ('g', %s, 0, %s, '', 0, %s, 'sink', 'e', 'r')"""
+    with psycopg.connect(url) as database:
+        for offset, size in enumerate((10, 5_000, 20)):
+            database.execute(insert.encode(), (topic, offset, bytes(size)))
+    wake, stop = asyncio.Event(), asyncio.Event()
+    stop.set()
+    await outbox.relay(settings, url, "g", wake, stop)
+    state = "SELECT k_offset, published_at IS NOT NULL, publish_error IS NULL FROM dead_letters ORDER BY 1"
+    assert rows(settings, state) == [(0, True, True), (1, False, False), (2, True, True)]
 
 
 async def test_a_topic_made_again_is_read_from_its_beginning(topics: Settings) -> None:

@@ -20,13 +20,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import schema
-from sinks.postgres import migrate, reset
+from sinks.postgres import migrate
 from sinks.postgres.batches import Batch, Feed, Span, prepare
 from sinks.postgres.offsets import Log, Place
-from sinks.postgres.tables import BARS, TABLES, TRADES
+from sinks.postgres.tables import TABLES, TRADES
 from sinks.postgres.writer import FencedError, Writer
 from tidewire.columns import Decoder, as_blocks
-from tidewire.errors import PoisonLimitError, SchemaError
+from tidewire.errors import PoisonLimitError
 
 pytestmark = pytest.mark.postgres
 
@@ -161,22 +161,6 @@ def test_rows_equal_those_of_plain_inserts(
     assert applied + duplicates == start
 
 
-def test_every_revision_of_a_bar_is_kept_and_the_view_shows_the_newest(
-    database: str, open_writer: Callable[..., Writer]
-) -> None:
-    bar = {
-        **dict.fromkeys(("open", "high", "low", "vwap"), 1.5),
-        **{"symbol": "A", "ts": DAY, "interval": "minute", "volume": 1, "trade_count": 1, "extra": None},
-        **{"received_ts": 1, "source": "ws", "owner_epoch": 1, "event_id": b"1"},
-    }
-    values = [(b"A", encode("stock_bar", bar | {"revision": r, "close": 9.0 + r})) for r in (0, 2, 1)]
-    writer, topic = open_writer(), f"x.{BARS.topic}"
-    place(writer, topic)
-    writer.write(prepare(FEEDS, [span(values, topic=topic)]))
-    assert query(database, "SELECT revision FROM bars ORDER BY 1") == [(0,), (1,), (2,)]
-    assert query(database, "SELECT revision, close FROM bars_latest") == [(2, 11.0)]
-
-
 # -- duplicates, fences, lost connections --------------------------------------------------------------------
 
 
@@ -292,19 +276,6 @@ def test_exactly_the_bad_records_are_given_up_with_their_bytes(
     assert {row[0]: row[1:] for row in letters} == {o: (*values[o], True) for o in given_up}
 
 
-def test_what_columns_let_pass_the_tables_own_checks_refuse(database: str) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        for table in TABLES:
-            for column in table.floats:
-                name = f"{table.name}s_price_finite"
-                found = connection.execute(
-                    "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = to_regclass(%s)"
-                    " AND pg_get_constraintdef(oid) LIKE %s",
-                    (table.name, f"%({column} < %"),
-                ).fetchone()
-                assert found == (1,), (name, column)
-
-
 def test_a_stream_of_poison_stops_the_sink_and_gives_nothing_up(
     database: str, open_writer: Callable[..., Writer]
 ) -> None:
@@ -326,42 +297,3 @@ def test_poison_in_small_batches_stops_it_as_well(database: str, open_writer: Ca
     with pytest.raises(PoisonLimitError, match="TIDEWIRE_SINK_DEAD_LETTERS"):
         writer.write(trades([trade(1, price=float("nan"))], start=20))
     assert query(database, "SELECT count(*) FROM dead_letters") == [(20,)]
-
-
-# -- tables --------------------------------------------------------------------------------------------------
-
-
-def test_a_column_of_another_type_is_refused_before_garbage_is_stored(
-    database: str, open_writer: Callable[..., Writer]
-) -> None:
-    with psycopg.connect(database) as connection:
-        connection.execute("ALTER TABLE trades ALTER COLUMN size TYPE float8")
-    with pytest.raises(SchemaError, match=r"trades\.size is double precision, must be bigint"):
-        place(open_writer())
-
-
-def test_migrations_apply_once_also_when_several_start_together(database_url: str) -> None:
-    applied: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: applied.append(migrate.apply(database_url))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(map(len, applied)) == [0, 0, 0, len(migrate.packaged())]
-    with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE schema_migrations SET checksum = 'x' WHERE version = 1")
-    with pytest.raises(SchemaError, match="was changed after"):
-        migrate.apply(database_url)
-
-
-def test_drop_all_leaves_the_database_as_it_was(database: str, open_writer: Callable[..., Writer]) -> None:
-    with psycopg.connect(database) as connection:
-        connection.execute("CREATE TABLE somebody_elses (a int)")
-    writer = open_writer()
-    place(writer)
-    writer.write(trades([trade(1)]))
-    reset.drop_all(database)
-    left = query(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
-    assert left == [("somebody_elses",)]
-    reset.drop_all(database)
-    assert migrate.apply(database)
