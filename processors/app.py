@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import os
+import sys
+from collections.abc import Coroutine
 from typing import Any
 
 import faust
@@ -67,7 +69,7 @@ class Processor:
             self._features = StockFeatures(app, self._catalogue, codec, now_ns)
             await self._work(app, producer, health, stop)
         finally:
-            await _within(producer.stop())
+            await _stop_in_time(producer.stop(), sys.exc_info()[1])
 
     async def _look_at(self, producer: AIOKafkaProducer) -> tuple[int, int]:
         """Partition count of the topics and number of brokers.
@@ -105,11 +107,11 @@ class Processor:
             health.ready("stopping")
             for task in (watch, contact, stopped):
                 task.cancel()
-            await _within(app.stop())
+            await asyncio.sleep(0)
+            failure = app.crash_reason or _error(start) or _error(watch)
+            await _stop_in_time(app.stop(), failure)
             start.cancel()
-            outcomes = await asyncio.gather(start, watch, contact, stopped, return_exceptions=True)
-        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        _raise_crash(app.crash_reason or (errors[0] if errors else None))
+        _raise_crash(failure)
 
     async def _watch(self, app: ColumnApp, health: Health) -> None:
         """Keep /readyz and the gauges up to date; return when the app has crashed."""
@@ -160,6 +162,7 @@ def new_app(settings: Settings, output: Output, partitions: int, replicas: int) 
         topic_replication_factor=replicas,
         table_standby_replicas=0,
         stream_recovery_delay=0,
+        stream_wait_empty=True,  # see ColumnApp.finish_batches
         datadir=settings.tidewire_home / _FOLDER,
         web_enabled=False,
         autodiscover=False,
@@ -180,6 +183,10 @@ def _credentials(settings: Settings) -> Any:
     return None
 
 
+def _error(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
+
+
 def _not_ready(app: ColumnApp) -> str | None:
     if not app.started or app.rebalancing or not app.tables.recovery.completed.is_set():
         return "joining the consumer group and recovering the table"
@@ -197,9 +204,13 @@ def _raise_crash(reason: BaseException | None) -> None:
         ) from reason
 
 
-async def _within(work: Awaitable[object]) -> None:
-    """Give clean-up a bounded time: what it does not reach is read again at the next start."""
-    try:
-        await asyncio.wait_for(work, _STOP_SECONDS)
-    except TimeoutError:
-        _log.warning("not stopped in time; the rest is read again at the next start")
+async def _stop_in_time(stopping: Coroutine[Any, Any, object], failure: BaseException | None) -> None:
+    """Stop, or leave at once: a worker must not hang, and whatever is undone is done again."""
+    task = asyncio.create_task(stopping)
+    await asyncio.wait([task], timeout=_STOP_SECONDS)
+    if not task.done():
+        _log.error(
+            "the worker does not stop; leaving. The rest is read again at the next start", cause=failure
+        )
+        sys.stderr.flush()
+        os._exit(1 if failure else 0)

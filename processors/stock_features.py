@@ -21,7 +21,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
-from processors.columns.matrix import Ints, Matrix, Rows
+from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
 from processors.columns.table import ColumnTable
 from processors.features import quotes, row, trades, vector
@@ -36,6 +36,8 @@ from tidewire.dead_letters import DeadLetter
 from tidewire.errors import SchemaError
 
 STAGE = "processor"
+_FAR_BEHIND = 20_000  # records of a partition
+_CONFLATE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ class StockFeatures:
         self._output: Output = app.output
         self._features_topic = catalogue.name(STOCK_FEATURES)
         self._emitting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sent_at: defaultdict[int, float] = defaultdict(float)
+        app.before_commit = self._emit_all
         self.table: ColumnTable = app.column_table(
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
         )
@@ -104,7 +108,9 @@ class StockFeatures:
         matrix.expected[component.topic] = blocks[-1].last + 1
         if len(decoded.offsets):
             folded = component.fold(matrix, decoded.frame, decoded.offsets)  # no await since still_ours()
-            await self._emit(matrix, tp.partition, folded.touched, still_ours)
+            matrix.announce(folded.touched)
+            if not self._put_off(tp, blocks[-1].last):
+                await self._emit(tp.partition, matrix)
             self._count(component, decoded, folded)
         metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
 
@@ -143,13 +149,24 @@ class StockFeatures:
             ]
             await dead_letters.publish(self._output.producer, letters)
 
-    async def _emit(self, matrix: Matrix, partition: int, rows: Rows, still_ours: StillOurs) -> None:
+    async def _emit(self, partition: int, matrix: Matrix) -> None:
         # The rows are read only when it is this batch's turn: a symbol's last record is its newest row.
         async with self._emitting[partition]:
-            if not still_ours():
-                return
-            records = [(key, self._encode(record)) for key, record in vector.records(matrix, rows)]
+            if self.table.parts.get(partition) is not matrix:
+                return  # given away in a rebalance: its new owner sends
+            self._sent_at[partition] = time.monotonic()
+            rows = vector.records(matrix, matrix.take_announced())
+            records = [(key, self._encode(record)) for key, record in rows]
             metrics.FEATURE_RECORDS.inc(await self._output.send(self._features_topic, partition, records))
+
+    def _put_off(self, tp: TP, last: int) -> bool:
+        """Far behind, a symbol changes with every batch and nobody needs each of its vectors: send some."""
+        behind = (self._app.consumer.highwater(tp) or 0) - last > _FAR_BEHIND
+        return behind and time.monotonic() - self._sent_at[tp.partition] < _CONFLATE_SECONDS
+
+    async def _emit_all(self) -> None:
+        for partition, matrix in list(self.table.parts.items()):
+            await self._emit(partition, matrix)
 
     def _count(self, component: Component, decoded: Decoded, folded: Folded) -> None:
         skipped = metrics.RECORDS_SKIPPED

@@ -146,6 +146,8 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        if self.app.before_commit is not None:
+            await self.app.before_commit()
         for table in self.app.column_tables:  # outputs and changelog first, then the source offsets
             await table.flush()
         return bool(await super()._commit_offsets(offsets, start_new_transaction))
@@ -153,6 +155,10 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
     def committed(self, tp: TP) -> int:
         """The next offset to handle as far as this consumer has read or committed it; 0: neither."""
         return int(self._committed_offset[tp] or 0)
+
+    async def wait_empty(self) -> None:
+        """Faust's wait before it stops; here by the app, which knows which handlers run."""
+        await self.app.finish_batches()
 
     # ---------------------------------------------------------------- rebalance
 
@@ -180,10 +186,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
             self.stop_flow()
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
-            try:
-                await asyncio.wait_for(self.wait_empty(), self.app.conf.broker_session_timeout / 3)
-            except TimeoutError:
-                self.log.warning("batches still running at revoke; they will be replayed")
+            await self.app.finish_batches()
         self._forget()
         for table in self.app.column_tables:
             table.forget_parts()

@@ -15,7 +15,8 @@ T = TypeVar("T", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """`order`: positions in the batch, by row and within a row by offset. `starts`: where each row's begin.
+    """`order`: positions in the batch, by row and within a row by offset. `starts`, `ends`: where
+    each row's records begin there and where its last one is; `lengths`: how many they are.
 
     `touched` are all rows of the batch, those that only repeat what is folded included; `rows` those with
     something new, in the order of `starts`; `repeated` counts the records left out as already folded.
@@ -23,19 +24,11 @@ class Groups:
 
     order: Ints
     starts: Ints
+    ends: Ints
+    lengths: Ints
     rows: Rows
     touched: Rows
     repeated: int
-
-    @property
-    def ends(self) -> Ints:
-        """Position in `order` of each row's last record."""
-        return np.append(self.starts[1:], len(self.order)) - 1
-
-    @property
-    def lengths(self) -> Ints:
-        """Records of each row."""
-        return self.ends - self.starts + 1
 
     def spread(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
         """One value a row -> one value a record."""
@@ -70,7 +63,8 @@ def group(rows: Rows, offsets: Ints, next_offsets: Ints) -> Groups:
     if repeated:
         order = order[fresh]
         starts = _starts(rows[order])
-    return Groups(order, starts, rows[order[starts]], touched_rows, repeated)
+    ends = np.append(starts[1:], len(order)) - 1
+    return Groups(order, starts, ends, ends - starts + 1, rows[order[starts]], touched_rows, repeated)
 
 
 def _starts(sorted_rows: Rows) -> Ints:

@@ -15,6 +15,8 @@ Rows = npt.NDArray[np.uint16]
 _KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt16))
 # Polars forgets the numbers once no such series lives, and keys would then swap their rows: keep one alive.
 _KEEP = pl.Series([""], dtype=_KEYS)
+_numbers: dict[str, int] = {}
+_SMALL = 200  # below it a dictionary beats what a call into Polars costs
 
 
 class Matrix:
@@ -24,6 +26,7 @@ class Matrix:
         self.values: Ints = np.zeros((256, width), np.int64)
         self.expected: dict[str, int] = {}  # by input topic, the offset that follows the last one handled
         self._changed, self._known = np.zeros(256, bool), np.zeros(256, bool)
+        self._unsent = np.zeros(256, bool)
         self._names: dict[int, bytes] = {}
         if stored:
             rows = self.rows_of(stored)
@@ -34,13 +37,14 @@ class Matrix:
 
     def rows(self, keys: pl.Series) -> Rows:
         """The row of each key; a key not seen before gets a row of zeros."""
-        rows: Rows = keys.cast(_KEYS).to_physical().to_numpy()
+        rows = _numbers_of(keys)
         if len(rows):
             self._grow(int(rows.max()) + 1)
         for position in np.flatnonzero(~self._known[rows]).tolist():
             row = int(rows[position])
             if not self._known[row]:
                 self._known[row], self._names[row] = True, str(keys[position]).encode()
+                _numbers[str(keys[position])] = row
         return rows
 
     def rows_of(self, keys: Iterable[bytes]) -> Rows:
@@ -52,6 +56,7 @@ class Matrix:
             self.values = np.vstack((self.values, np.zeros((more, self.values.shape[1]), np.int64)))
             self._changed = np.append(self._changed, np.zeros(more, bool))
             self._known = np.append(self._known, np.zeros(more, bool))
+            self._unsent = np.append(self._unsent, np.zeros(more, bool))
 
     def name(self, row: int) -> bytes:
         """The key of a row."""
@@ -62,9 +67,29 @@ class Matrix:
         self.values[rows] = values
         self._changed[rows] = True
 
+    def announce(self, rows: Rows) -> None:
+        """Mark rows as to be sent, changed or not."""
+        self._unsent[rows] = True
+
+    def take_announced(self) -> Rows:
+        """The rows marked since the last call."""
+        rows = np.flatnonzero(self._unsent).astype(np.uint16)
+        self._unsent[rows] = False
+        return rows
+
     def take_changed(self) -> dict[bytes, bytes]:
         """The rows changed since the last call, as little-endian bytes by key."""
         rows = np.flatnonzero(self._changed)
         self._changed[rows] = False
         data, size = self.values[rows].astype("<i8").tobytes(), 8 * self.values.shape[1]
         return {self._names[row]: data[i * size : (i + 1) * size] for i, row in enumerate(rows.tolist())}
+
+
+def _numbers_of(keys: pl.Series) -> Rows:
+    if len(keys) < _SMALL:
+        try:
+            return np.fromiter(map(_numbers.__getitem__, keys.to_list()), np.uint16, len(keys))
+        except KeyError:
+            pass  # the first time: Polars gives the number
+    rows: Rows = keys.cast(_KEYS).to_physical().to_numpy()
+    return rows

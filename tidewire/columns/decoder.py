@@ -118,15 +118,16 @@ class Decoder:
 
     def _proved(self, frame: pl.DataFrame, count: int, size: int) -> bool:
         """Whether keys, ids, zero bytes, the sum of the lengths and the sentinel all agree."""
-        if frame.height != count or frame["_key"][-1] != self._token:
+        keys = frame.get_column("_key")
+        if frame.height != count or keys[-1] != self._token:
             return False
-        length = frame["_len"].to_numpy()
+        length = frame.get_column("_len").to_numpy()
         used = int(length.sum()) + count + sum(int((length >= 1 << bits).sum()) for bits in (6, 13, 20))
         return bool(
             used == size
-            and (frame["_key"] == frame[self._key]).all()
-            and (frame["_sid"].to_numpy().view(">u4") == self._id).all()
-            and not any(frame[name].to_numpy().any() for name in ("_hdrs", "_attr", "_magic"))
+            and (keys == frame.get_column(self._key)).all()
+            and (frame.get_column("_sid").to_numpy().view(">u4") == self._id).all()
+            and not any(frame.get_column(name).to_numpy().any() for name in ("_hdrs", "_attr", "_magic"))
         )
 
     def _sift(self, blocks: Sequence[Block]) -> Decoded:
