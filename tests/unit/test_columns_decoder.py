@@ -84,7 +84,7 @@ def test_every_hot_schema_decodes_as_fastavro_does(stem: str) -> None:
     """All columns: nullable strings, lists, enums, bytes, extreme numbers."""
     decoder = Decoder(dict(schema(stem)), ID)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(_records(stem))
     def check(records: list[dict[str, Any]]) -> None:
         sent = [record(i, r["symbol"].encode(), encode(stem, r)) for i, r in enumerate(records)]
@@ -137,7 +137,7 @@ def test_a_broken_record_costs_only_itself_and_says_why(reason: str, at: int) ->
     assert decoded.frame["id"].to_list() == good
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=8), st.data())
 def test_a_records_fate_never_depends_on_its_neighbours(bodies: list[bytes], data: st.DataObject) -> None:
     """A replay has other batches; it must refuse the same records, or a table and PostgreSQL would differ."""
