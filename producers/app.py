@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from aiokafka.admin import AIOKafkaAdminClient
 
 from producers import credentials, warm_start
 from producers.alpaca_stream import AlpacaStream
@@ -16,12 +18,12 @@ from producers.intake import DEAD_LETTERS, TOPICS, Intake
 from producers.publisher import Publisher
 from producers.session import Session
 from producers.subscriptions import CHANNELS, TEST_CHANNELS, Subscriptions
-from schemas import cluster
 from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import load_codec
 from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
+from tidewire.dead_letters import SUFFIX
 from tidewire.errors import SchemaError, UnreachableError
 from tidewire.health import Health
 
@@ -87,21 +89,30 @@ class Producer:
         while not stop.is_set():
             try:
                 await kafka.check_reachable(self._settings)
-                problems = await cluster.check(self._settings, [*TOPICS, *DEAD_LETTERS])
+                return
             except UnreachableError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(1)
-                continue
-            if problems:
-                raise SchemaError("\n".join(problems))
-            return
+
+    async def _check_topics(self, topics: Iterable[str]) -> None:
+        # By the list of all topics: asking for one by its name creates it where Kafka is set so.
+        admin = AIOKafkaAdminClient(**kafka.client_arguments(self._settings))
+        try:
+            await admin.start()
+            missing = sorted(set(topics) - set(await admin.list_topics()))
+        finally:
+            await admin.close()
+        if missing:
+            raise SchemaError(f"no such topic: {', '.join(missing)}; `tidewire topics apply` creates them")
 
     async def _assemble(self, publisher: Publisher, key: str, secret: str) -> Feed:
         settings = self._settings
         name = Catalogue(settings.tidewire_topic_prefix, 1).name
         codec, window, bars = load_codec(settings), Window(), Bars()
-        await publisher.start(map(name, TOPICS), map(name, DEAD_LETTERS))
+        topics, dead_letters = [name(t) for t in TOPICS], [name(t) for t in DEAD_LETTERS]
+        await self._check_topics([*topics, *(topic + SUFFIX for topic in dead_letters)])
+        await publisher.start(topics, dead_letters)
         events = [
             p for t in (STOCK_TRADES, STOCK_QUOTES, STOCK_CORRECTIONS) for p in publisher.partitions(name(t))
         ]

@@ -4,9 +4,9 @@ The content has every field of the record's schema but what the entrance and the
 `revision`, `received_ts`, `source`, `owner_epoch`. Times are ns since 1970 UTC (msgpack timestamps are
 unpacked to them).
 
-Types are checked, never bent: a size must be an integer, a text valid UTF-8. Three things are let through
-because Alpaca is known to send them: a whole price as an integer, null for no conditions, and a bar without
-its trade count or VWAP (Alpaca's own documents show such daily bars), which is written as 0.
+Types are checked, never bent: a size must be an integer, a text valid UTF-8. Three things are let through: a
+whole price as an integer and null for no conditions, as some msgpack writers have them; and a bar without its
+trade count or VWAP, as a daily bar in Alpaca's own documents, which is written as 0.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from schemas import cluster
 from schemas.codec import load_codec
 from tidewire import kafka
 from tidewire.config import Settings
-from tidewire.errors import ConfigError, RefusedError, UnreachableError
+from tidewire.errors import ConfigError, RefusedError, SchemaError, UnreachableError
 from tidewire.health import Health
 
 pytestmark = pytest.mark.kafka
@@ -60,7 +60,7 @@ class Alpaca:
 
     def __init__(self, *scripts: Callable[[ServerConnection], Awaitable[None]], limit: int = 10_000) -> None:
         self.scripts, self.limit = list(scripts), limit
-        self.auth_answer: Message = {"T": "success", "msg": "authenticated"}
+        self.refusals: list[Message] = []  # the answers to the first keys
         self.connections = 0
         self.keys: Message = {}
         self._server: Server | None = None
@@ -78,7 +78,10 @@ class Alpaca:
         self.connections += 1
         await _say(socket, {"T": "success", "msg": "connected"})
         self.keys = msgpack.unpackb(await socket.recv())
-        await _say(socket, self.auth_answer)
+        if self.refusals:
+            await _say(socket, self.refusals.pop(0))
+            return
+        await _say(socket, {"T": "success", "msg": "authenticated"})
         held: dict[str, list[str]] = {}
         while True:
             wish = msgpack.unpackb(await socket.recv())
@@ -275,13 +278,34 @@ def _refused(producer: Producer) -> dict[str, list[str]]:
 
 async def test_refused_keys_end_the_service_with_what_to_do_and_without_the_keys(ready: Settings) -> None:
     server = Alpaca()
-    server.auth_answer = {"T": "error", "code": 402, "msg": "auth failed"}
+    server.refusals.append({"T": "error", "code": 402, "msg": "auth failed"})
     async with server as url:
         settings = ready.model_copy(update={"tidewire_stream_url": url})
         with pytest.raises(RefusedError, match="APCA_API_KEY_ID and APCA_API_SECRET_KEY"):
             await Producer(settings).run(Health("producer"), asyncio.Event())
     assert server.connections == 1
     assert server.keys == {"action": "auth", "key": "demo-key", "secret": "demo-secret"}
+
+
+@pytest.mark.parametrize("code", [406, 404])
+async def test_an_error_that_passes_is_waited_for(ready: Settings, code: int) -> None:
+    server = Alpaca(_frames([_trade(1)]))
+    server.refusals.append({"T": "error", "code": code, "msg": "not now"})
+    async with server as url, _running(ready, url) as producer:
+        await _until(lambda: producer.details()["last_message_time"] is not None)
+        assert server.connections == 2
+
+
+async def test_a_frame_of_megabytes_is_taken_whole(ready: Settings) -> None:
+    name = ready.tidewire_topic_prefix + TOPICS[0]
+    async with Alpaca(_frames([_trade(n) for n in range(40_000)])) as url, _running(ready, url):
+        await _until(lambda: _metric("tidewire_messages_published_total", topic=name) == 40_000, 60)
+
+
+async def test_a_missing_topic_is_named_and_not_created(settings: Settings) -> None:
+    here = settings.model_copy(update={"tidewire_stream_url": "ws://127.0.0.1:1"})
+    with pytest.raises(SchemaError, match=r"alpaca\.stocks\.trades.*tidewire topics apply"):
+        await Producer(here).run(Health("producer"), asyncio.Event())
 
 
 async def test_missing_keys_are_named_before_anything_is_tried(ready: Settings) -> None:
