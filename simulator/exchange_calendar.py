@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left, bisect_right
 from datetime import date, datetime
 from functools import cached_property
@@ -28,7 +29,9 @@ class ExchangeCalendar:
         """Every session, oldest first."""
         import exchange_calendars  # takes a second and most runs never ask
 
-        schedule: Any = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY).schedule
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it uses pandas in ways that newer ones warn about
+            schedule: Any = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY).schedule
         return [
             TradingDay(day.date(), int(opens.value), int(closes.value))
             for day, opens, closes in zip(schedule.index, schedule["open"], schedule["close"], strict=True)

@@ -175,14 +175,3 @@ def _messages(data: bytes, start: int, stop: int, file: int) -> Iterator[tuple[P
         begin = unpacker.tell()
         message = unpacker.unpack()
         yield Place(file, start + begin, unpacker.tell() - begin), message
-
-
-def read_ledger(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every whole message of a ledger, oldest first, without changing it; also while a simulator writes."""
-    for path in sorted(folder.glob("[0-9]*.frames")):
-        data = path.read_bytes()
-        offset = 0
-        while (stop := _entry_end(data, offset)) is not None:
-            for _, message in _messages(data, offset + _LENGTH, stop, int(path.stem)):
-                yield message
-            offset = stop
