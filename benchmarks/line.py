@@ -1,0 +1,179 @@
+"""The whole line by `tidewire demo`, servers and simulator included, on two cores."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from benchmarks import market
+from benchmarks.process import environment, side
+from tidewire import config, stack
+
+TIDEWIRE = Path(sys.executable).with_name("tidewire")
+CORES = 2
+MESSAGES = 600_000
+LATENCY_RATE = 5_000
+LATENCY_SECONDS = 20
+_WARM_SECONDS = 5
+_START_SECONDS = 240.0
+_END_SECONDS = 600.0
+
+
+def throughput(repetitions: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
+    """Messages a second from the socket to PostgreSQL, at most three runs; each must be complete."""
+    found = []
+    runs = min(3, repetitions)
+    with _home() as home:
+        count = market.write_ticks(home / "ticks", MESSAGES)
+        for n in range(runs):
+            say(f"run {n + 1} of {runs}: {count:,} messages")
+            body = _finish(_demo(home, home / "ticks", "max"))
+            found.append(float(body["messages_per_second"]))
+    return median(found), {"messages": float(count), "cores": float(CORES), "runs": float(runs)}
+
+
+def latency(_: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
+    """99th percentile, in ms, from a frame's receipt to its feature record in a consumer's hands."""
+    with _home() as home:
+        ticks = home / "ticks"
+        market.write_ticks(ticks, LATENCY_RATE * (LATENCY_SECONDS + 4 * _WARM_SECONDS))
+        say(f"{LATENCY_SECONDS} s at {LATENCY_RATE:,} messages a second")
+        process = _demo(home, ticks, str(LATENCY_RATE))
+        try:
+            _wait_for_features(home, process)
+            answer = side("benchmarks.line:listen", {}, {"TIDEWIRE_HOME": str(home)})
+            _finish(process)
+        finally:
+            _end(process)
+    return float(answer.pop("p99")), {name: round(float(v), 1) for name, v in answer.items()}
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="tidewire-bench-"))
+    home.chmod(0o755)  # PostgreSQL's own user must reach its folder when this runs as root
+    try:
+        yield home
+    finally:
+        env = environment({"TIDEWIRE_HOME": str(home)})
+        subprocess.run([str(TIDEWIRE), "stack", "down"], env=env, capture_output=True, check=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _demo(home: Path, ticks: Path, rate: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(TIDEWIRE), "demo", "--fresh", "--ticks", str(ticks), "--rate", rate, "--json"],
+        env=environment({"TIDEWIRE_HOME": str(home)}),
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=(home / "demo.log").open("w"),
+        text=True,
+        preexec_fn=_on_two_cores,  # the whole line inherits it, servers included
+    )
+
+
+def _on_two_cores() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+
+
+def _finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    try:
+        out, _ = process.communicate(timeout=_END_SECONDS)
+    finally:
+        _end(process)
+    if not out.strip():
+        raise RuntimeError(f"tidewire demo ended with exit code {process.returncode} and no report")
+    body: dict[str, Any] = json.loads(out)
+    if not body["complete"]:
+        raise RuntimeError(f"the run was not complete: {body['channels']} {body['problems']}")
+    return body
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_features(home: Path, process: subprocess.Popen[str]) -> None:
+    """Until the simulator has been publishing for a while."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        if process.poll() is not None:
+            raise RuntimeError(f"tidewire demo ended early with exit code {process.returncode}")
+        if _elapsed(home) >= _WARM_SECONDS:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no market within {_START_SECONDS:.0f} s")
+        time.sleep(0.2)
+
+
+def _elapsed(home: Path) -> float:
+    import urllib.request
+
+    try:
+        run = json.loads((home / "run" / "services.json").read_text("utf-8"))
+        with urllib.request.urlopen(run["simulator"]["status"], timeout=2) as answer:
+            return float(json.load(answer).get("elapsed_seconds", 0.0))
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def listen() -> dict[str, float]:
+    """A consumer of features.stocks beside the running line: arrival less the newest receive time."""
+    return asyncio.run(_listen())
+
+
+async def _listen() -> dict[str, float]:
+    from schemas.catalogue import STOCK_FEATURES
+    from schemas.codec import load_codec
+    from tidewire.kafka import client_arguments
+
+    settings = stack.fill_in(config.load())
+    codec = load_codec(settings)
+    consumer = AIOKafkaConsumer(
+        **client_arguments(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        fetch_max_wait_ms=5,
+    )
+    await consumer.start()
+    name = settings.tidewire_topic_prefix + STOCK_FEATURES
+    places = [TopicPartition(name, p) for p in range(settings.tidewire_partitions or 4)]
+    consumer.assign(places)
+    await consumer.seek_to_end(*places)
+    waits: list[float] = []
+    end = time.monotonic() + LATENCY_SECONDS
+    while time.monotonic() < end:
+        for records in (await consumer.getmany(timeout_ms=100)).values():
+            now = time.time_ns()
+            waits += [(now - codec.decode(r.value)[1]["received_ts"]) / 1e6 for r in records]
+    await consumer.stop()
+    if len(waits) < 1000:
+        raise RuntimeError(f"only {len(waits)} feature records came")
+    waits.sort()
+    return {
+        "p50": waits[len(waits) // 2],
+        "p99": waits[int(len(waits) * 0.99)],
+        "max": waits[-1],
+        "records": float(len(waits)),
+    }
