@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -39,6 +40,9 @@ class KafkaSide:
         self._partitions: list[TopicPartition] = []
         self._consumer: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
+        self._connected = False
+        self._clients: list[Callable[[], Awaitable[None]]] = []
+        self._closing: set[asyncio.Task[None]] = set()
 
     def symbols(self) -> tuple[Symbol, ...]:
         """The newest features of every symbol seen, by name."""
@@ -46,35 +50,39 @@ class KafkaSide:
 
     async def refresh(self) -> None:
         """Ask Kafka once. Raises what aiokafka raises; the next call starts over."""
-        if self._consumer is None:
-            await self._connect()
         try:
-            await asyncio.wait_for(self._refresh(), _REQUEST_SECONDS)
-        except Exception:
-            await self.close()
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                if not self._connected:
+                    await self._connect()
+                await self._refresh()
+        except BaseException:
+            self._give_up()
             raise
 
     async def close(self) -> None:
         """Close the clients."""
-        consumer, admin, self._consumer, self._admin = self._consumer, self._admin, None, None
-        if consumer is not None:
-            await consumer.stop()
-        if admin is not None:
-            await admin.close()
+        self._give_up()
+        await asyncio.gather(*self._closing)
+
+    def _give_up(self) -> None:
+        """Close the clients behind our back: with a broker gone in mid-request their stop can take long."""
+        self._connected = False
+        clients, self._clients = self._clients, []
+        for client in clients:
+            task = asyncio.get_running_loop().create_task(_close(client))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _connect(self) -> None:
         arguments = client_arguments(self._settings)
-        consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, request_timeout_ms=5_000)
-        admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=5_000)
-        try:
-            await consumer.start()
-            await admin.start()
-            await self._assign(consumer, admin)
-        except BaseException:
-            await consumer.stop()
-            await admin.close()
-            raise
-        self._consumer, self._admin = consumer, admin
+        self._consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, request_timeout_ms=5_000)
+        self._clients.append(self._consumer.stop)
+        await self._consumer.start()
+        self._admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=5_000)
+        self._clients.append(self._admin.close)
+        await self._admin.start()
+        await self._assign(self._consumer, self._admin)
+        self._connected = True
 
     async def _assign(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
         described = await admin.describe_topics([*self._channels, self._features])
@@ -121,3 +129,9 @@ class KafkaSide:
             for tp, offset in offsets.items()
             if tp.topic in self._channels
         }
+
+
+async def _close(stop: Callable[[], Awaitable[None]]) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            await stop()
