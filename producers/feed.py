@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -30,7 +29,7 @@ _log = log.get("feed")
 
 
 class Feed:
-    """One feed's connection and what goes through it. `changed` is told of every change of state."""
+    """One feed's connection and what goes through it."""
 
     def __init__(
         self,
@@ -42,12 +41,11 @@ class Feed:
         subscriptions: Subscriptions,
         connection: Connection,
         clock: Clock,
-        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._name, self._url = name, url
         self._stream, self._intake, self._publisher = stream, intake, publisher
         self._subscriptions, self._connection = subscriptions, connection
-        self._clock, self._changed = clock, changed
+        self._clock = clock
         self._stopping = False
         self._last_message_ns: int | None = None
         self.lost: str | None = "not yet connected"
@@ -181,7 +179,6 @@ class Feed:
             channels = {c: len(s) for c, s in self._subscriptions.confirmed.items()}
             _log.info("subscribed", feed=self._name, symbols_by_channel=channels)
             self.lost = None if any(channels.values()) else "Alpaca refused every subscription"
-        self._changed()
 
     async def _subscribe_next(self) -> None:
         piece = self._subscriptions.next()
@@ -204,4 +201,3 @@ class Feed:
     def _show_state(self) -> None:
         for state in State:
             CONNECTION_STATE.labels(self._name, state).set(state is self._connection.state)
-        self._changed()
