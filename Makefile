@@ -7,7 +7,7 @@ BIN := .venv/bin
 export POLARS_MAX_THREADS = 1
 export RUST_BACKTRACE = 0
 
-.PHONY: help setup demo test test-unit check format bench chaos lock clean
+.PHONY: help setup demo test test-unit check format bench chaos map lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,7 +39,10 @@ bench: setup ## measure, side by side; writes build/bench.json
 	$(BIN)/python -m benchmarks
 
 chaos: setup ## kill things and look whether anything is missing; AREA=... for a part; writes build/chaos.json
-	$(BIN)/python tests/chaos/run.py --area "$(AREA)"
+	$(BIN)/python -m tests.chaos.run --area "$(AREA)"
+
+map: ## rewrite the file map in docs/design.md
+	@$(PYTHON) docs/file_map.py
 
 lock: setup ## choose newer packages and jars: rewrites requirements.lock and kafka-jars.lock (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
