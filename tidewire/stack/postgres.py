@@ -113,7 +113,7 @@ class Postgres(ServerProcess):
                     "or start afresh with `tidewire stack down --wipe`"
                 )
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _make_open(self.folder)
         draft = self.folder / "data.new"  # renamed when complete: an interrupted initdb is done again
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -185,11 +185,9 @@ class Postgres(ServerProcess):
 def choose_folder(home: Path, progress: Progress) -> Path:
     """Where PostgreSQL's data of this home goes: below it, if PostgreSQL's user can get there."""
     account, folder = server_account(), home / "postgres"
-    folder.mkdir(parents=True, exist_ok=True)
     if account is None or can_reach(folder, account):
         return folder
-    folder.rmdir()
-    elsewhere = open_folder(f"home-{_digest(str(home))}")
+    elsewhere = OPEN_FOLDER / f"home-{_digest(str(home))}"
     progress(f"{home} is in a private folder of root's: PostgreSQL's data is in {elsewhere}")
     return elsewhere
 
@@ -198,29 +196,36 @@ def reachable_binaries(installed: Path, account: Account | None) -> Path:
     """The binaries themselves, or a copy where the account can run them."""
     if account is None or can_reach(installed / "bin" / "postgres", account):
         return installed
+    package = installed.parent
     stamp = (installed / "bin" / "postgres").stat()
-    copy = open_folder("") / f"postgresql-{MAJOR}-{_digest(f'{stamp.st_size} {stamp.st_mtime_ns}')}"
+    _make_open(OPEN_FOLDER)
+    copy = OPEN_FOLDER / f"postgresql-{MAJOR}-{_digest(f'{package} {stamp.st_size} {stamp.st_mtime_ns}')}"
     if not copy.exists():
         draft = copy.with_name(f"{copy.name}.{os.getpid()}.draft")
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(installed, draft, symlinks=True)
-        for path in [draft, *draft.rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        (draft / "bin").chmod(0o755)
-        for program in (draft / "bin").iterdir():
-            program.chmod(0o755)
+        # The libraries that the wheel brings are found relative to the programs, so they move along: on Linux
+        # in a folder beside the package, on macOS in one within it.
+        for part in (installed, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, draft / part.relative_to(package.parent), symlinks=True)
+        _open_to_all(draft)
         os.replace(draft, copy)
-    return copy
+    return copy / installed.relative_to(package.parent)
 
 
-def open_folder(name: str) -> Path:
-    """A folder of root's below which an unprivileged user can be given something."""
-    folder = OPEN_FOLDER / name
-    for step in (OPEN_FOLDER, folder):
-        step.mkdir(parents=True, exist_ok=True)
-        step.chmod(0o755)
-    return folder
+def _open_to_all(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))
+
+
+def _make_open(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that PostgreSQL's user can pass."""
+    for step in (*reversed(folder.parents), folder):
+        if not step.exists():
+            step.mkdir(exist_ok=True)
+            step.chmod(0o755)
 
 
 def _digest(text: str) -> str:
