@@ -63,7 +63,7 @@ class Simulator:
         self._position = PositionFile(folder)
         history = History(options.history_messages)
         self._market = Market(self._streams, self._ledger, history, self._position, options.frame_messages)
-        retained, self._passed, finished = self._recover(folder, identity, history)
+        retained, self._passed, finished = self._recover(folder, identity, history, replayable)
         if not replayable:
             self._passed = 0
         self._identity = identity
@@ -153,19 +153,22 @@ class Simulator:
         symbols = options.symbols or settings.symbols
         names = tuple(WELL_KNOWN) if "*" in symbols else symbols
         identity = f"synthetic|{options.seed}|{options.rate}|{options.limit}|{','.join(names)}"
-        live = options.rate != "max"
         rate = options.messages_per_second if isinstance(options.rate, str) else options.rate
+        if (
+            options.rate == "max"
+        ):  # no clock can keep up: yesterday from its opening on, the same when read again
+            start = new_york_midnight(time.time_ns() - DAY) + OPENING
+            market = SyntheticMarket(names, options.seed, start, rate, options.limit)
+            return market.read, f"{identity}|{start}", True
 
-        def read(streams: Streams) -> Iterator[list[Message]]:
-            now = time.time_ns()
-            start = now if live else new_york_midnight(now - DAY) + OPENING
+        def live(streams: Streams) -> Iterator[list[Message]]:
             left = None if options.limit is None else max(0, options.limit - self._market.tape)
-            return SyntheticMarket(names, options.seed, start, rate, left).read(streams)
+            return SyntheticMarket(names, options.seed, time.time_ns(), rate, left).read(streams)
 
-        return read, identity, False
+        return live, identity, False
 
     def _recover(
-        self, folder: Path, identity: str, history: History
+        self, folder: Path, identity: str, history: History, replayable: bool
     ) -> tuple[dict[str, frozenset[str]], int, bool]:
         """(subscriptions still in force, tape messages already passed, tape finished)."""
         known, subscriptions = self._position.load_run()
@@ -183,7 +186,7 @@ class Simulator:
         if cut is not None:
             self._ledger.cut(self._ledger.end[0], cut)
         recovered = restore(self._ledger, history)
-        if self._options.ticks:
+        if replayable:
             deque(recovered, maxlen=0)  # the bars are known again once the tape has passed
         else:
             self._market.pass_over(list(as_trades(recovered, self._streams)))
