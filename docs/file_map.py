@@ -17,6 +17,12 @@ def first_line(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
 
 
+def row(path: Path, package: Path) -> str:
+    """One line of a package's table."""
+    said = first_line(path).replace("|", "\\|")
+    return f"| `{path.relative_to(package)}` | {said} |"
+
+
 def rendered() -> str:
     """The map: one table a package, one row a file."""
     parts = []
@@ -24,10 +30,7 @@ def rendered() -> str:
         files = sorted(
             (ROOT / package).rglob("*.py"), key=lambda p: (p.parent, p.name != "__init__.py", p.name)
         )
-        rows = [
-            f"| `{path.relative_to(ROOT / package)}` | {first_line(path).replace('|', '\\|')} |"
-            for path in files
-        ]
+        rows = [row(path, ROOT / package) for path in files]
         parts.append("\n".join((f"### {package}/\n", "| file | what it is for |", "|---|---|", *rows, "\n")))
     return "\n".join(parts)
 
