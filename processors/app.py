@@ -120,7 +120,7 @@ class Processor:
             if self._features is not None:
                 for tp, lag in self._features.lags():
                     CONSUMER_LAG.labels(STAGE, tp.topic, tp.partition).set(lag)
-                TABLE_KEYS.labels(self._features.table.name).set(len(self._features.table))
+                TABLE_KEYS.labels(self._features.table.name).set(self._features.table.key_count())
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def _keep_contact(self, producer: AIOKafkaProducer) -> None:
@@ -142,7 +142,7 @@ class Processor:
         for tp, lag in self._features.lags():
             partitions.setdefault(tp.topic, []).append(tp.partition)
             lags[tp.topic] = lags.get(tp.topic, 0) + lag
-        return {"partitions": partitions, "lag": lags, "keys": len(self._features.table)}
+        return {"partitions": partitions, "lag": lags, "keys": self._features.table.key_count()}
 
 
 def new_app(settings: Settings, output: Output, partitions: int, replicas: int) -> ColumnApp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -64,6 +65,10 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
         self.data.update(rows)
         self._key_partition.update(dict.fromkeys(rows, partition))
 
+    def counts(self) -> Counter[int]:
+        """Keys by partition."""
+        return Counter(self._key_partition.values())
+
     def rows(self, partition: int) -> dict[bytes, bytes]:
         """Everything held of a partition."""
         of = self._key_partition
@@ -83,8 +88,12 @@ class ColumnTable(Table):  # type: ignore[misc]  # Faust is untyped
         self._parts: dict[int, Matrix] = {}
         self._flushing = asyncio.Lock()
 
-    def __len__(self) -> int:
-        return sum(map(len, self._parts.values()))
+    def key_count(self) -> int:
+        """Keys held, those of partitions that no record has come for since the recovery included."""
+        stored: Counter[int] = self.data.counts()
+        return sum(map(len, self._parts.values())) + sum(
+            stored[p] for p in stored.keys() - self._parts.keys()
+        )
 
     def part(self, partition: int) -> Matrix:
         """The matrix of a partition, made from the recovered store when it is first asked for.

@@ -1,0 +1,322 @@
+"""The processor on a real Kafka: killed with -9 again and again, fed with broken records, stopped politely.
+
+If these fail, volumes and VWAPs are counted twice or not at all after a crash, or records vanish unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from schemas import cluster
+from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES
+from schemas.codec import Codec, load_codec
+from tidewire.config import Settings
+from tidewire.kafka import client_arguments
+
+pytestmark = pytest.mark.kafka
+
+SYMBOLS = [f"SYM{i}" for i in range(9)]
+BASE = 1_381_150_800_000_000_000
+PARTITIONS = [0, 1, 2, 3]
+PARTITION_OF = DefaultPartitioner()
+PROGRAM = (
+    "import sys; from processors.app import main; from tidewire.config import load; sys.exit(main(load()))"
+)
+
+
+def a_trade(number: int, chance: random.Random) -> dict[str, Any]:
+    return {
+        "symbol": chance.choice(SYMBOLS),
+        "ts": BASE + number * 1000 - chance.choice([0, 0, 0, 5_000, 90_000_000_000_000]),
+        "id": number,
+        "exchange": "V",
+        "price": chance.randint(100_000, 2_000_000) / 10_000,
+        "size": chance.randint(1, 5_000),
+        "conditions": ["@"],
+        "tape": "C",
+        "extra": None,
+        "received_ts": BASE + number,
+        "source": "ws",
+        "owner_epoch": 1,
+        "event_id": number.to_bytes(8, "big"),
+    }
+
+
+def a_quote(number: int, chance: random.Random) -> dict[str, Any]:
+    bid = chance.randint(100_000, 2_000_000) / 10_000
+    prices = {"bid_exchange": "V", "bid_price": bid, "bid_size": 1, "ask_exchange": "V"}
+    more = {"ask_price": bid + 0.01, "ask_size": 2, "conditions": ["R"], "tape": "C", "extra": None}
+    tail = {"received_ts": BASE + number, "source": "ws", "owner_epoch": 1, "event_id": b"12345678"}
+    ts = BASE + number * 1000 - chance.choice([0, 3_000])
+    return {"symbol": chance.choice(SYMBOLS), "ts": ts} | prices | more | tail
+
+
+def naive(trades: list[dict[str, Any]], quotes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The values that must be right to the last digit, by plain Python (two days: the base is 09:00)."""
+    features: dict[str, dict[str, Any]] = {}
+    for symbol in SYMBOLS:
+        mine = [t for t in trades if t["symbol"] == symbol]
+        session = [t for t in mine if t["ts"] > BASE - 30_000_000_000_000]  # the others are of the day before
+        quoted = [q for q in quotes if q["symbol"] == symbol]
+        last = max(mine, key=lambda t: (t["ts"], t["id"]))
+        quote = max(reversed(quoted), key=lambda q: q["ts"])
+        features[symbol] = {
+            "last": last["price"],
+            "bid": quote["bid_price"],
+            "ask": quote["ask_price"],
+            "high": max(t["price"] for t in session),
+            "low": min(t["price"] for t in session),
+            "volume": sum(t["size"] for t in session),
+            "trade_count": len(session),
+            "trades_folded": len(mine),
+            "quotes_folded": len(quoted),
+            "notional": sum((Decimal(repr(t["price"])) * t["size"] for t in session), Decimal(0)),
+        }
+    return features
+
+
+@pytest.fixture
+def codec(settings: Settings) -> Codec:
+    return load_codec(settings)
+
+
+@pytest.fixture
+async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    await cluster.apply(settings, only=[STOCK_TRADES, STOCK_QUOTES, STOCK_FEATURES])
+    client = AIOKafkaProducer(
+        **client_arguments(settings), enable_idempotence=True, compression_type="lz4", max_batch_size=1 << 20
+    )
+    await client.start()
+    yield client
+    await client.stop()
+
+
+class Feeder:
+    """Publishes whole batches, as the real producer does."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        self._prefix, self._producer = settings.tidewire_topic_prefix, producer
+
+    async def send(self, topic: str, values: list[tuple[str, bytes]], size: int = 500) -> None:
+        lanes: dict[int, list[tuple[bytes, bytes]]] = {}
+        for symbol, value in values:
+            partition = PARTITION_OF(symbol.encode(), PARTITIONS, PARTITIONS)
+            lanes.setdefault(partition, []).append((symbol.encode(), value))
+        for partition, lane in lanes.items():
+            for start in range(0, len(lane), size):
+                batch = self._producer.create_batch()
+                for key, value in lane[start : start + size]:
+                    assert batch.append(key=key, value=value, timestamp=None) is not None, "batch too small"
+                await self._producer.send_batch(batch, self._prefix + topic, partition=partition)
+        await self._producer.flush()
+
+
+class Worker:
+    """A processor in a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        environment = os.environ | {
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
+            "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
+            "TIDEWIRE_HOME": str(settings.tidewire_home),
+            "TIDEWIRE_HTTP_PORT": str(self.port),
+            "POLARS_MAX_THREADS": "1",
+            "RUST_BACKTRACE": "0",
+        }
+        self.log = Path(settings.tidewire_home) / f"processor-{self.port}.log"
+        self.output = self.log.open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            stderr=self.output,
+        )
+
+    def get(self, path: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            return dict(json.load(error))
+        except OSError:
+            return {}
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 90) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        health: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            health = await asyncio.to_thread(self.get, "/health")
+            if wanted(health):
+                return health
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{health}\n{self.log.read_text()[-4000:]}")
+
+    async def caught_up(self) -> dict[str, Any]:
+        return await self.until(
+            lambda h: h.get("status") == "healthy" and len(h["lag"]) == 2 and not any(h["lag"].values())
+        )
+
+
+def is_healthy(health: dict[str, Any]) -> bool:
+    return health.get("status") == "healthy"
+
+
+def has_keys(health: dict[str, Any]) -> bool:
+    return is_healthy(health) and health["keys"] > 0
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[Worker]:
+    running = Worker(settings)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.process.wait(10)
+        running.output.close()
+
+
+async def read_all(settings: Settings, topic: str) -> list[Any]:
+    client = AIOKafkaConsumer(**client_arguments(settings), auto_offset_reset="earliest")
+    name = settings.tidewire_topic_prefix + topic
+    await client.start()
+    try:
+        lanes = [TopicPartition(name, p) for p in PARTITIONS]
+        client.assign(lanes)
+        ends = await client.end_offsets(lanes)
+        records: list[Any] = []
+        while any([await client.position(lane) < ends[lane] for lane in lanes]):
+            for found in (await client.getmany(timeout_ms=500)).values():
+                records += found
+        return records
+    finally:
+        await client.stop()
+
+
+async def last_features(settings: Settings, codec: Codec) -> dict[str, dict[str, Any]]:
+    return {r.key.decode(): codec.decode(r.value)[1] for r in await read_all(settings, STOCK_FEATURES)}
+
+
+def assert_equal(found: dict[str, dict[str, Any]], expected: dict[str, dict[str, Any]]) -> None:
+    assert found.keys() == expected.keys()
+    for symbol, reference in expected.items():
+        notional, record = reference.pop("notional"), found[symbol]
+        assert {name: record[name] for name in reference} == reference, symbol
+        vwap = notional / reference["volume"]
+        assert abs(Decimal(record["vwap"]) - vwap) <= vwap * Decimal("1e-9")
+
+
+async def test_every_record_is_folded_once_although_the_worker_is_killed_again_and_again(
+    settings: Settings, codec: Codec, producer: AIOKafkaProducer
+) -> None:
+    """kill -9 before, in and after batches of changing sizes: the table equals a fold that never crashed."""
+    chance = random.Random(7)
+    feeder = Feeder(settings, producer)
+    trades: list[dict[str, Any]] = []
+    quotes: list[dict[str, Any]] = []
+    for kill, size in enumerate([1, 400, 37]):
+        new_trades = [a_trade(len(trades) + i, chance) for i in range(3_000)]
+        new_quotes = [a_quote(len(quotes) + i, chance) for i in range(3_000)]
+        trades, quotes = trades + new_trades, quotes + new_quotes
+        encoded = [(t["symbol"], codec.encode("stock_trade", t)) for t in new_trades]
+        await feeder.send(STOCK_TRADES, encoded[: 1_000 * kill], size)
+        with worker(settings) as running:
+            await running.until(has_keys if kill else is_healthy)
+            feeding = asyncio.create_task(feeder.send(STOCK_TRADES, encoded[1_000 * kill :], size))
+            await feeder.send(
+                STOCK_QUOTES, [(q["symbol"], codec.encode("stock_quote", q)) for q in new_quotes]
+            )
+            await asyncio.sleep(chance.uniform(0, 1.5))  # the moment of the crash, not a wait for something
+            running.process.kill()
+            running.process.wait()
+            await feeding
+    with worker(settings) as running:
+        health = await running.caught_up()
+        assert health["keys"] == len(SYMBOLS)
+        assert sorted(health["partitions"][settings.tidewire_topic_prefix + STOCK_TRADES]) == PARTITIONS
+        running.process.send_signal(signal.SIGTERM)
+        stopping = time.monotonic()
+        assert running.process.wait(10) == 0
+        assert time.monotonic() - stopping < 5
+    assert_equal(await last_features(settings, codec), naive(trades, quotes))
+    assert await read_all(settings, STOCK_TRADES + ".dlq") == []
+
+
+async def test_broken_records_in_a_batch_are_dead_letters_and_their_neighbours_are_folded(
+    settings: Settings, codec: Codec, producer: AIOKafkaProducer
+) -> None:
+    """A corrupt record, an unknown schema id and a NaN price: each with its bytes, its place and why."""
+    chance = random.Random(8)
+    trades = [a_trade(i, chance) | {"symbol": "SYM1"} for i in range(300)]
+    values = [codec.encode("stock_trade", t) for t in trades]
+    nan = codec.encode("stock_trade", trades[0] | {"price": float("nan")})
+    broken = {
+        50: (values[50][:-9], "value does not decode as stock_trade"),
+        120: (b"\0\0\0\0\x07" + values[120][5:], "unknown schema id 7"),
+        200: (nan, "price nan is not a price in USD"),
+    }
+    for at, (value, _) in broken.items():
+        values[at] = value
+    with worker(settings) as running:
+        await Feeder(settings, producer).send(STOCK_TRADES, [("SYM1", value) for value in values])
+        await running.until(lambda h: h.get("keys") == 1 and not any(h["lag"].values()))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(10) == 0
+    letters = await read_all(settings, STOCK_TRADES + ".dlq")
+    partition = PARTITION_OF(b"SYM1", PARTITIONS, PARTITIONS)
+    found = {int(dict(letter.headers)["offset"]): letter for letter in letters}
+    assert sorted(found) == sorted(broken)
+    for offset, letter in found.items():
+        headers = {name: text.decode() for name, text in letter.headers}
+        assert (letter.key, letter.value) == (b"SYM1", broken[offset][0])
+        assert headers["topic"] == settings.tidewire_topic_prefix + STOCK_TRADES
+        assert headers["partition"] == str(partition)
+        assert headers["stage"] == "processor"
+        assert broken[offset][1] in headers["reason"]
+    record = (await last_features(settings, codec))["SYM1"]
+    sound = [t for i, t in enumerate(trades) if i not in broken]
+    assert record["trades_folded"] == len(sound)
+    assert record["last"] == max(sound, key=lambda t: (t["ts"], t["id"]))["price"]
+
+
+async def test_a_flood_of_broken_records_stops_the_service_with_a_message(
+    settings: Settings, producer: AIOKafkaProducer
+) -> None:
+    """A wrong schema deployed would else bury the day in dead letters, record by record."""
+    await Feeder(settings, producer).send(STOCK_TRADES, [("SYM1", b"{}")] * 150)
+    with worker(settings) as running:
+        assert await asyncio.to_thread(running.process.wait, 60) == 7
+        text = running.log.read_text()
+    assert "records of" in text
+    assert "were refused" in text
+
+
+async def test_missing_topics_are_named(settings: Settings) -> None:
+    with worker(settings) as running:
+        assert await asyncio.to_thread(running.process.wait, 60) == 6
+        assert f"{settings.tidewire_topic_prefix}{STOCK_TRADES}" in running.log.read_text()
+        assert "tidewire topics apply" in running.log.read_text()
