@@ -51,6 +51,7 @@ class Publisher:
             KafkaError: Kafka is away, or a topic does not exist.
         """
         await self._session.start()
+        PRODUCER_BUFFERED_BYTES.set_function(lambda: self.buffered_bytes)
         for topic in (*topics, *(name + SUFFIX for name in dead_letters)):
             self._partitions[topic] = sorted(await self._session.partitions(topic))
 
@@ -161,7 +162,6 @@ class Publisher:
             self._close(lane)
         if self._open:  # their partitions are busy: they fill up meanwhile
             self._timer = asyncio.get_running_loop().call_later(self._linger, self._tick)
-        PRODUCER_BUFFERED_BYTES.set(self.buffered_bytes)
 
     def _close(self, lane: Lane) -> None:
         self._open.discard(lane)
