@@ -45,7 +45,7 @@ map: ## rewrite the file map in docs/design.md
 	@$(PYTHON) docs/file_map.py
 
 lock: setup ## choose newer packages and jars: rewrites requirements.lock and kafka-jars.lock (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --upgrade --output-file requirements.lock
 	$(BIN)/python -m tidewire.stack write-lock
 
