@@ -8,6 +8,7 @@ asks for none (the unit tests) starts none.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -124,16 +126,23 @@ def _stop_leftovers() -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
+@cache
 def _docker_answers() -> bool:
-    try:
-        with _without_warnings():
-            import docker  # type: ignore[import-untyped]
+    with _without_warnings():
+        answers = _ping_docker()
+        gc.collect()  # a refused client leaves its socket open; let it be found here, not in some test
+    return answers
 
-            client = docker.from_env(timeout=3)
-            try:
-                return bool(client.ping())
-            finally:
-                client.close()
+
+def _ping_docker() -> bool:
+    try:
+        import docker  # type: ignore[import-untyped]
+
+        client = docker.from_env(timeout=3)
+        try:
+            return bool(client.ping())
+        finally:
+            client.close()
     except Exception:  # whatever it is: there is no engine to use, and the local stack does as well
         return False
 
