@@ -131,12 +131,3 @@ def post_json(url: str, body: object) -> int:
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method="POST")
     with urllib.request.urlopen(request, timeout=5) as answer:
         return int(answer.status)
-
-
-def simulator_url(home: Path) -> str | None:
-    """Base URL of a running demo's simulator."""
-    try:
-        services = json.loads((home / "run" / "services.json").read_text("utf-8"))
-        return str(services["services"]["simulator"]["http"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -25,8 +25,13 @@ def broken(_: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]]
 
 @pytest.mark.parametrize(
     ("value", "goal", "better", "ok"),
-    [(2.0, 2.0, "more", True), (1.9, 2.0, "more", False), (99.0, 100.0, "less", True), (101.0, 100.0, "less", False)],
-)  # fmt: skip
+    [
+        (2.0, 2.0, "more", True),
+        (1.9, 2.0, "more", False),
+        (99.0, 100.0, "less", True),
+        (101.0, 100.0, "less", False),
+    ],
+)
 def test_a_goal_is_reached_or_not(value: float, goal: float, better: str, ok: bool) -> None:
     assert Result("x", value, "s", goal, better).ok is ok  # type: ignore[arg-type]
 
