@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     # -- PostgreSQL
     database_url: SecretStr | None = Field(None, description="postgresql://...; unset: the local stack")
     tidewire_sink_dead_letters: int = Field(
-        100, ge=0, description="records that the sink may give up in a row, or of a small batch, before it stops"
+        100, ge=0, description="records that the sink may give up of a small batch before it stops"
     )
 
     # -- this process
@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         return self.tidewire_home / "run" / "stack.json"
 
 
-def load(**overrides: object) -> Settings:
+def load(**overrides: Any) -> Settings:
     """Read the settings; keyword arguments win over the environment.
 
     Raises:
@@ -144,7 +144,7 @@ def load(**overrides: object) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        problems += [_readable(e) for e in error.errors()]  # type: ignore[arg-type]
+        problems += [_readable(e) for e in error.errors()]
     if problems or settings is None:
         raise ConfigError(problems)
     return settings
