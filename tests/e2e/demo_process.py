@@ -16,7 +16,7 @@ from tidewire.config import Settings
 
 T = TypeVar("T")
 TIDEWIRE = Path(sys.executable).with_name("tidewire")
-DIGEST = Path(__file__).with_name("independent_digest.py")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(settings: Settings | None = None, **more: str) -> dict[str, str]:
@@ -95,9 +95,10 @@ def run(arguments: list[str], env: Mapping[str, str], cwd: Path, seconds: float 
 def digest(settings: Settings, *paths: Path) -> dict[str, Any]:
     """The verdict of the independent digest, in a process of its own."""
     assert settings.kafka_bootstrap_servers is not None
-    command = [sys.executable, str(DIGEST), *map(str, paths), "--kafka", settings.kafka_bootstrap_servers]
+    command = [sys.executable, "-m", "tests.e2e.independent_digest", *map(str, paths)]
+    command += ["--kafka", settings.kafka_bootstrap_servers]
     command += ["--database", database_url(settings), "--prefix", settings.tidewire_topic_prefix]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert done.returncode in (0, 1), done.stderr
     body: dict[str, Any] = json.loads(done.stdout)
     assert body["equal"] == (done.returncode == 0)

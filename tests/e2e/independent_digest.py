@@ -1,6 +1,6 @@
 """A second opinion that shares no code with the pipeline: files, topics and PostgreSQL hold the same events.
 
-    python tests/e2e/independent_digest.py --kafka HOST:PORT --database URL [--prefix P] FILE_OR_FOLDER...
+    python -m tests.e2e.independent_digest --kafka HOST:PORT --database URL [--prefix P] FILE_OR_FOLDER...
 
 It reads the tick files by its own reading of their layout, the topics with librdkafka and an Avro reader of
 its own, PostgreSQL with plain SELECTs, and makes of each a digest per channel and symbol: the sum modulo
@@ -15,201 +15,22 @@ PostgreSQL only ("whole"); so are bars, which the simulated exchange makes itsel
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import hashlib
 import io
 import json
-import re
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-NEW_YORK = ZoneInfo("America/New_York")
-NAME = re.compile(r"^(?P<symbol>[^_]+)_(?P<date>\d{8})_(?P<kind>trade|quote)_tick\.csv(\.gz)?$")
+from tests.e2e.digest_files import Fold, read_files
+from tests.e2e.digest_sums import CORE, WHOLE, Event, Sums, text_of
+
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
-MODULUS = 1 << 128
-
-Event = dict[str, Any]
-Digest = dict[str, tuple[int, int]]
-
-
-# -- digests -------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Sums:
-    """Per channel and symbol: how many events, and the sum of their hashes."""
-
-    of: dict[str, Digest] = field(default_factory=dict)
-
-    def add(self, channel: str, symbol: str, text: str) -> None:
-        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
-        symbols = self.of.setdefault(channel, {})
-        count, total = symbols.get(symbol, (0, 0))
-        symbols[symbol] = (count + 1, (total + number) % MODULUS)
-
-    def counts(self, channel: str) -> dict[str, int]:
-        return {symbol: count for symbol, (count, _) in sorted(self.of.get(channel, {}).items())}
-
-    def as_json(self) -> dict[str, dict[str, Any]]:
-        return {
-            channel: {
-                symbol: {"count": n, "digest": f"{total:032x}"} for symbol, (n, total) in sorted(of.items())
-            }
-            for channel, of in sorted(self.of.items())
-        }
-
-
-TRADE = ("symbol", "ts", "id", "exchange", "price", "size")
-QUOTE = (
-    "symbol", "ts", "bid_exchange", "bid_price", "bid_size", "ask_exchange", "ask_price", "ask_size",
-)  # fmt: skip
-BAR = (
-    "symbol", "ts", "interval", "revision", "open", "high", "low", "close", "volume", "trade_count", "vwap",
-)  # fmt: skip
-CORE = {"trades": TRADE, "quotes": QUOTE}
-WHOLE = {
-    "trades": (*TRADE, "conditions", "tape", "extra", "event_id"),
-    "quotes": (*QUOTE, "conditions", "tape", "extra", "event_id"),
-    "bars": (*BAR, "extra", "event_id"),
-}
-
-
-def text_of(event: Event, fields: Iterable[str]) -> str:
-    return "|".join(repr(event[name]) for name in fields)
-
-
-# -- files ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Fold:
-    """The naive fold of one symbol, in Decimal."""
-
-    day: str = ""
-    volume: Decimal = Decimal(0)
-    notional: Decimal = Decimal(0)
-    trade_count: int = 0
-    high: Decimal | None = None
-    low: Decimal | None = None
-    last: tuple[int, int, Decimal] | None = None
-    quote: tuple[int, Decimal, Decimal] | None = None
-
-    def trade(self, day: str, ts: int, number: int, price: Decimal, size: Decimal) -> None:
-        if day > self.day:
-            self.day, self.volume, self.notional, self.trade_count = day, Decimal(0), Decimal(0), 0
-            self.high = self.low = None
-        if self.last is None or (ts, number) > self.last[:2]:
-            self.last = (ts, number, price)
-        if day < self.day:
-            return
-        self.volume += size
-        self.notional += price * size
-        self.trade_count += 1
-        self.high = price if self.high is None else max(self.high, price)
-        self.low = price if self.low is None else min(self.low, price)
-
-    def book(self, ts: int, bid: Decimal, ask: Decimal) -> None:
-        if self.quote is None or ts >= self.quote[0]:
-            self.quote = (ts, bid, ask)
-
-
-def tick_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str, str, str]]:
-    found = {p for path in paths for p in (path.iterdir() if path.is_dir() else [path])}
-    named = sorted((m["date"], m["symbol"], m["kind"], p) for p in found if (m := NAME.match(p.name)))
-    for date, symbol, kind, path in named:
-        yield path, symbol.upper(), date, kind
-
-
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Data rows; a row that is no row of whole numbers is left out (it is named in the dead letters)."""
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
-        header = next(csv.reader([file.readline()]))
-        for row in csv.reader(file):
-            if len(row) == len(header) and all(v.isdigit() for v in row[: len(header) - 3]):
-                yield dict(zip(header, row, strict=True))
-
-
-def read_files(paths: Iterable[Path]) -> tuple[Sums, dict[str, Fold]]:
-    sums, folds = Sums(), dict[str, Fold]()
-    for path, symbol, date, kind in tick_files(paths):
-        fold = folds.setdefault(symbol, Fold())
-        events = (
-            trades_of(path, symbol, date, fold) if kind == "trade" else quotes_of(path, symbol, date, fold)
-        )
-        channel = f"{kind}s"
-        for event in events:
-            sums.add(channel, symbol, text_of(event, CORE[channel]))
-    return sums, folds
-
-
-def midnight(date: str) -> int:
-    """UTC nanoseconds of the New York midnight that a file's times count from."""
-    start = datetime.strptime(date, "%Y%m%d").replace(tzinfo=NEW_YORK)
-    return int(start.timestamp()) * 10**9
-
-
-def trades_of(path: Path, symbol: str, date: str, fold: Fold) -> Iterator[Event]:
-    start = midnight(date)
-    for number, row in enumerate(read_rows(path), 1):
-        ts, whole, size = (
-            start + int(row["ms_since_midnight_ny"]) * 10**6,
-            int(row["price_x10000"]),
-            int(row["size"]),
-        )
-        fold.trade(date, ts, number, Decimal(whole) / 10000, Decimal(size))
-        yield {
-            "symbol": symbol, "ts": ts, "id": number, "exchange": row["exchange"], "price": whole / 10000,
-            "size": size,
-        }  # fmt: skip
-
-
-def quotes_of(path: Path, symbol: str, date: str, fold: Fold) -> Iterator[Event]:
-    start = midnight(date)
-    waiting: dict[str, str] | None = None
-    for row in read_rows(path):
-        bid_only = row["ask_x10000"] == "0" and row["ask_size"] == "0"
-        if waiting is not None:
-            if not bid_only and row["ms_since_midnight_ny"] == waiting["ms_since_midnight_ny"]:
-                yield quote(symbol, start, waiting, row, fold)
-                waiting = None
-                continue
-            yield quote(symbol, start, waiting, None, fold)
-            waiting = None
-        if bid_only:
-            waiting = row
-        else:
-            yield quote(symbol, start, None, row, fold)
-    if waiting is not None:
-        yield quote(symbol, start, waiting, None, fold)
-
-
-def quote(
-    symbol: str, start: int, bid: dict[str, str] | None, ask: dict[str, str] | None, fold: Fold
-) -> Event:
-    row = bid or ask
-    assert row is not None
-    ts = start + int(row["ms_since_midnight_ny"]) * 10**6
-    bid_price, ask_price = int(bid["bid_x10000"]) if bid else 0, int(ask["ask_x10000"]) if ask else 0
-    fold.book(ts, Decimal(bid_price) / 10000, Decimal(ask_price) / 10000)
-    return {
-        "symbol": symbol, "ts": ts,
-        "bid_exchange": bid["exchange"] if bid else "", "bid_price": bid_price / 10000,
-        "bid_size": int(bid["bid_size"]) if bid else 0,
-        "ask_exchange": ask["exchange"] if ask else "", "ask_price": ask_price / 10000,
-        "ask_size": int(ask["ask_size"]) if ask else 0,
-    }  # fmt: skip
 
 
 # -- topics --------------------------------------------------------------------------------------------------
