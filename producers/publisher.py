@@ -20,7 +20,7 @@ from producers.session import Session
 from tidewire.dead_letters import SUFFIX, DeadLetter
 from tidewire.metrics import MESSAGES_PUBLISHED, PRODUCER_BUFFERED_BYTES, RECORDS_DEAD_LETTERED
 
-LINGER_SECONDS = 0.005
+LINGER_SECONDS = 0.01
 LIMIT_BYTES = 64 * 1024 * 1024
 PART_BYTES = 8 * 1024 * 1024
 """A dead letter longer than this is cut into parts; the catalogue allows 16 MiB a record."""

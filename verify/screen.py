@@ -8,10 +8,18 @@ from rich.text import Text
 
 from verify.report import Report
 
-_COLUMNS = (
-    "sent", "topic", "table", "postgres", "duplicates", "filtered", "late",
-    "dead_lettered", "missing", "extra",
-)  # fmt: skip
+_ROWS = {
+    "sent": "published for a subscribed symbol",
+    "topic": "records in Kafka",
+    "table": "folded into features",
+    "postgres": "rows in PostgreSQL",
+    "duplicates": "repeats, kept once",
+    "filtered": "left out on purpose",
+    "late": "of an earlier session",
+    "dead_lettered": "given up, bytes kept",
+    "missing": "sent, and not everywhere",
+    "extra": "stored, and never sent",
+}
 _SHOWN = 10
 
 
@@ -19,11 +27,13 @@ def render(report: Report) -> RenderableType:
     """A table of counts, the verdict, and the first missing events with their content."""
     body = report.as_json()
     table = Table(title="Completeness", title_justify="left")
-    table.add_column("channel")
-    for name in _COLUMNS:
-        table.add_column(name.replace("_", "-"), justify="right")
-    for channel, counts in body["channels"].items():
-        table.add_row(channel, *(_cell(name, counts[name]) for name in _COLUMNS))
+    table.add_column("")
+    for channel in body["channels"]:
+        table.add_column(channel, justify="right", no_wrap=True)
+    table.add_column("", style="dim")
+    for name, meaning in _ROWS.items():
+        cells = (_cell(name, counts[name]) for counts in body["channels"].values())
+        table.add_row(name.replace("_", "-"), *cells, meaning)
     parts: list[RenderableType] = [table, _verdict(report)]
     parts += [Text(f"  ! {problem}", "red") for problem in body["problems"]]
     for missing in body["missing_events"][:_SHOWN]:

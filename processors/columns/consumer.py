@@ -23,6 +23,10 @@ FETCH_WAIT_MS = 20
 """How long the broker may hold a fetch. Faust's 1,500 ms would let a partition that has data wait behind a
 fetch for those that have none, as one fetch is in flight per broker."""
 
+FETCH_MIN_BYTES = 64 * 1024
+"""With less the broker waits out FETCH_WAIT_MS: a batch has a fixed cost, so many small ones an instant apart
+would use up the machine and be late for it."""
+
 
 class _Delivered:
     """A message handed to an agent: its last offset and whether anybody still holds it."""
@@ -41,6 +45,7 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._fetch_min_bytes = FETCH_MIN_BYTES
         return consumer
 
 
