@@ -97,7 +97,7 @@ def test_wrong_keys_are_refused_for_good_with_402(settings: Settings, tmp_path: 
 
 @contextmanager
 def _simulator(settings: Settings, tmp_path: Path) -> Iterator[str]:
-    from tidewire.child import free_port
+    from tidewire.supervision.child import free_port
 
     port = free_port()
     process = start(

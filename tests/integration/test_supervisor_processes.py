@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tidewire import run_files
-from tidewire.child import Service
 from tidewire.errors import StackError
-from tidewire.restart import Policy
-from tidewire.supervisor import ServiceFailedError, Supervisor
+from tidewire.supervision import run_files
+from tidewire.supervision.child import Service
+from tidewire.supervision.restart import Policy
+from tidewire.supervision.supervisor import ServiceFailedError, Supervisor
 
 QUICK = Policy(shortest=0.05, longest=0.2, healthy_after=5.0, tries_before_healthy=4)
 FOREVER = "import signal, sys, threading; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); "
@@ -206,10 +206,11 @@ async def test_a_killed_server_is_started_again_until_it_stands(tmp_path: Path, 
 
 def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     """After kill -9 of `tidewire demo` no service may go on writing, nor hold its ports and Kafka group."""
-    child = "from tidewire import lifeline; lifeline.hold(grace_seconds=2); "
+    child = "from tidewire.supervision import lifeline; lifeline.hold(grace_seconds=2); "
     parent = (
         "import asyncio, os, sys\nfrom pathlib import Path\n"
-        "from tidewire.child import Service\nfrom tidewire.supervisor import Supervisor\n"
+        "from tidewire.supervision.child import Service\n"
+        "from tidewire.supervision.supervisor import Supervisor\n"
         "services = [Service('polite', (sys.executable, '-c', sys.argv[2]), dict(os.environ)),"
         " Service('stubborn', (sys.executable, '-c', sys.argv[3]), dict(os.environ))]\n"
         "supervisor = Supervisor(Path(sys.argv[1]), services)\n"

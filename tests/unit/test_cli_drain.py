@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tidewire.commands.drain import Drain
+from tidewire.commands.runs.drain import Drain
 from tidewire.screen.state import Observation, Process, Simulator
 
 RUNNING = (Process("producer", "running"),)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidewire import restart
 from tidewire.errors import ConfigError, PoisonLimitError, RefusedError, SchemaError, UnreachableError
-from tidewire.restart import Life, Policy
+from tidewire.supervision import restart
+from tidewire.supervision.restart import Life, Policy
 
 POLICY = Policy()
 

@@ -10,15 +10,15 @@ import typer
 from rich.console import Console
 
 from tidewire import config
-from tidewire.child import Service, free_port
-from tidewire.commands import demo_run, line, session
 from tidewire.commands import rate as rates
-from tidewire.commands.demo_run import Finished, Plan
-from tidewire.commands.empty import empty
-from tidewire.commands.interrupts import Interrupted
-from tidewire.commands.session import Session
+from tidewire.commands.runs import demo_run, line, session
+from tidewire.commands.runs.demo_run import Finished, Plan
+from tidewire.commands.runs.empty import empty
+from tidewire.commands.runs.interrupts import Interrupted
+from tidewire.commands.runs.session import Session
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
+from tidewire.supervision.child import Service, free_port
 
 SYNTHETIC_SYMBOLS = "AAPL,AMZN,GOOGL,JPM,META,MSFT,NVDA,SPY,TSLA,XOM"
 _KEY, _SECRET = "demo-key", "demo-secret"

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tidewire import config, lifeline
+from tidewire import config
 from tidewire.commands import rate as rates
 from tidewire.stack import fill_in
+from tidewire.supervision import lifeline
 
 app = typer.Typer(
     add_completion=False,

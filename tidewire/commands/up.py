@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from tidewire import config
-from tidewire.commands import line, session
-from tidewire.commands.interrupts import Interrupted
-from tidewire.commands.session import Run, Session
+from tidewire.commands.runs import line, session
+from tidewire.commands.runs.interrupts import Interrupted
+from tidewire.commands.runs.session import Run, Session
 from tidewire.config import Feed, Settings
 from tidewire.errors import ConfigError
 

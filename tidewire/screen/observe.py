@@ -20,7 +20,7 @@ from tidewire.screen.kafka_side import KafkaSide
 from tidewire.screen.postgres_side import PostgresSide
 from tidewire.screen.rates import Rates
 from tidewire.screen.state import CHANNELS, Observation, Process, Simulator
-from tidewire.supervisor import Row
+from tidewire.supervision.supervisor import Row
 
 _LOOK_SECONDS = 0.25
 _METRICS_SECONDS = 1.0

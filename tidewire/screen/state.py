@@ -45,7 +45,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A service or a server. `phase` as in tidewire/restart.py; `reason`: why it is not ready."""
+    """A service or a server. `phase` as in tidewire/supervision/restart.py; `reason`: why it is not ready."""
 
     name: str
     phase: str

@@ -90,7 +90,7 @@ def read_services(home: Path) -> dict[str, Any]:
 def end_leftovers(home: Path, patience: float = 12.0) -> list[str]:
     """End services that a killed supervisor left; returns their names.
 
-    They end by themselves (tidewire/lifeline.py): this waits `patience` seconds for it, then kills.
+    They end by themselves (lifeline.py): this waits `patience` seconds for it, then kills.
     Call it only while holding the home's lock.
     """
     left = {

@@ -13,15 +13,15 @@ from pydantic import SecretStr
 from schemas import catalogue
 from schemas.catalogue import Catalogue
 from schemas.codec import load_codec
-from tidewire import run_files
-from tidewire.child import Service
-from tidewire.commands.steps import Steps
+from tidewire.commands.runs.steps import Steps
 from tidewire.config import Settings
 from tidewire.screen.kafka_side import KafkaSide
 from tidewire.screen.observe import Observer
 from tidewire.screen.postgres_side import PostgresSide
 from tidewire.stack import LocalStack, fill_in
-from tidewire.supervisor import Server, Supervisor
+from tidewire.supervision import run_files
+from tidewire.supervision.child import Service
+from tidewire.supervision.supervisor import Server, Supervisor
 
 CHANNEL_TOPICS = {
     "trades": catalogue.STOCK_TRADES,

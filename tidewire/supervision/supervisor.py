@@ -1,6 +1,6 @@
 """Runs the services of a line as child processes and keeps them, and the stack's servers, alive.
 
-A thin shell around tidewire/restart.py (when to start again) and tidewire/child.py (one process). It never
+A thin shell around restart.py (when to start again) and child.py (one process). It never
 waits on one child: every tenth of a second it looks at all of them.
 """
 
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tidewire import log, restart, run_files
-from tidewire.child import Child, Service
+from tidewire import log
 from tidewire.errors import TidewireError
-from tidewire.restart import Life, Phase, Policy
+from tidewire.supervision import restart, run_files
+from tidewire.supervision.child import Child, Service
+from tidewire.supervision.restart import Life, Phase, Policy
 
 LOOK_SECONDS = 0.1
 SERVER_LOOK_SECONDS = 0.5

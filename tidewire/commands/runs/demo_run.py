@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidewire.commands.drain import Drain
-from tidewire.commands.interrupts import Interrupted
 from tidewire.commands.rate import Rate
-from tidewire.commands.rejected import keep_rejected
-from tidewire.commands.session import Run
+from tidewire.commands.runs.drain import Drain
+from tidewire.commands.runs.interrupts import Interrupted
+from tidewire.commands.runs.rejected import keep_rejected
+from tidewire.commands.runs.session import Run
 from tidewire.config import Settings
 from verify import report
 from verify.report import Report

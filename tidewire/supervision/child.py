@@ -45,7 +45,7 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     def start(self, first: bool) -> None:
-        """Start the process; its standard input is the lifeline (tidewire/lifeline.py)."""
+        """Start the process; its standard input is the lifeline (tidewire/supervision/lifeline.py)."""
         self.http_port = free_port()
         command = self.service.command if first or self.service.again is None else self.service.again
         with self.log.open("ab") as log:

@@ -14,16 +14,16 @@ from typing import TypeVar
 from rich.console import Console
 
 from tidewire import log
-from tidewire.child import Service, set_aside
-from tidewire.commands import line
-from tidewire.commands.interrupts import Interrupted, Interrupts
-from tidewire.commands.line import Servers, Started
-from tidewire.commands.steps import Steps
+from tidewire.commands.runs import line
+from tidewire.commands.runs.interrupts import Interrupted, Interrupts
+from tidewire.commands.runs.line import Servers, Started
+from tidewire.commands.runs.steps import Steps
 from tidewire.config import Settings
-from tidewire.run_files import HomeLock, end_leftovers
 from tidewire.screen import live
 from tidewire.screen.observe import Observer
-from tidewire.supervisor import Supervisor
+from tidewire.supervision.child import Service, set_aside
+from tidewire.supervision.run_files import HomeLock, end_leftovers
+from tidewire.supervision.supervisor import Supervisor
 
 T = TypeVar("T")
 

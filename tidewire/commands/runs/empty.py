@@ -11,12 +11,12 @@ from schemas import admin, cluster
 from schemas.catalogue import Catalogue
 from sinks.postgres import reset
 from sinks.postgres.connection import Connection, connect
-from tidewire import run_files
-from tidewire.commands.line import CHANNEL_TOPICS, Servers
-from tidewire.commands.steps import Steps
+from tidewire.commands.runs.line import CHANNEL_TOPICS, Servers
+from tidewire.commands.runs.steps import Steps
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.kafka import client_arguments
+from tidewire.supervision import run_files
 
 
 def empty(servers: Servers, fresh: bool, steps: Steps) -> None:
