@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processors.columns.app import ColumnApp
-from processors.columns.output import Output, new_producer
+from processors.columns.output import Output, new_producer, track
 from processors.stock_features import STAGE, StockFeatures
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import load_codec
@@ -72,16 +72,15 @@ class Processor:
             await _stop_in_time(producer.stop(), sys.exc_info()[1])
 
     async def _look_at(self, producer: AIOKafkaProducer) -> tuple[int, int]:
-        """Partition count of the topics and number of brokers.
+        """Partition count of the topics and number of brokers; the producer then tracks the topics.
 
         Raises:
             SchemaError: a topic is missing, or they are not partitioned alike.
         """
         cluster = await producer.client.fetch_all_metadata()
         names = [self._catalogue.name(topic) for topic in (STOCK_TRADES, STOCK_QUOTES, STOCK_FEATURES)]
-        missing = [
-            n for n in [*names, names[0] + SUFFIX, names[1] + SUFFIX] if not cluster.partitions_for_topic(n)
-        ]
+        needed = [*names, names[0] + SUFFIX, names[1] + SUFFIX]
+        missing = [name for name in needed if not cluster.partitions_for_topic(name)]
         if missing:
             raise SchemaError(f"no such topic: {', '.join(missing)}. `tidewire topics apply` creates them.")
         counts = {name: len(cluster.partitions_for_topic(name)) for name in names}
@@ -90,6 +89,7 @@ class Processor:
                 "topics with the same key need the same number of partitions, but there are "
                 + ", ".join(f"{count} of {name}" for name, count in counts.items())
             )
+        await track(producer, needed)
         return counts[names[0]], len(cluster.brokers())
 
     async def _work(

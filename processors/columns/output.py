@@ -31,6 +31,16 @@ def new_producer(settings: Settings) -> AIOKafkaProducer:
     )
 
 
+async def track(producer: AIOKafkaProducer, topics: Iterable[str]) -> None:
+    """Have a started producer keep the partition leaders of these topics.
+
+    Until it tracks a topic, aiokafka knows all topics of the cluster; from then on it knows only those that
+    it tracks. A batch that is queued for another one at that moment would wait for its leader for ever, in a
+    busy loop of metadata requests.
+    """
+    await producer.client.set_topics(topics)
+
+
 class Output:
     """Sends batches and remembers them until `settle`."""
 
