@@ -141,12 +141,7 @@ class StockFeatures:
         offsets = [r.offset for r in decoded.refused]
         component.poison.observe(len(decoded.offsets), np.searchsorted(decoded.offsets, offsets).tolist())
         if offsets:
-            letters = [
-                DeadLetter(
-                    tp.topic, tp.partition, r.offset, r.key, r.value or b"", STAGE, "RecordError", r.reason
-                )
-                for r in decoded.refused
-            ]
+            letters = [_letter(tp, refused) for refused in decoded.refused]
             await dead_letters.publish(self._output.producer, letters)
 
     async def _emit(self, partition: int, matrix: Matrix) -> None:

@@ -19,7 +19,7 @@ from faust.types import TP, ConsumerMessage
 
 from tidewire.columns import Block, as_blocks
 
-FETCH_WAIT_MS = 20
+FETCH_WAIT_MS = 30
 """How long the broker may hold a fetch. Faust's 1,500 ms would let a partition that has data wait behind a
 fetch for those that have none, as one fetch is in flight per broker."""
 
