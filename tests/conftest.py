@@ -41,8 +41,6 @@ _HOME_PREFIX = "tidewire-tests-"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
-    # pytest-asyncio warns unless the scope of async fixtures is configured; "as the fixture" is what we want.
-    warnings.filterwarnings("ignore", message=".*asyncio_default_fixture_loop_scope")
     # A busy machine is no reason to fail: what may take how long is for the benchmarks.
     hypothesis.settings.register_profile("tidewire", deadline=None)
     hypothesis.settings.load_profile("tidewire")

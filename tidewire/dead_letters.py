@@ -26,6 +26,8 @@ class DeadLetter:
     stage: str
     error: str
     reason: str
+    channel: str = ""
+    """Which channel it would have belonged to, where the topic does not say it."""
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The Kafka headers of the dead-letter record."""
@@ -37,6 +39,8 @@ class DeadLetter:
             "error": self.error,
             "reason": self.reason[:2000],
         }
+        if self.channel:
+            pairs["channel"] = self.channel
         return [(name, text.encode("utf-8", "backslashreplace")) for name, text in pairs.items()]
 
 

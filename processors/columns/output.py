@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from schemas.catalogue import LARGEST_RECORD
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments
 
@@ -28,6 +29,7 @@ def new_producer(settings: Settings) -> AIOKafkaProducer:
         linger_ms=0,
         request_timeout_ms=_PATIENCE_MS,
         max_batch_size=256 * 1024,
+        max_request_size=LARGEST_RECORD,  # a dead letter is as long as the record was
     )
 
 

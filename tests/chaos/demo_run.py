@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from tidewire.stack import LocalStack
+
 SERVERS = ("kafka", "postgres")
 TIDEWIRE = Path(sys.executable).with_name("tidewire")
 
@@ -78,12 +80,7 @@ class DemoRun:
             return None
 
     def _server_pid(self, name: str) -> int | None:
-        wanted = "kafka.Kafka" if name == "kafka" else "postgres"
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            command = " ".join(process.info["cmdline"] or ())
-            if wanted in command and str(self.home) in command:
-                return int(process.info["pid"])
-        return None
+        return next((server.pid for server in LocalStack(self.home).servers if server.name == name), None)
 
     def kill(self, name: str) -> int:
         """kill -9 now; returns the process id that was killed."""
@@ -115,6 +112,8 @@ class DemoRun:
                 self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         self._log.close()
 
     def left_running(self) -> list[str]:
@@ -125,4 +124,4 @@ class DemoRun:
             environ = process.info["environ"] or {}
             if str(self.home) in command or environ.get("TIDEWIRE_HOME") == str(self.home):
                 found.append(command[:200])
-        return found
+        return found + [server.name for server in LocalStack(self.home).servers if server.pid is not None]

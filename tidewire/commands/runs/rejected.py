@@ -46,6 +46,7 @@ def letter(topic: str, line: dict[str, Any]) -> DeadLetter:
         stage="simulator",
         error="RecordError",
         reason=where(line),
+        channel=str(line.get("channel") or ""),
     )
 
 
