@@ -8,7 +8,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DESIGN = ROOT / "docs" / "design.md"
-PACKAGES = ("producers", "processors", "sinks", "schemas", "simulator", "verify", "tidewire", "benchmarks")
+PACKAGES = (
+    "producers",
+    "processors",
+    "sinks",
+    "schemas",
+    "simulator",
+    "verify",
+    "tidewire",
+    "console",
+    "benchmarks",
+)
 BEGIN, END = "<!-- map: begin -->\n", "<!-- map: end -->\n"
 
 

@@ -1,3 +1,3 @@
-"""What every role shares: settings, errors, metrics, logs, Kafka clients, the local stack, commands."""
+"""What every role rests on: settings, errors, metrics, logs, Kafka clients, columns, the local stack."""
 
 __version__ = "0.1.0"

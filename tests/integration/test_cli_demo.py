@@ -33,7 +33,7 @@ def environment(kafka_bootstrap: str, database_url: str, topic_prefix: str, tmp_
 
 def _demo(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tidewire.cli", "demo", *arguments],
+        [sys.executable, "-m", "console.cli", "demo", *arguments],
         env=environment,
         cwd=folder,
         capture_output=True,

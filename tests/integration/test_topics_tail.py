@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from console import cli
 from schemas import catalogue, cluster
 from schemas.codec import load_codec
-from tidewire import cli, config, dead_letters
+from tidewire import config, dead_letters
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter
 from tidewire.kafka import client_arguments
@@ -157,7 +158,7 @@ def test_topics_apply_check_and_list(installation: Settings, capfd: pytest.Captu
 def test_it_follows_new_records_and_ctrl_c_ends_it(installation: Settings) -> None:
     """Without --from-start only what comes from now on is shown; Ctrl-C leaves no traceback."""
     _send(installation, [("AAPL", _trade("AAPL", 1))])
-    command = [sys.executable, "-c", "from tidewire.cli import main; main()", "tail", "stocks.trades"]
+    command = [sys.executable, "-c", "from console.cli import main; main()", "tail", "stocks.trades"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": _ROOT}
     ) as process:
@@ -183,7 +184,7 @@ def test_it_follows_new_records_and_ctrl_c_ends_it(installation: Settings) -> No
 def test_a_reader_that_has_seen_enough_is_no_error(installation: Settings) -> None:
     """`tidewire tail ... | head` must end quietly."""
     _send(installation, [("AAPL", _trade("AAPL", n)) for n in range(50)])
-    command = [sys.executable, "-c", "from tidewire.cli import main; main()"]
+    command = [sys.executable, "-c", "from console.cli import main; main()"]
     with subprocess.Popen(
         [*command, "tail", "stocks.trades", "--from-start"],
         stdout=subprocess.PIPE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tidewire.commands.runs.drain import Drain
-from tidewire.screen.state import Observation, Process, Simulator
+from console.commands.runs.drain import Drain
+from console.screen.state import Observation, Process, Simulator
 
 RUNNING = (Process("producer", "running"),)
 

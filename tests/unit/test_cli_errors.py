@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from tidewire import __version__, cli
+from console import cli
+from tidewire import __version__
 from tidewire.errors import ConfigError, RefusedError
 
 
@@ -37,7 +38,7 @@ def _verb(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_help_names_every_verb_at_once(tmp_path: Path) -> None:
     """Help that takes seconds, or lacks a verb, is why people give up on a tool."""
     code = (
-        "import sys\nfrom tidewire import cli\ncode = cli.run(['--help'])\n"
+        "import sys\nfrom console import cli\ncode = cli.run(['--help'])\n"
         "heavy = {'polars', 'faust', 'aiokafka', 'alpaca', 'pydantic', 'psycopg'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tidewire import cli, config
-from tidewire.commands.init import example
+from console import cli
+from console.commands.init import example
+from tidewire import config
 from tidewire.config import Settings
 
 ROOT = Path(__file__).parents[2]

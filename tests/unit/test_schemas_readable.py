@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.commands.readable import Received, json_line, line, time_text
+from console.commands.topic_names import resolve
 from schemas import catalogue, examples
 from schemas.catalogue import Catalogue
 from schemas.codec import load_codec
 from tidewire import config
-from tidewire.commands.readable import Received, json_line, line, time_text
-from tidewire.commands.topic_names import resolve
 from tidewire.errors import ConfigError
 
 CODEC = load_codec(config.load(_env_file=None))

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from tidewire.screen import layout, live
-from tidewire.screen.layout import View
-from tidewire.screen.state import Observation, Process, Simulator, Symbol
+from console.screen import layout, live
+from console.screen.layout import View
+from console.screen.state import Observation, Process, Simulator, Symbol
 
 VIEW = View("tidewire demo", "synthetic market", 83.0)
 NS = 1_000_000_000

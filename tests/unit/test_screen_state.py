@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidewire.screen import exposition
-from tidewire.screen.rates import Rates
-from tidewire.screen.state import Observation
+from console.screen import exposition
+from console.screen.rates import Rates
+from console.screen.state import Observation
 
 _AT = st.tuples(st.sampled_from(["trades", "quotes", "bars"]), st.integers(0, 3))
 _OFFSETS = st.dictionaries(_AT, st.integers(0, 1_000))

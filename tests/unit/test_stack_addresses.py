@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from console.commands.stack import app
 from tidewire import config
-from tidewire.commands.stack import app
 from tidewire.errors import StackError
 from tidewire.stack import LocalStack, StackAddresses, fill_in
 from tidewire.stack.addresses import read, stack_file, write

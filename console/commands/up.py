@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from console.commands.runs import line, session
+from console.commands.runs.interrupts import Interrupted
+from console.commands.runs.session import Run, Session
 from tidewire import config
-from tidewire.commands.runs import line, session
-from tidewire.commands.runs.interrupts import Interrupted
-from tidewire.commands.runs.session import Run, Session
 from tidewire.config import Feed, Settings
 from tidewire.errors import ConfigError
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import psycopg
 
+from console.screen.state import Offsets
 from tidewire.config import Settings
-from tidewire.screen.state import Offsets
 
 _REQUEST_SECONDS = 5.0
 _QUERY = "SELECT topic, part, max(next_offset) FROM kafka_offsets WHERE topic = ANY(%s) GROUP BY topic, part"

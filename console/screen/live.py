@@ -9,9 +9,9 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.live import Live
 
-from tidewire.screen import layout
-from tidewire.screen.layout import View
-from tidewire.screen.state import CHANNELS, Observation
+from console.screen import layout
+from console.screen.layout import View
+from console.screen.state import CHANNELS, Observation
 
 _UPDATE_SECONDS = 0.25
 _LINE_SECONDS = 5.0

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from console.commands import rate as rates
+from console.commands.runs import demo_run, line, session
+from console.commands.runs.demo_run import Finished, Plan
+from console.commands.runs.empty import empty
+from console.commands.runs.interrupts import Interrupted
+from console.commands.runs.session import Session
 from tidewire import config
-from tidewire.commands import rate as rates
-from tidewire.commands.runs import demo_run, line, session
-from tidewire.commands.runs.demo_run import Finished, Plan
-from tidewire.commands.runs.empty import empty
-from tidewire.commands.runs.interrupts import Interrupted
-from tidewire.commands.runs.session import Session
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.supervision.child import Service, free_port

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tidewire.screen.state import CHANNELS, Observation
+from console.screen.state import CHANNELS, Observation
 
 Verdict = Literal["running", "drained", "stuck"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidewire.commands.rate import Rate
-from tidewire.commands.runs.drain import Drain
-from tidewire.commands.runs.interrupts import Interrupted
-from tidewire.commands.runs.rejected import keep_rejected
-from tidewire.commands.runs.session import Run
+from console.commands.rate import Rate
+from console.commands.runs.drain import Drain
+from console.commands.runs.interrupts import Interrupted
+from console.commands.runs.rejected import keep_rejected
+from console.commands.runs.session import Run
 from tidewire.config import Settings
 from verify import report
 from verify.report import Report

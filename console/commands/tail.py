@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from console.commands import readable
+from console.commands.topic_names import resolve
 from schemas import admin
 from schemas.catalogue import Catalogue
 from schemas.codec import load_codec
 from tidewire import config, log
-from tidewire.commands import readable
-from tidewire.commands.topic_names import resolve
 from tidewire.config import Settings
 from tidewire.errors import SchemaError
 from tidewire.kafka import client_arguments

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from console.commands import health_checks as checks
+from console.commands.health_checks import Finding
 from tidewire import config
-from tidewire.commands import health_checks as checks
-from tidewire.commands.health_checks import Finding
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.stack import fill_in

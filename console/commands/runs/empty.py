@@ -7,12 +7,12 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import sql
 
+from console.commands.runs.line import CHANNEL_TOPICS, Servers
+from console.commands.runs.steps import Steps
 from schemas import admin, cluster
 from schemas.catalogue import Catalogue
 from sinks.postgres import reset
 from sinks.postgres.connection import Connection, connect
-from tidewire.commands.runs.line import CHANNEL_TOPICS, Servers
-from tidewire.commands.runs.steps import Steps
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.kafka import client_arguments

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from console.commands.runs.steps import Steps
+from console.screen.kafka_side import KafkaSide
+from console.screen.observe import Observer
+from console.screen.postgres_side import PostgresSide
 from schemas import catalogue
 from schemas.catalogue import Catalogue
 from schemas.codec import load_codec
-from tidewire.commands.runs.steps import Steps
 from tidewire.config import Settings
-from tidewire.screen.kafka_side import KafkaSide
-from tidewire.screen.observe import Observer
-from tidewire.screen.postgres_side import PostgresSide
 from tidewire.stack import LocalStack, fill_in
 from tidewire.supervision import run_files
 from tidewire.supervision.child import Service
@@ -128,7 +128,7 @@ def simulator(env: Mapping[str, str], port: int, *arguments: str) -> Service:
 
 
 def _command(role: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "tidewire.cli", "service", role, "--lifeline")
+    return (sys.executable, "-P", "-m", "console.cli", "service", role, "--lifeline")
 
 
 def prepare(settings: Settings, steps: Steps) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from console.screen.state import Offsets, Symbol
 from tidewire.config import Settings
 from tidewire.errors import RecordError
 from tidewire.kafka import client_arguments
-from tidewire.screen.state import Offsets, Symbol
 
 Decode = Callable[[bytes], tuple[str, Mapping[str, Any]]]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from console.commands import rate as rates
 from tidewire import config
-from tidewire.commands import rate as rates
 from tidewire.stack import fill_in
 from tidewire.supervision import lifeline
 

@@ -46,18 +46,18 @@ class _Verb(NamedTuple):
 
 
 _VERBS = {
-    "init": _Verb("tidewire.commands.init:init", "Write an annotated .env.example with every setting."),
-    "doctor": _Verb("tidewire.commands.doctor:doctor", "Check keys, ports, disk, memory, servers, versions."),
-    "stack": _Verb("tidewire.commands.stack:app", "Start, stop or show the local Kafka and PostgreSQL."),
-    "topics": _Verb("tidewire.commands.topics:app", "List, apply or check the topic catalogue."),
-    "up": _Verb("tidewire.commands.up:up", "Run every service against Alpaca, supervised."),
+    "init": _Verb("console.commands.init:init", "Write an annotated .env.example with every setting."),
+    "doctor": _Verb("console.commands.doctor:doctor", "Check keys, ports, disk, memory, servers, versions."),
+    "stack": _Verb("console.commands.stack:app", "Start, stop or show the local Kafka and PostgreSQL."),
+    "topics": _Verb("console.commands.topics:app", "List, apply or check the topic catalogue."),
+    "up": _Verb("console.commands.up:up", "Run every service against Alpaca, supervised."),
     "demo": _Verb(
-        "tidewire.commands.demo:demo", "Run the whole line on a simulated market or recorded ticks."
+        "console.commands.demo:demo", "Run the whole line on a simulated market or recorded ticks."
     ),
-    "verify": _Verb("tidewire.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
-    "tail": _Verb("tidewire.commands.tail:tail", "Show the records of a topic, decoded."),
-    "service": _Verb("tidewire.commands.service:app", "Run one service in this process."),
-    "version": _Verb("tidewire.cli:version", "Show the version."),
+    "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
+    "tail": _Verb("console.commands.tail:tail", "Show the records of a topic, decoded."),
+    "service": _Verb("console.commands.service:app", "Run one service in this process."),
+    "version": _Verb("console.cli:version", "Show the version."),
 }
 
 

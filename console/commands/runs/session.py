@@ -13,14 +13,14 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from console.commands.runs import line
+from console.commands.runs.interrupts import Interrupted, Interrupts
+from console.commands.runs.line import Servers, Started
+from console.commands.runs.steps import Steps
+from console.screen import live
+from console.screen.observe import Observer
 from tidewire import log
-from tidewire.commands.runs import line
-from tidewire.commands.runs.interrupts import Interrupted, Interrupts
-from tidewire.commands.runs.line import Servers, Started
-from tidewire.commands.runs.steps import Steps
 from tidewire.config import Settings
-from tidewire.screen import live
-from tidewire.screen.observe import Observer
 from tidewire.supervision.child import Service, set_aside
 from tidewire.supervision.run_files import HomeLock, end_leftovers
 from tidewire.supervision.supervisor import Supervisor

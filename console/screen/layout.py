@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tidewire.screen.state import CHANNELS, Observation, Process, Symbol
+from console.screen.state import CHANNELS, Observation, Process, Symbol
 
 _NEW_YORK = ZoneInfo("America/New_York")
 _CONNECTION_STYLES = {"CONNECTED": "bold green", "DISCONNECTED": "bold red"}

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
+from console.screen import exposition
+from console.screen.kafka_side import KafkaSide
+from console.screen.postgres_side import PostgresSide
+from console.screen.rates import Rates
+from console.screen.state import CHANNELS, Observation, Process, Simulator
 from tidewire import log
-from tidewire.screen import exposition
-from tidewire.screen.kafka_side import KafkaSide
-from tidewire.screen.postgres_side import PostgresSide
-from tidewire.screen.rates import Rates
-from tidewire.screen.state import CHANNELS, Observation, Process, Simulator
 from tidewire.supervision.supervisor import Row
 
 _LOOK_SECONDS = 0.25

@@ -1,0 +1,1 @@
+"""The `tidewire` command: its verbs, the live screen, and the runs of the whole line."""
