@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ def _record(symbol: str, words: list[int], doubles: list[float]) -> dict[str, An
         "bid": bid,
         "ask": ask,
         "quote_ts": words[row.QUOTE_TS] if quoted else None,
-        "mid": (bid + ask) / 2 if bid and ask else None,
-        "spread": ask - bid if bid and ask else None,
+        "mid": float((_decimal(bid) + _decimal(ask)) / 2) if bid and ask else None,
+        "spread": float(_decimal(ask) - _decimal(bid)) if bid and ask else None,
         "vwap": _vwap(words),
         "volume": words[row.VOLUME],
         "trade_count": words[row.TRADE_COUNT],
@@ -56,3 +57,8 @@ def _vwap(words: list[int]) -> float | None:
         return None
     micros = (words[row.NOTIONAL_HIGH] << 32) + words[row.NOTIONAL_LOW]
     return micros / (words[row.VOLUME] * row.MICROS)  # of integers: correctly rounded
+
+
+def _decimal(price: float) -> Decimal:
+    """The decimal that Alpaca wrote: a spread is 0.01 then, not 0.009999999999990905."""
+    return Decimal(repr(price))

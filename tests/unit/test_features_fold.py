@@ -73,8 +73,8 @@ class Naive:
             "bid": bid,
             "ask": ask,
             "quote_ts": quote.get("ts"),
-            "mid": (bid + ask) / 2 if bid and ask else None,
-            "spread": ask - bid if bid and ask else None,
+            "mid": float((exact(bid) + exact(ask)) / 2) if bid and ask else None,
+            "spread": float(exact(ask) - exact(bid)) if bid and ask else None,
             "volume": sum(t["size"] for t in self.session),
             "trade_count": len(self.session),
             "high": max(prices, default=None),
@@ -90,6 +90,10 @@ class Naive:
         volume = sum(t["size"] for t in self.session)
         notional = sum((Decimal(repr(t["price"])) * t["size"] for t in self.session), Decimal(0))
         return notional / volume if volume else None
+
+
+def exact(price: float) -> Decimal:
+    return Decimal(repr(price))
 
 
 def new_york_day(ts: int) -> int:
