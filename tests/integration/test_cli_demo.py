@@ -65,13 +65,17 @@ async def _dead_letters(environment: dict[str, str]) -> list[Any]:
     consumer = AIOKafkaConsumer(bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"])
     await consumer.start()
     try:
-        partition = TopicPartition(topic, 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        records = await consumer.getmany(timeout_ms=10_000)
+        partitions = [TopicPartition(topic, p) for p in range(int(environment["TIDEWIRE_PARTITIONS"]))]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        found: list[Any] = []
+        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+            for batch in (await consumer.getmany(timeout_ms=1_000)).values():
+                found += batch
     finally:
         await consumer.stop()
-    return [record for batch in records.values() for record in batch]
+    return found
 
 
 @pytest.mark.timeout(600)
