@@ -53,6 +53,8 @@ class Evidence:
     unreadable: Coordinates
     postgres: pl.DataFrame
     folded: int | None = None
+    sent_by_now: pl.DataFrame | None = None
+    """What was sent until the topics had been read, where records kept coming: none of it is extra."""
     arrived_meanwhile: int = 0
     """Records that came into the topic while the evidence was gathered; the table may have folded them."""
     given_up_by_producer: pl.DataFrame | None = None
@@ -144,6 +146,8 @@ def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         nothing, _ = difference(e.channel.empty(), e.channel.empty(), columns)
         return nothing, nothing, 0
     absent, extra = difference(e.sent, e.topic, columns)
+    if e.sent_by_now is not None:
+        _, extra = difference(e.sent_by_now, e.topic, columns)
     left = take_away(absent, repeats(e.channel, e.sent), columns)
     dropped, absent = copies(absent) - copies(left), left
     if e.given_up_by_producer is not None:

@@ -49,8 +49,9 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     """
     codec = load_codec(settings)
     await settle.settle(settings, wait_seconds)
+    stops_at_first = await settle.topic_ends(settings)
+    sent = ledger.read(folder) if folder else None  # before the ends: what it holds has had time to arrive
     stops = await settle.topic_ends(settings)
-    sent = ledger.read(folder) if folder else None
     letters = await dead_letters.read(settings)
     given_up = Collector()
     for letter in letters:
@@ -60,6 +61,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     due = {c.name: contents[c.name].records for c in FOLDED}
     folded = await _folded(settings, codec, due, letters, wait_seconds)
     after = await settle.topic_ends(settings)
+    later = ledger.read(folder) if folder and after != stops_at_first else None
     channels = {}
     with database.connect(settings) as connection:
         for channel in CHANNELS:
@@ -68,6 +70,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
             channels[name] = Evidence(
                 channel=channel,
                 sent=sent.sent.frame(channel) if sent else None,
+                sent_by_now=later.sent.frame(channel) if later else None,
                 topic=content.events,
                 unreadable=frozenset((p, r.offset) for p, r in content.refused),
                 postgres=_up_to(database.read(connection, channel), stops[name]),

@@ -24,7 +24,11 @@ async def topic_ends(settings: Settings) -> dict[str, Ends]:
 
 
 async def settle(settings: Settings, seconds: float) -> None:
-    """Return once the topics rest and PostgreSQL holds all of them, or when nothing moved for `seconds`."""
+    """Return once the topics rest and PostgreSQL holds all of them, or when nothing moved for `seconds`.
+
+    Where records keep coming it returns after `seconds` too, as soon as PostgreSQL holds what the topics held
+    at the first look.
+    """
     found = await places(settings, [settings.tidewire_topic_prefix + c.topic for c in CHANNELS])
     with database.connect(settings) as connection:
         async with consumer(settings) as client:
@@ -35,12 +39,16 @@ async def _rest(
     client: AIOKafkaConsumer, found: list[TopicPartition], connection: database.Connection, seconds: float
 ) -> None:
     before: tuple[object, ...] = ()
-    deadline = time.monotonic() + seconds
+    first: Ends | None = None
+    enough = deadline = time.monotonic() + seconds
     while True:
         stops = dict(await client.end_offsets(found)) if found else {}
         stored = database.stored_offsets(connection)
         now = (stops, stored)
+        first = stops if first is None else first
         if before == now and _all_stored(stops, stored):
+            return
+        if _all_stored(first, stored) and time.monotonic() > enough:
             return
         if before != now:
             deadline = time.monotonic() + seconds
