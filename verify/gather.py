@@ -41,7 +41,7 @@ class Gathered:
 
 
 async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -> Gathered:
-    """Read everything once. `folder`: the ledger, or None when nobody knows what was sent.
+    """Read everything once, and the ledger again if records came meanwhile. `folder`: None without a ledger.
 
     Raises:
         UnreachableError: Kafka or PostgreSQL does not answer.
