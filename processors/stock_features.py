@@ -78,7 +78,7 @@ class StockFeatures:
         self._features_topic = catalogue.name(STOCK_FEATURES)
         self._emitting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sent_at: defaultdict[int, float] = defaultdict(float)
-        app.before_commit = self._emit_all
+        app.before_commit.append(self._emit_all)
         self.table: ColumnTable = app.column_table(
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
         )

@@ -47,12 +47,17 @@ WATCHLIST_SCORES = "watchlist.scores"
 PORTFOLIO_ORDERS = "portfolio.orders"
 PORTFOLIO_POSITIONS = "portfolio.positions"
 PORTFOLIO_ACCOUNTS = "portfolio.accounts"
+PORTFOLIO_MARKS = "portfolio.marks"
 EXIT_WATCH = "exits.watch"
 EXIT_TRIGGERS = "exits.triggers"
 ORDER_INTENTS = "orders.intents"
 ORDER_RESULTS = "orders.results"
 SIGNALS = "signals"
 SUBSCRIPTIONS = "control.subscriptions"
+CONNECTIONS = "control.connections"
+CRYPTO_FRAMES = "alpaca.crypto.frames"
+NEWS_FRAMES = "alpaca.news.frames"
+TRADE_UPDATE_FRAMES = "alpaca.trade-updates.frames"
 SIMULATOR_TICKS = "simulator.ticks"
 
 
@@ -116,6 +121,9 @@ TOPICS = (
     _hot(CRYPTO_BARS, "crypto_bar", "crypto bars with their interval and revision", "pair"),
     _hot(CRYPTO_ORDERBOOKS, "crypto_orderbook", "crypto order books and their changes", "pair"),
     Topic(
+        CRYPTO_FRAMES, "none", None, "frames and messages of the crypto stream that were no records", False
+    ),
+    Topic(
         NEWS,
         "article id",
         "news",
@@ -124,7 +132,9 @@ TOPICS = (
         retention_ms=90 * DAY_MS,
         max_bytes=LARGEST_RECORD,
     ),
+    Topic(NEWS_FRAMES, "none", None, "frames and messages of the news stream that were no records", False),
     _kept(TRADE_UPDATES, "account", "trade_update", "every order event, streamed or reconciled"),
+    Topic(TRADE_UPDATE_FRAMES, "account", None, "messages of the trading stream that were no records", False),
     _kept(ACCOUNT_SNAPSHOTS, "account", "account_snapshot", "account, positions and open orders over REST"),
     Topic(
         GAPS,
@@ -144,6 +154,14 @@ TOPICS = (
     ),
     _compacted(
         PORTFOLIO_ACCOUNTS, "account", "portfolio_account", "accounts as events and snapshots leave them"
+    ),
+    Topic(
+        PORTFOLIO_MARKS,
+        "symbol",
+        "mark",
+        "prices of held symbols, conflated; in every partition whose accounts hold the symbol",
+        by_symbol=False,
+        hot=False,
     ),
     _compacted(
         EXIT_WATCH,
@@ -167,6 +185,16 @@ TOPICS = (
         "feed:channel:symbol:holder",
         "subscription",
         "who wants what of a feed",
+        by_symbol=False,
+        compacted=True,
+        retention_ms=FOREVER,
+        single=True,
+    ),
+    Topic(
+        CONNECTIONS,
+        "feed",
+        "connection",
+        "the state of each connection to Alpaca",
         by_symbol=False,
         compacted=True,
         retention_ms=FOREVER,

@@ -159,6 +159,21 @@ def snapshot_id(account: str, ts: int) -> bytes:
     return digest(f"a|{account}|{ts}")
 
 
+def mark_id(symbol: str, ts: int, price: str) -> bytes:
+    """A mark; `price` is text made by `plain_quantity`."""
+    return digest(f"m|{symbol}|{ts}|{price}")
+
+
+def connection_id(feed: str, ts: int, state: str) -> bytes:
+    """A state of a connection at a time."""
+    return digest(f"cn|{feed}|{ts}|{state}")
+
+
+def subscription_id(feed: str, channel: str, symbol: str, holder: str, ts: int) -> bytes:
+    """A subscription as asked for or renewed at `ts`."""
+    return digest(f"sub|{feed}|{channel}|{symbol}|{holder}|{ts}")
+
+
 def gap_id(feed: str, opened_ts: int, state: str) -> bytes:
     """One state (opened, backfilled, closed) of one gap; `opened_ts` names the gap."""
     return digest(f"g|{feed}|{opened_ts}|{state}")

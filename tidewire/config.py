@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +37,23 @@ class Settings(BaseSettings):
     tidewire_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("AAPL", "MSFT", "SPY"), description="stock symbols, comma separated; * for all that the feed has"
     )
+    tidewire_crypto_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="crypto pairs, as BTC/USD, comma separated; * for all; empty: no crypto stream"
+    )
+    tidewire_crypto_location: Literal["us", "us-1", "eu-1"] = Field("us", description="crypto exchange")
+    tidewire_news_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="news of these tickers, comma separated; * for all; - for no news stream"
+    )
+    tidewire_accounts_file: Path = Field(
+        Path("accounts.toml"), description="the accounts, their key files and users"
+    )
+    tidewire_allow_live: bool = Field(
+        False, description="true: accounts with mode = live in accounts.toml may be used; paper needs nothing"
+    )
+    tidewire_snapshot_seconds: float = Field(
+        60, ge=1, description="how often account, positions and open orders are asked for over REST"
+    )
+    tidewire_trading_url: str | None = Field(None, description="trading API base URL instead of Alpaca's")
     tidewire_stream_url: str | None = Field(None, description="WebSocket base URL instead of Alpaca's")
     tidewire_data_url: str | None = Field(None, description="REST base URL instead of Alpaca's")
 
@@ -62,6 +80,27 @@ class Settings(BaseSettings):
         100, ge=0, description="records that the sink may give up of a small batch before it stops"
     )
 
+    # -- news
+    tidewire_sentiment: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("processors.sentiment.lexicon:analyze",),
+        description="analyzers of news, as module:function, comma separated; empty: none",
+    )
+    tidewire_sentiment_seconds: float = Field(5, gt=0, description="time that an analyzer has for an article")
+    tidewire_score_half_life_hours: float = Field(
+        6, gt=0, description="after so long a news score counts half in the watchlist score"
+    )
+
+    # -- gateway
+    tidewire_gateway_host: str = Field("127.0.0.1", description="address of the gateway for clients")
+    tidewire_gateway_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+    tidewire_gateway_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins of web pages that may connect, exactly, comma separated; its own always may"
+    )
+    tidewire_session_hours: float = Field(12, gt=0, description="how long a sign-in lasts")
+    enable_realtime_portfolio: bool = Field(
+        True, description="false: no sockets, clients poll /api/positions; /api/health says so"
+    )
+
     # -- this process
     tidewire_home: Path = Field(Path(".tidewire"), description="data of the local stack, logs, run files")
     tidewire_http_host: str = Field("127.0.0.1", description="address of /metrics and /health")
@@ -76,6 +115,46 @@ class Settings(BaseSettings):
             return tuple(dict.fromkeys(s.strip().upper() for s in value.split(",") if s.strip()))
         return value
 
+    @field_validator(
+        "tidewire_crypto_symbols", "tidewire_news_symbols", "tidewire_sentiment", "tidewire_gateway_origins",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        return value
+
+    @field_validator("tidewire_crypto_symbols")
+    @classmethod
+    def _check_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        pairs = tuple(pair.upper() for pair in value)
+        bad = [p for p in pairs if p != "*" and not (p.count("/") == 1 and p.replace("/", "").isalnum())]
+        if bad:
+            raise ValueError(f"not crypto pairs, as BTC/USD: {', '.join(bad)}")
+        return pairs
+
+    @field_validator("tidewire_news_symbols")
+    @classmethod
+    def _check_news(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return () if value == ("-",) else tuple(symbol.upper() for symbol in value)
+
+    @field_validator("tidewire_sentiment")
+    @classmethod
+    def _check_hooks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [hook for hook in value if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", hook)]
+        if bad:
+            raise ValueError(f"not module:function: {', '.join(bad)}")
+        return value
+
+    @field_validator("tidewire_gateway_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [origin for origin in value if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin)]
+        if bad:
+            raise ValueError(f"not origins, as https://desk.example.com: {', '.join(bad)}")
+        return value
+
     @field_validator("tidewire_symbols")
     @classmethod
     def _check_symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError(f"not stock symbols: {', '.join(bad)}")
         return value
 
-    @field_validator("tidewire_home")
+    @field_validator("tidewire_home", "tidewire_accounts_file")
     @classmethod
     def _absolute_home(cls, value: Path) -> Path:
         return value.expanduser().resolve()
@@ -116,6 +195,16 @@ class Settings(BaseSettings):
     def stream_url(self) -> str:
         """URL of the stock data WebSocket of the chosen feed."""
         return f"{self.tidewire_stream_url or _STREAM_HOST}/v2/{self.tidewire_feed}"
+
+    @property
+    def crypto_stream_url(self) -> str:
+        """URL of the crypto data WebSocket."""
+        return f"{self.tidewire_stream_url or _STREAM_HOST}/v1beta3/crypto/{self.tidewire_crypto_location}"
+
+    @property
+    def news_stream_url(self) -> str:
+        """URL of the news WebSocket."""
+        return f"{self.tidewire_stream_url or _STREAM_HOST}/v1beta1/news"
 
     @property
     def data_url(self) -> str:

@@ -21,6 +21,8 @@ _SECTIONS = {
     "apca_": "Alpaca. Keys: https://app.alpaca.markets (paper account: free). `tidewire demo` needs none.",
     "kafka_bootstrap": "Kafka. Unset: a local Apache Kafka is started.",
     "database_url": "PostgreSQL. Unset: a local server is started.",
+    "tidewire_sentiment": "News.",
+    "tidewire_gateway": "The gateway for clients.",
     "tidewire_home": "This machine.",
 }
 

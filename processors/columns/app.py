@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import faust
 from faust.events import Event
@@ -15,8 +15,10 @@ from faust.types import TP
 
 from processors.columns.consumer import ColumnConsumer
 from processors.columns.output import Output
-from processors.columns.table import ColumnTable
+from processors.columns.table import ColumnTable, PartTable, RecordTable
 from tidewire.columns import Block, read_blocks
+
+T = TypeVar("T", bound=PartTable[Any])
 
 StillOurs = Callable[[], bool]
 """Whether a batch is still to be handled: false once a rebalance or a seek has made it void."""
@@ -42,19 +44,19 @@ class _ColumnTransport(driver.Transport):  # type: ignore[misc]  # Faust is unty
 class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
     """`output` sends the changelogs; it is settled before each commit.
 
-    `before_commit` is awaited first at a commit: what a handler has put off is sent there.
+    Each of `before_commit` is awaited first at a commit: what a handler has put off is sent there.
     """
 
     mundane_level = "debug"  # of "Starting...", "Stopping..." in the log
 
     def __init__(self, *args: Any, output: Output, **kwargs: Any) -> None:
         self.batch_topics: dict[str, int] = {}
-        self.column_tables: list[ColumnTable] = []
+        self.column_tables: list[PartTable[Any]] = []
         self.output = output
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.before_commit: Callable[[], Awaitable[None]] | None = None
+        self.before_commit: list[Callable[[], Awaitable[None]]] = []
         super().__init__(*args, **kwargs)
 
     def batch_topic(self, name: str, max_records: int = 8000, max_batches: int = 8) -> Any:
@@ -67,15 +69,14 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
 
     def column_table(self, name: str, *, width: int, version: tuple[int, int], **kwargs: Any) -> ColumnTable:
         """A table of `width` words a key; `version`: the word that says the layout, and its value."""
-        table = ColumnTable(
-            self,
-            name=name,
-            width=width,
-            version=version,
-            output=self.output,
-            beacon=self.tables.beacon,
-            **kwargs,
-        )
+        return self._add_table(ColumnTable, name=name, width=width, version=version, **kwargs)
+
+    def record_table(self, name: str, *, version: int, **kwargs: Any) -> RecordTable:
+        """A table of JSON objects; `version` is that of their layout."""
+        return self._add_table(RecordTable, name=name, version=version, **kwargs)
+
+    def _add_table(self, kind: type[T], **kwargs: Any) -> T:
+        table = kind(self, output=self.output, beacon=self.tables.beacon, **kwargs)
         self.tables.add(table)
         self.column_tables.append(table)
         return table

@@ -151,10 +151,11 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        if self.app.before_commit is not None:
-            await self.app.before_commit()
+        for send in self.app.before_commit:
+            await send()
         for table in self.app.column_tables:  # outputs and changelog first, then the source offsets
             await table.flush()
+        await self.app.output.settle()
         return bool(await super()._commit_offsets(offsets, start_new_transaction))
 
     def committed(self, tp: TP) -> int:

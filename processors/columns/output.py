@@ -50,7 +50,7 @@ class Output:
         self.producer = producer
         self._sent: list[asyncio.Future[Any]] = []
 
-    async def send(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> int:
+    async def send(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]) -> int:
         """Queue records (key, value) in order; returns how many. Waits while earlier batches are queued."""
         count, batch = 0, self.producer.create_batch()
         for key, value in records:

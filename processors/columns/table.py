@@ -1,11 +1,14 @@
-"""A Faust table whose partitions are matrices: a changed key is written to the changelog once a commit."""
+"""Faust tables held by partition: a changed key is written to the changelog once a commit.
+
+A part is a matrix of integers (`ColumnTable`, for hot streams) or records (`RecordTable`, for the others).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from faust.stores import memory
 from faust.tables.table import Table
@@ -13,6 +16,7 @@ from faust.types import TP
 
 from processors.columns.matrix import Matrix
 from processors.columns.output import Output
+from processors.columns.records import Records
 from tidewire.errors import SchemaError
 from tidewire.metrics import CHANGELOG_RECORDS
 
@@ -60,10 +64,15 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
         held = set(self._key_partition.values()) | {tp.partition for tp in self._offsets}
         self.forget(held - keep)
 
-    def put(self, partition: int, rows: dict[bytes, bytes]) -> None:
-        """Rows of a partition, as they go to its changelog."""
-        self.data.update(rows)
-        self._key_partition.update(dict.fromkeys(rows, partition))
+    def put(self, partition: int, rows: Mapping[bytes, bytes | None]) -> None:
+        """Rows of a partition, as they go to its changelog; None deletes."""
+        for key, value in rows.items():
+            if value is None:
+                self.data.pop(key, None)
+                self._key_partition.pop(key, None)
+            else:
+                self.data[key] = value
+                self._key_partition[key] = partition
 
     def counts(self) -> Counter[int]:
         """Keys by partition."""
@@ -75,18 +84,35 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
         return {key: value for key, value in self.data.items() if of.get(key) == partition}
 
 
-class ColumnTable(Table):  # type: ignore[misc]  # Faust is untyped
-    """key -> `width` words. The store holds what the changelog holds; what is newer lives in the matrices."""
+class Part(Protocol):
+    """What a table holds of one partition."""
+
+    def __len__(self) -> int:
+        """Keys held."""
+        ...
+
+    def take_changed(self) -> Mapping[bytes, bytes | None]:
+        """Rows changed since the last call; None: deleted."""
+        ...
+
+
+P = TypeVar("P", bound=Part)
+
+
+class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
+    """The store holds what the changelog holds; what is newer lives in the parts."""
 
     mundane_level = "debug"
 
-    def __init__(
-        self, *args: Any, width: int, version: tuple[int, int], output: Output, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, output: Output, **kwargs: Any) -> None:
         super().__init__(*args, **{"key_type": bytes, "value_type": bytes, "default": None} | kwargs)
-        self._width, self._version, self._output = width, version, output
-        self._parts: dict[int, Matrix] = {}
+        self._output = output
+        self._parts: dict[int, P] = {}
         self._flushing = asyncio.Lock()
+
+    def _load(self, stored: Mapping[bytes, bytes]) -> P:
+        """A part from the rows of its changelog."""
+        raise NotImplementedError
 
     def key_count(self) -> int:
         """Keys held, those of partitions that no record has come for since the recovery included."""
@@ -95,21 +121,14 @@ class ColumnTable(Table):  # type: ignore[misc]  # Faust is untyped
             stored[p] for p in stored.keys() - self._parts.keys()
         )
 
-    def part(self, partition: int) -> Matrix:
-        """The matrix of a partition, made from the recovered store when it is first asked for.
+    def part(self, partition: int) -> P:
+        """What is held of a partition, made from the recovered store when it is first asked for.
 
         Raises:
             SchemaError: the changelog holds rows of another layout.
         """
         if partition not in self._parts:
-            stored = self.data.rows(partition)
-            if any(len(value) != 8 * self._width for value in stored.values()):
-                raise SchemaError(self._other_layout())
-            matrix = Matrix(self._width, stored)
-            word, current = self._version
-            if stored and (matrix.values[matrix.rows_of(stored), word] != current).any():
-                raise SchemaError(self._other_layout())
-            self._parts[partition] = matrix
+            self._parts[partition] = self._load(self.data.rows(partition))
         return self._parts[partition]
 
     def _other_layout(self) -> str:
@@ -119,8 +138,8 @@ class ColumnTable(Table):  # type: ignore[misc]  # Faust is untyped
         )
 
     @property
-    def parts(self) -> Mapping[int, Matrix]:
-        """The matrices in use, by partition."""
+    def parts(self) -> Mapping[int, P]:
+        """The parts in use, by partition."""
         return self._parts
 
     def forget_parts(self) -> None:
@@ -157,11 +176,11 @@ class ColumnTable(Table):  # type: ignore[misc]  # Faust is untyped
 
     async def _write(self, written: set[int]) -> None:
         topic, mine = self.changelog_topic_name, self.app.consumer.assignment()
-        for partition, matrix in list(self._parts.items()):
+        for partition, part in list(self._parts.items()):
             if TP(topic, partition) not in mine:  # lost in a rebalance: not ours to write
                 self._parts.pop(partition, None)
                 continue
-            rows = matrix.take_changed()
+            rows = part.take_changed()
             if rows:
                 written.add(partition)
                 self.data.put(partition, rows)
@@ -174,3 +193,34 @@ class ColumnTable(Table):  # type: ignore[misc]  # Faust is untyped
         for partition in partitions:
             self._parts.pop(partition, None)
             self.app.tables.recovery.revoke(TP(self.changelog_topic_name, partition))
+
+
+class ColumnTable(PartTable[Matrix]):
+    """key -> `width` words."""
+
+    def __init__(self, *args: Any, width: int, version: tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._width, self._version = width, version
+
+    def _load(self, stored: Mapping[bytes, bytes]) -> Matrix:
+        if any(len(value) != 8 * self._width for value in stored.values()):
+            raise SchemaError(self._other_layout())
+        matrix = Matrix(self._width, stored)
+        word, current = self._version
+        if stored and (matrix.values[matrix.rows_of(stored), word] != current).any():
+            raise SchemaError(self._other_layout())
+        return matrix
+
+
+class RecordTable(PartTable[Records]):
+    """key -> a JSON object, for streams of a low rate. `version` stands in every row, as `v`."""
+
+    def __init__(self, *args: Any, version: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._version = version
+
+    def _load(self, stored: Mapping[bytes, bytes]) -> Records:
+        records = Records(self._version, stored)
+        if records.other_version():
+            raise SchemaError(self._other_layout())
+        return records

@@ -30,7 +30,9 @@ def test_every_setting_is_in_it_with_its_default_and_can_be_read_back(
     (tmp_path / ".env").write_text("\n".join(uncommented))
     before = config.load()
     monkeypatch.chdir(tmp_path)
-    after = config.load(tidewire_home=before.tidewire_home)
+    after = config.load(
+        tidewire_home=before.tidewire_home, tidewire_accounts_file=before.tidewire_accounts_file
+    )
     assert after == before
 
 
