@@ -54,6 +54,9 @@ _VERBS = {
     "demo": _Verb(
         "console.commands.demo:demo", "Run the whole line on a simulated market or recorded ticks."
     ),
+    "watch": _Verb("console.commands.watch:app", "Follow a portfolio or a tape through the gateway."),
+    "accounts": _Verb("console.commands.accounts:app", "List the accounts and check their keys."),
+    "users": _Verb("console.commands.users:app", "Add, list and remove the gateway's users."),
     "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
     "tail": _Verb("console.commands.tail:tail", "Show the records of a topic, decoded."),
     "service": _Verb("console.commands.service:app", "Run one service in this process."),
@@ -131,7 +134,7 @@ def _root(
         bool, typer.Option("--debug", help="Show a traceback when tidewire itself fails.")
     ] = False,
 ) -> None:
-    """Alpaca market data to Kafka, Faust and PostgreSQL, with a report that shows it is complete."""
+    """Alpaca's streams to Kafka, Faust, PostgreSQL and clients, with a report that shows it is complete."""
     context.obj = {"debug": debug}
 
 

@@ -34,10 +34,37 @@ def producer(lifeline_: Lifeline = False) -> None:
 
 
 @app.command()
+def accounts(lifeline_: Lifeline = False) -> None:
+    """Order events and snapshots of every account to Kafka."""
+    _hold(lifeline_)
+    from producers.accounts.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
 def processor(lifeline_: Lifeline = False) -> None:
     """Kafka to features, in Faust."""
     _hold(lifeline_)
     from processors.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def portfolio(lifeline_: Lifeline = False) -> None:
+    """Order events and marks to orders, positions and accounts, in Faust."""
+    _hold(lifeline_)
+    from processors.portfolio.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def gateway(lifeline_: Lifeline = False) -> None:
+    """Kafka to web and program clients."""
+    _hold(lifeline_)
+    from sinks.gateway.app import main
 
     raise typer.Exit(main(fill_in(config.load())))
 
