@@ -131,7 +131,7 @@ def test_times_keep_their_nanoseconds(ns: int, text: str) -> None:
         ("lulds", "p.alpaca.stocks.lulds"),
         ("features", "p.features.stocks"),
         ("signals", "p.signals"),
-        ("frames.dlq", "p.alpaca.stocks.frames.dlq"),
+        ("stocks.frames.dlq", "p.alpaca.stocks.frames.dlq"),
         ("p.tidewire-processor-table-changelog", "p.tidewire-processor-table-changelog"),
         ("tidewire-processor-table-changelog", "p.tidewire-processor-table-changelog"),
         ("somebody.elses", "somebody.elses"),
