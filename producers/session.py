@@ -53,7 +53,7 @@ class Session:
 
     async def stop(self) -> None:
         """Disconnect; batches without an answer are left behind."""
-        await _close(self._producer)
+        await close(self._producer)
 
     async def partitions(self, topic: str) -> set[int]:
         """The partitions of a topic. Raises UnknownTopicOrPartitionError."""
@@ -128,7 +128,7 @@ class Session:
         async with self._replacing:
             if self._producer is not old:
                 return
-            await _close(old)
+            await close(old)
             failures = 0
             while True:
                 self._producer = self._make()
@@ -137,7 +137,7 @@ class Session:
                     break
                 except (KafkaError, OSError) as error:
                     self.trouble = f"Kafka does not answer: {error}"
-                    await _close(self._producer)
+                    await close(self._producer)
                     await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
             # Only now: whoever still waits for an answer must find the new producer in place.
@@ -164,7 +164,8 @@ class Session:
         return rest if rest.records else None
 
 
-async def _close(producer: AIOKafkaProducer) -> None:
+async def close(producer: AIOKafkaProducer) -> None:
+    """Stop a producer, with or without a broker; what it still holds is then left behind."""
     try:
         await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
     except (TimeoutError, KafkaError):
