@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
-from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
@@ -173,19 +172,6 @@ class StockFeatures:
         metrics.BATCH_RECORDS.labels(STAGE, component.topic).observe(len(decoded.offsets))
         newest = int(decoded.frame["received_ts"][-1])
         metrics.FEATURE_LATENCY.observe(max(0, self._clock() - newest) / 1e9)
-
-    def lags(self) -> Iterator[tuple[TP, int]]:
-        """End offset minus the next offset to handle, for each input partition of ours."""
-        consumer, parts = self._app.consumer, self.table.parts
-        try:
-            assigned = sorted(consumer.assignment())
-        except ConsumerNotStarted:
-            return
-        for tp in assigned:
-            end = consumer.highwater(tp) if tp.topic in self._app.batch_topics else None
-            if end is not None:
-                expected = parts[tp.partition].expected if tp.partition in parts else {}
-                yield tp, max(0, end - expected.get(tp.topic, consumer.committed(tp)))
 
 
 def _letter(tp: TP, refused: Refused) -> DeadLetter:

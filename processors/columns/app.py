@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
 import faust
 from faust.events import Event
+from faust.exceptions import ConsumerNotStarted
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from processors.columns.consumer import ColumnConsumer
+from processors.columns.consumer import DEFAULT_FETCH, ColumnConsumer, Fetch
 from processors.columns.output import Output
 from processors.columns.table import ColumnTable, PartTable, RecordTable
 from tidewire.columns import Block, read_blocks
@@ -49,7 +50,8 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
 
     mundane_level = "debug"  # of "Starting...", "Stopping..." in the log
 
-    def __init__(self, *args: Any, output: Output, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, output: Output, fetch: Fetch = DEFAULT_FETCH, **kwargs: Any) -> None:
+        self.fetch = fetch
         self.batch_topics: dict[str, int] = {}
         self.column_tables: list[PartTable[Any]] = []
         self.output = output
@@ -107,6 +109,22 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
 
         actor.__name__ = name
         self.agent(topic, name=name)(actor)
+
+    def lags(self) -> Iterator[tuple[TP, int]]:
+        """End offset minus the next offset to handle, for each input partition of ours."""
+        try:
+            assigned = sorted(self.consumer.assignment())
+        except ConsumerNotStarted:
+            return
+        for tp in assigned:
+            end = self.consumer.highwater(tp) if tp.topic in self.batch_topics else None
+            if end is not None:
+                yield tp, max(0, end - self._next_offset(tp))
+
+    def _next_offset(self, tp: TP) -> int:
+        parts = (t.parts[tp.partition] for t in self.column_tables if tp.partition in t.parts)
+        handled: list[int] = [part.expected[tp.topic] for part in parts if tp.topic in part.expected]
+        return max(handled) if handled else int(self.consumer.committed(tp))
 
     async def finish_batches(self) -> None:
         """Let running handlers end and commit what they did, within a third of the session's timeout.

@@ -11,6 +11,7 @@ import asyncio
 import weakref
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from faust.transport.consumer import ensure_TP
@@ -19,13 +20,23 @@ from faust.types import TP, ConsumerMessage
 
 from tidewire.columns import Block, as_blocks
 
-FETCH_WAIT_MS = 30
-"""How long the broker may hold a fetch. Faust's 1,500 ms would let a partition that has data wait behind a
-fetch for those that have none, as one fetch is in flight per broker."""
 
-FETCH_MIN_BYTES = 64 * 1024
-"""With less the broker waits out FETCH_WAIT_MS: a batch has a fixed cost, so many small ones an instant apart
-would use up the machine and be late for it."""
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """How the broker is asked for records.
+
+    `wait_ms`: how long it may hold a fetch. Faust's 1,500 ms would let a partition that has data wait behind
+    a fetch for those that have none, as one fetch is in flight per broker. `min_bytes`: with less it waits
+    that long. A batch has a fixed cost, so many small ones an instant apart would use up the machine and be
+    late for it; 1 is for streams that are thin and must be fast.
+    """
+
+    wait_ms: int = 30
+    min_bytes: int = 64 * 1024
+
+
+DEFAULT_FETCH = Fetch()
+"""For streams of many records."""
 
 
 class _Delivered:
@@ -44,8 +55,8 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        consumer._fetch_min_bytes = FETCH_MIN_BYTES
+        consumer._fetch_max_wait_ms = self.app.fetch.wait_ms
+        consumer._fetch_min_bytes = self.app.fetch.min_bytes
         return consumer
 
 

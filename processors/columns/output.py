@@ -19,11 +19,11 @@ from tidewire.kafka import client_arguments
 _PATIENCE_MS = 300_000  # a batch waits so long for a lost Kafka before it fails and the worker stops
 
 
-def new_producer(settings: Settings) -> AIOKafkaProducer:
-    """The processor's producer, not yet started."""
+def new_producer(settings: Settings, client_id: str = "tidewire-processor") -> AIOKafkaProducer:
+    """A processor's producer, not yet started."""
     return AIOKafkaProducer(
         **client_arguments(settings),
-        client_id="tidewire-processor",
+        client_id=client_id,
         acks="all",
         enable_idempotence=True,
         linger_ms=0,

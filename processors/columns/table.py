@@ -85,7 +85,9 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
 
 
 class Part(Protocol):
-    """What a table holds of one partition."""
+    """What a table holds of one partition. `expected`: by input topic, the next offset to handle."""
+
+    expected: dict[str, int]
 
     def __len__(self) -> int:
         """Keys held."""
