@@ -11,6 +11,13 @@ Rate = float | Literal["max", "real"]
 DEMO_KEY = "demo-key"
 DEMO_SECRET = "demo-secret"  # noqa: S105 - the simulator's public key pair, not a secret
 
+
+def key_pair(account: int) -> tuple[str, str]:
+    """Key and secret of the simulator's account number 1, 2, 3..."""
+    suffix = "" if account == 1 else f"-{account}"
+    return DEMO_KEY + suffix, DEMO_SECRET + suffix
+
+
 GIB = 1 << 30
 MIB = 1 << 20
 
@@ -32,11 +39,23 @@ class SimulatorOptions:
     fresh: bool = False
     """Empty the ledger and start the tape anew, instead of going on where the ledger ends."""
     limit: int | None = None
-    """End of the synthetic market, in messages; None: it never ends."""
+    """End of the synthetic stock market, in messages; None: it never ends."""
     messages_per_second: float = 500.0
     """Mean rate of the synthetic market at rate "real"."""
 
-    keys: tuple[tuple[str, str], ...] = ((DEMO_KEY, DEMO_SECRET),)
+    crypto_symbols: tuple[str, ...] = ()
+    """Pairs of the synthetic crypto market; none: the settings' pairs."""
+    crypto_messages_per_second: float = 40.0
+    """Mean rate of the synthetic crypto market; it always keeps the clock's time."""
+    crypto_limit: int | None = None
+    news_seconds: float = 2.0
+    """Mean time between synthetic articles; they always keep the clock's time."""
+    news_limit: int | None = None
+    wait_for_subscriber: bool = True
+    """Start a venue's tape with its first subscription; else at once."""
+
+    accounts: int = 2
+    """Trading accounts, each with a key pair of its own; every pair may read market data."""
     deflate: bool = True
     """Accept permessage-deflate when a client offers it, as Alpaca does."""
     auth_seconds: float = 10.0
@@ -52,3 +71,8 @@ class SimulatorOptions:
     ledger_file_bytes: int = 64 * MIB
     history_messages: int = 8_000_000
     """Published messages that REST can still find; the oldest half goes when there are more."""
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """The key pairs that are let in."""
+        return tuple(key_pair(number) for number in range(1, self.accounts + 1))

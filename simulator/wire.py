@@ -61,6 +61,10 @@ class Streams:
             stream.on = self._wanted(channel, symbol)
         return stream
 
+    def find(self, channel: str, symbol: str) -> Stream | None:
+        """The stream, if one of its messages has been met."""
+        return self._known.get((channel, symbol))
+
     def symbols(self) -> set[str]:
         """Every symbol met so far."""
         return {symbol for _, symbol in self._known}
@@ -73,7 +77,7 @@ class Streams:
 
 
 TradePart = tuple[float, int, UpdateRule]
-"""Price in USD, size in shares, what it may update in bars."""
+"""Price in USD, size in shares (crypto: in billionths of a coin), what it may update in bars."""
 
 Message = tuple[int, int, Stream, bytes, TradePart | None]
 
