@@ -10,18 +10,18 @@ import typer
 from rich.console import Console
 
 from console.commands import rate as rates
-from console.commands.runs import demo_run, line, session
+from console.commands.runs import demo_accounts, demo_run, line, session
 from console.commands.runs.demo_run import Finished, Plan
 from console.commands.runs.empty import empty
 from console.commands.runs.interrupts import Interrupted
-from console.commands.runs.session import Session
+from console.commands.runs.session import Run, Session
 from tidewire import config
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.supervision.child import Service, free_port
 
 SYNTHETIC_SYMBOLS = "AAPL,AMZN,GOOGL,JPM,META,MSFT,NVDA,SPY,TSLA,XOM"
-_KEY, _SECRET = "demo-key", "demo-secret"
+SYNTHETIC_PAIRS = "BTC/USD,ETH/USD"
 
 
 def demo(
@@ -66,23 +66,40 @@ def _run(current: Session, plan: Plan, fresh: bool) -> Finished:
     servers = current.start_servers()
     empty(servers, fresh, current.steps)
     line.prepare(servers.settings, current.steps)
-    url = f"http://127.0.0.1:{free_port()}"
-    services = _services(servers.settings, plan, url)
-    finished = session.supervised(
-        current, servers, services, url, lambda run: demo_run.play(run, plan, servers.settings, url)
-    )
+    url, gateway = (f"http://127.0.0.1:{port}" for port in (free_port(), _gateway_port(servers.settings)))
+    services = _services(servers.settings, plan, url, gateway)
+    with current.steps.step("accounts and users"):
+        sign_in = demo_accounts.sign_in(servers.settings, gateway)
+    current.steps.note(f"portfolio at {gateway}; sign in once: {sign_in.link}")
+
+    async def play(run: Run) -> Finished | None:
+        run.hint = f"Ctrl-C stops everything   {sign_in.link}"
+        return await demo_run.play(run, plan, servers.settings, url)
+
+    finished = session.supervised(current, servers, services, url, play, sign_in.client)
     if finished is None:
         raise Interrupted
     return finished
 
 
-def _services(settings: Settings, plan: Plan, url: str) -> list[Service]:
+def _gateway_port(settings: Settings) -> int:
+    return settings.tidewire_gateway_port or free_port()
+
+
+def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Service]:
     env = line.environment(
         settings,
-        APCA_API_KEY_ID=_KEY,
-        APCA_API_SECRET_KEY=_SECRET,
+        APCA_API_KEY_ID=demo_accounts.KEY,
+        APCA_API_SECRET_KEY=demo_accounts.SECRET,
         TIDEWIRE_STREAM_URL=url.replace("http:", "ws:"),
         TIDEWIRE_DATA_URL=url,
+        TIDEWIRE_TRADING_URL=url,
+        TIDEWIRE_ACCOUNTS_FILE=str(demo_accounts.write_accounts(settings.tidewire_home)),
+        TIDEWIRE_CRYPTO_SYMBOLS="*" if plan.ticks else SYNTHETIC_PAIRS,
+        TIDEWIRE_NEWS_SYMBOLS="*",
+        TIDEWIRE_GATEWAY_HOST="127.0.0.1",
+        TIDEWIRE_GATEWAY_PORT=gateway.rpartition(":")[2],
+        ENABLE_REALTIME_PORTFOLIO="true",
     )
     arguments = ["--rate", str(plan.rate), "--seed", str(plan.seed)]
     arguments += [word for path in plan.ticks for word in ("--ticks", str(path))]

@@ -10,7 +10,7 @@ import typer
 from console.commands.runs import line, session
 from console.commands.runs.interrupts import Interrupted
 from console.commands.runs.session import Run, Session
-from tidewire import config
+from tidewire import accounts, config
 from tidewire.config import Feed, Settings
 from tidewire.errors import ConfigError
 
@@ -45,6 +45,7 @@ def up(
     settings = config.load(**overrides)
     if settings.apca_api_key_id is None:
         raise ConfigError([_NO_KEYS])
+    accounts.load(settings)  # a mistake in accounts.toml is told before anything starts
     with session.opened(settings, "up", screen=not no_screen) as current:
         _run(current, settings, workers)
 
@@ -52,7 +53,9 @@ def up(
 def _run(current: Session, settings: Settings, workers: int) -> None:
     servers = current.start_servers()
     line.prepare(servers.settings, current.steps)
-    services = line.pipeline(line.environment(servers.settings), workers)
+    services = line.pipeline(
+        line.environment(servers.settings), workers, accounts=bool(accounts.load(settings))
+    )
     session.supervised(current, servers, services, None, lambda run: _until_stopped(run, settings))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,10 +23,18 @@ _NEWEST_RECORDS = 5_000
 
 
 class KafkaSide:
-    """Reads with a consumer that belongs to no group. `topics`: channel -> real topic name."""
+    """Reads with a consumer that belongs to no group.
+
+    `topics`: channel -> real topic name; `groups`: consumer group -> the channels whose offsets it commits.
+    """
 
     def __init__(
-        self, settings: Settings, topics: Mapping[str, str], features: str, group: str, decode: Decode
+        self,
+        settings: Settings,
+        topics: Mapping[str, str],
+        features: str,
+        groups: Mapping[str, Collection[str]],
+        decode: Decode,
     ) -> None:
         self.ends: Offsets = {}
         self.begins: Offsets = {}
@@ -34,7 +42,7 @@ class KafkaSide:
         self._settings = settings
         self._channels = {topic: channel for channel, topic in topics.items()}
         self._features = features
-        self._group = group
+        self._groups = groups
         self._decode = decode
         self._symbols: dict[str, Symbol] = {}
         self._partitions: list[TopicPartition] = []
@@ -99,8 +107,12 @@ class KafkaSide:
         assert self._admin is not None
         self.begins = self._by_channel(await self._consumer.beginning_offsets(self._partitions))
         self.ends = self._by_channel(await self._consumer.end_offsets(self._partitions))
-        committed = await self._admin.list_consumer_group_offsets(self._group)
-        self.committed = self._by_channel({tp: meta.offset for tp, meta in committed.items()})
+        committed: dict[tuple[str, int], int] = {}
+        for group, channels in self._groups.items():
+            offsets = await self._admin.list_consumer_group_offsets(group)
+            found = self._by_channel({tp: meta.offset for tp, meta in offsets.items()})
+            committed |= {at: offset for at, offset in found.items() if at[0] in channels}
+        self.committed = committed
         await self._read_features()
 
     async def _read_features(self) -> None:

@@ -12,13 +12,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from console.screen.state import CHANNELS, Observation, Process, Symbol
+from console.screen import panels
+from console.screen.state import (
+    COMMITTED,
+    CRYPTO,
+    FOLDED,
+    NEWS,
+    ORDERS,
+    STOCKS,
+    Observation,
+    Process,
+    Symbol,
+)
 
 _NEW_YORK = ZoneInfo("America/New_York")
+_ROWS = {**{name: (name,) for name in STOCKS}, "crypto": CRYPTO, "news": (NEWS,), "orders": (ORDERS,)}
 _CONNECTION_STYLES = {"CONNECTED": "bold green", "DISCONNECTED": "bold red"}
-_FRAME_LINES = 11
-"""Lines that are not services or symbols: title, rules, headings, channels, footer."""
-_PROCESS_COLUMNS = 2
+_FRAME_LINES = 8
+"""Lines that are not services, channels or symbols: title, rules, headings, footer."""
+_HEADING_LINES = 2
+"""Of a second row of tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +46,35 @@ class View:
 
 def screen(view: View, seen: Observation, height: int, width: int) -> RenderableType:
     """The whole screen, at most `height` lines."""
-    processes = _processes(seen.processes)
-    room = max(1, height - _FRAME_LINES - len(processes.rows))
+    processes = _processes(seen.processes, 3 if width >= 78 else 2)
+    channels = _channels(seen)
+    room = max(2, height - _FRAME_LINES - len(processes.rows) - len(channels.rows))
     return Group(
         _title(view, seen, width),
-        _channels(seen),
+        channels,
         Text(),
         processes,
         Text(),
-        _symbols(seen.symbols, room, wide=width >= 100),
+        _market(seen, room, width),
         _footer(view, seen),
     )
+
+
+def _market(seen: Observation, room: int, width: int) -> RenderableType:
+    """Prices; beside them, if there are accounts, positions, and below orders and news."""
+    if seen.portfolio is None:
+        return _symbols(seen.symbols, room, wide=width >= 100)
+    above = max(1, (room - _HEADING_LINES) * 3 // 5)
+    below = max(1, room - _HEADING_LINES - above)
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(ratio=1)
+    grid.add_column(ratio=1)
+    grid.add_row(
+        _symbols(seen.symbols, above, wide=width >= 200, narrow=width < 120),
+        panels.positions(seen.portfolio, above),
+    )
+    grid.add_row(panels.orders(seen.portfolio, below), panels.news(seen.headlines, below))
+    return grid
 
 
 def _title(view: View, seen: Observation, width: int) -> RenderableType:
@@ -82,18 +113,25 @@ def _channels(seen: Observation) -> Table:
     table.add_column("completeness", style="bold", no_wrap=True)
     for heading in ("events/s", "published", "topic", "folded", "stored", "behind"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for channel in CHANNELS:
-        table.add_row(channel, *_channel_cells(seen, channel))
+    for name, channels in _ROWS.items():
+        if channels[0] in STOCKS or any(seen.topic(channel) for channel in channels):
+            table.add_row(name, *_channel_cells(seen, channels))
     return table
 
 
-def _channel_cells(seen: Observation, channel: str) -> list[Text]:
-    topic, folded, stored = seen.topic(channel), seen.folded(channel), seen.in_postgres(channel)
-    published = seen.simulator.published.get(channel, 0) if seen.simulator is not None else None
-    behind = max(seen.sink_lag([channel]), seen.processor_lag([channel]))
+def _channel_cells(seen: Observation, channels: Sequence[str]) -> list[Text]:
+    topic, stored = sum(map(seen.topic, channels)), sum(map(seen.in_postgres, channels))
+    counted = [seen.folded(channel) for channel in channels if channel in FOLDED]
+    folded = counted[0] if counted else None
+    if channels[0] in COMMITTED:
+        folded = topic - seen.processor_lag(channels)
+    published = None
+    if seen.simulator is not None:
+        published = sum(seen.simulator.published.get(channel, 0) for channel in channels)
+    behind = max(seen.sink_lag(channels), seen.processor_lag(channels))
     behind += max(0, (published or 0) - topic)
     return [
-        Text(f"{seen.rates.get(channel, 0.0):,.0f}"),
+        Text(f"{sum(seen.rates.get(channel, 0.0) for channel in channels):,.0f}"),
         Text("-" if published is None else f"{published:,}"),
         Text(f"{topic:,}"),
         Text("-" if folded is None else f"{folded:,}"),
@@ -102,14 +140,14 @@ def _channel_cells(seen: Observation, channel: str) -> list[Text]:
     ]
 
 
-def _processes(processes: Sequence[Process]) -> Table:
+def _processes(processes: Sequence[Process], columns: int) -> Table:
     grid = Table.grid(expand=True, padding=(0, 1))
-    for _ in range(_PROCESS_COLUMNS):
+    for _ in range(columns):
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    rows = -(-len(processes) // _PROCESS_COLUMNS)
+    rows = -(-len(processes) // columns)
     for row in range(rows):
         cells = [_process(p) for p in processes[row::rows]]
-        grid.add_row(*cells, *[Text()] * (_PROCESS_COLUMNS - len(cells)))
+        grid.add_row(*cells, *[Text()] * (columns - len(cells)))
     return grid
 
 
@@ -122,28 +160,28 @@ def _process(process: Process) -> Text:
     return Text.assemble(" ", ("●", light), f" {process.name:<11}", (word, light), again)
 
 
-def _symbols(symbols: Sequence[Symbol], room: int, wide: bool) -> RenderableType:
+def _symbols(symbols: Sequence[Symbol], room: int, wide: bool, narrow: bool = False) -> RenderableType:
     if not symbols:
         return Text(" waiting for the first features ...", style="dim")
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
     table.add_column("symbol", style="bold cyan", no_wrap=True)
-    for heading in (
-        "last",
-        "bid",
-        "ask",
-        "spread",
-        "vwap",
-        "volume",
-        *(("trades", "high", "low") if wide else ()),
-    ):
+    for heading in _headings(wide, narrow):
         table.add_column(heading, justify="right", no_wrap=True)
     busiest = sorted(symbols, key=lambda s: -s.volume)[:room]
     for symbol in sorted(busiest, key=lambda s: s.name):
-        table.add_row(Text(symbol.name), *_symbol_cells(symbol, wide))
+        table.add_row(Text(symbol.name), *_symbol_cells(symbol, wide, narrow))
     return table
 
 
-def _symbol_cells(symbol: Symbol, wide: bool) -> list[str]:
+def _headings(wide: bool, narrow: bool) -> tuple[str, ...]:
+    if narrow:
+        return "last", "bid", "ask"
+    return "last", "bid", "ask", "spread", "vwap", "volume", *(("trades", "high", "low") if wide else ())
+
+
+def _symbol_cells(symbol: Symbol, wide: bool, narrow: bool) -> list[str]:
+    if narrow:
+        return [price(symbol.last), price(symbol.bid), price(symbol.ask)]
     cells = [price(symbol.last), price(symbol.bid), price(symbol.ask), price(symbol.spread)]
     cells += [price(symbol.vwap), f"{symbol.volume:,}"]
     if wide:

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from console.screen import layout
 from console.screen.layout import View
-from console.screen.state import CHANNELS, Observation
+from console.screen.state import CHANNELS, STOCKS, Observation
 
 _UPDATE_SECONDS = 0.25
 _LINE_SECONDS = 5.0
@@ -43,6 +43,8 @@ def line(seen: Observation) -> str:
     """One observation as one line of plain text."""
     counts = []
     for channel in CHANNELS:
+        if channel not in STOCKS and not seen.topic(channel):
+            continue
         folded = seen.folded(channel)
         published = seen.simulator.published.get(channel, 0) if seen.simulator is not None else None
         parts = [] if published is None else [f"published {published:,}"]

@@ -11,14 +11,17 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import aiohttp
 
 from console.screen import exposition
+from console.screen.gateway_side import GatewaySide
 from console.screen.kafka_side import KafkaSide
+from console.screen.news_side import NewsSide
 from console.screen.postgres_side import PostgresSide
 from console.screen.rates import Rates
-from console.screen.state import CHANNELS, Observation, Process, Simulator
+from console.screen.state import CHANNELS, CRYPTO, NEWS, ORDERS, STOCKS, Observation, Process, Simulator
 from tidewire import log
 from tidewire.supervision.supervisor import Row
 
@@ -47,11 +50,15 @@ class Observer:
         rows: Callable[[], list[Row]],
         kafka: KafkaSide,
         postgres: PostgresSide,
+        news: NewsSide,
         simulator_url: str | None,
+        client: GatewaySide | None = None,
     ) -> None:
         self._rows = rows
         self._kafka = kafka
         self._postgres = postgres
+        self._news = news
+        self._client = client
         self._simulator_url = simulator_url
         self._simulator: Simulator | None = None
         self._services: dict[str, _Service] = {}
@@ -63,13 +70,17 @@ class Observer:
         self._http = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=_TIMEOUT))
         self._stack.push_async_callback(self._kafka.close)
         self._stack.push_async_callback(self._postgres.close)
+        self._stack.push_async_callback(self._news.close)
         loops = {
             self._kafka.refresh: _LOOK_SECONDS,
             self._postgres.refresh: _LOOK_SECONDS,
+            self._news.refresh: _LOOK_SECONDS,
             self._look_at_simulator: _LOOK_SECONDS,
             self._look_at_services: _METRICS_SECONDS,
         }
         self._tasks = [asyncio.create_task(_again_and_again(*loop)) for loop in loops.items()]
+        if self._client is not None:
+            self._tasks.append(asyncio.create_task(self._client.run()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,6 +105,8 @@ class Observer:
             processes=tuple(self._process(row) for row in self._rows()),
             connection=exposition.active_label(producer.samples, "tidewire_connection_state", "state") or "-",
             buffered_bytes=producer.buffered_bytes,
+            portfolio=None if self._client is None else self._client.portfolio(),
+            headlines=self._news.headlines(),
             latency_p99=exposition.quantile(processor, "tidewire_feature_latency_seconds", 0.99),
         )
         rates = self._rates.add(now, {channel: seen.topic(channel) for channel in CHANNELS})
@@ -134,15 +147,22 @@ class Observer:
                 said = await answer.json()
             self._simulator = Simulator(
                 state=str(said["state"]),
-                published=_counts(said["published"]),
+                published=_published(said),
                 rejected=int(said.get("rejected", 0)),
                 skipped_files=tuple(f"{s['file']}: {s['reason']}" for s in said.get("skipped_files", ())),
                 elapsed_seconds=float(said.get("elapsed_seconds", 0.0)),
             )
 
 
-def _counts(published: Mapping[str, int]) -> dict[str, int]:
-    return {channel: int(published.get(channel, 0)) for channel in CHANNELS}
+def _published(status: Mapping[str, Any]) -> dict[str, int]:
+    """The simulator's counts by channel of the screen."""
+    venues = status.get("venues", {})
+    crypto = venues.get("crypto", {}).get("published", {})
+    counts = {channel: status["published"].get(channel, 0) for channel in STOCKS}
+    counts |= {channel: crypto.get(channel.removeprefix("crypto "), 0) for channel in CRYPTO}
+    counts[NEWS] = venues.get("news", {}).get("published", {}).get("news", 0)
+    counts[ORDERS] = status.get("trading", {}).get("updates", 0)
+    return {channel: int(count) for channel, count in counts.items()}
 
 
 async def _again_and_again(refresh: Callable[[], Awaitable[None]], seconds: float) -> None:

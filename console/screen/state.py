@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-CHANNELS = ("trades", "quotes", "bars")
+STOCKS = ("trades", "quotes", "bars")
+CRYPTO = ("crypto trades", "crypto quotes", "crypto bars")
+NEWS, ORDERS = "news", "order events"
+CHANNELS = (*STOCKS, *CRYPTO, NEWS, ORDERS)
 FOLDED = ("trades", "quotes")
-"""The channels that the processor folds; bars go from the topic to PostgreSQL alone."""
+"""The channels whose folded records the feature table counts."""
+COMMITTED = (NEWS, ORDERS)
+"""Channels that processors read to the end, too, as their committed offsets tell."""
 
 Offsets = Mapping[tuple[str, int], int]
 """(channel, partition) -> offset."""
@@ -44,6 +50,26 @@ class Symbol:
 
 
 @dataclass(frozen=True, slots=True)
+class Headline:
+    """An article's newest revision with the scores of its symbols, -1 to 1; `ts` in ns."""
+
+    ts: int
+    headline: str
+    scores: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """What the gateway has told a signed-in client: D1's objects, as they came."""
+
+    connected: bool
+    reason: str = ""
+    positions: tuple[Mapping[str, Any], ...] = ()
+    orders: tuple[Mapping[str, Any], ...] = ()
+    accounts: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A service or a server. `phase` as in tidewire/supervision/restart.py; `reason`: why it is not ready."""
 
@@ -71,6 +97,8 @@ class Observation:
     buffered_bytes: int = 0
     rates: Mapping[str, float] = field(default_factory=dict)
     latency_p99: float | None = None
+    portfolio: Portfolio | None = None
+    headlines: tuple[Headline, ...] = ()
 
     def topic(self, channel: str) -> int:
         """Records that the channel's topic holds."""
@@ -93,12 +121,17 @@ class Observation:
         """Records that are not yet in PostgreSQL."""
         return sum(self._lag(self.stored, channel) for channel in channels)
 
-    def processor_lag(self, channels: Sequence[str] = FOLDED) -> int:
+    def processor_lag(self, channels: Sequence[str] = (*FOLDED, *COMMITTED)) -> int:
         """Records not yet folded: by the table's count or by the committed offsets, whichever is further."""
-        return sum(
-            min(self._lag(self.committed, channel), max(0, self.topic(channel) - (self.folded(channel) or 0)))
-            for channel in channels
-            if channel in FOLDED
+        return sum(self._processor_lag(channel) for channel in channels)
+
+    def _processor_lag(self, channel: str) -> int:
+        if channel in COMMITTED:
+            return self._lag(self.committed, channel)
+        if channel not in FOLDED:
+            return 0
+        return min(
+            self._lag(self.committed, channel), max(0, self.topic(channel) - (self.folded(channel) or 0))
         )
 
     def _lag(self, positions: Offsets, channel: str) -> int:

@@ -16,6 +16,10 @@ PATIENCE_SECONDS = 60.0
 """Without any progress for so long, the report is made as things stand."""
 
 
+_READERS = ("producer", "accounts")
+"""The services that read Alpaca."""
+
+
 @dataclass(slots=True)
 class Drain:
     """Judges whether all that was published has gone through.
@@ -54,9 +58,10 @@ class Drain:
         counts = (*topics, *stored, *published, seen.processor_lag())
         if not self._counts or counts != self._counts:
             self._progress_at = seen.at
-        if topics != self._counts[:3]:
+        size = len(CHANNELS)
+        if topics != self._counts[:size]:
             self._grew_at = seen.at
-        if stored != self._counts[3:6] and any(stored):
+        if stored != self._counts[size : 2 * size] and any(stored):
             self.stored_at = seen.at
         self._counts = counts
         if self.started_at is None and seen.simulator is not None and seen.simulator.state != "waiting":
@@ -78,5 +83,5 @@ class Drain:
             return True
         # The last count of a stopped simulator may be older than its last message: half the time is enough.
         quiet = seen.at - self._grew_at >= (self.quiet_seconds / 2 if full else self.quiet_seconds)
-        at_work = all(p.phase == "running" and p.ready for p in seen.processes if p.name == "producer")
+        at_work = all(p.phase == "running" and p.ready for p in seen.processes if p.name in _READERS)
         return quiet and seen.buffered_bytes == 0 and (at_work or self._ended)

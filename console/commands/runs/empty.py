@@ -7,7 +7,7 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import sql
 
-from console.commands.runs.line import CHANNEL_TOPICS, Servers
+from console.commands.runs.line import CHANNEL_TABLES, CHANNEL_TOPICS, Servers
 from console.commands.runs.steps import Steps
 from schemas import admin, cluster
 from schemas.catalogue import Catalogue
@@ -69,7 +69,7 @@ async def _topics_with_records(settings: Settings) -> list[str]:
 
 def _tables_with_rows(url: str) -> list[str]:
     with connect(url) as connection:
-        return [f"table {name}" for name in CHANNEL_TOPICS if _has_rows(connection, name)]
+        return [f"table {name}" for name in CHANNEL_TABLES.values() if _has_rows(connection, name)]
 
 
 def _has_rows(connection: Connection, table: str) -> bool:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from console.commands.runs.steps import Steps
+from console.screen.gateway_side import GatewaySide
 from console.screen.kafka_side import KafkaSide
+from console.screen.news_side import NewsSide
 from console.screen.observe import Observer
 from console.screen.postgres_side import PostgresSide
 from schemas import catalogue
@@ -27,8 +29,18 @@ CHANNEL_TOPICS = {
     "trades": catalogue.STOCK_TRADES,
     "quotes": catalogue.STOCK_QUOTES,
     "bars": catalogue.STOCK_BARS,
+    "crypto trades": catalogue.CRYPTO_TRADES,
+    "crypto quotes": catalogue.CRYPTO_QUOTES,
+    "crypto bars": catalogue.CRYPTO_BARS,
+    "news": catalogue.NEWS,
+    "order events": catalogue.TRADE_UPDATES,
 }
-PROCESSOR_GROUP = "tidewire-processor"
+CHANNEL_TABLES = {channel: channel.replace(" ", "_") for channel in CHANNEL_TOPICS}
+GROUPS = {
+    "tidewire-processor": ("trades", "quotes", "news"),
+    "tidewire-portfolio": ("order events",),
+}
+"""Which consumer group folds which channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +127,20 @@ def service(role: str, env: Mapping[str, str], *arguments: str, number: int = 1)
     return Service(name, (*_command(role), *arguments), env)
 
 
-def pipeline(env: Mapping[str, str], workers: int = 1) -> list[Service]:
-    """Producer, processors and sink, in the order in which they start and stop."""
+def pipeline(env: Mapping[str, str], workers: int = 1, *, accounts: bool = True) -> list[Service]:
+    """Producers, processors and sinks, in the order in which they start and stop.
+
+    `accounts`: there are brokerage accounts to follow; without any, market data alone is served.
+    """
     processors = [service("processor", env, number=n) for n in range(1, workers + 1)]
-    return [service("producer", env), *processors, service("sink", env)]
+    account_side = [service("accounts", env), service("portfolio", env)] if accounts else []
+    return [
+        service("producer", env),
+        *account_side,
+        *processors,
+        service("sink", env),
+        service("gateway", env),
+    ]
 
 
 def simulator(env: Mapping[str, str], port: int, *arguments: str) -> Service:
@@ -148,10 +170,14 @@ def prepare(settings: Settings, steps: Steps) -> None:
         migrate.apply(settings.database_url.get_secret_value())
 
 
-def observer(settings: Settings, supervisor: Supervisor, simulator_url: str | None) -> Observer:
-    """What looks at the whole line."""
+def observer(
+    settings: Settings, supervisor: Supervisor, simulator_url: str | None, client: GatewaySide | None
+) -> Observer:
+    """What looks at the whole line; `client` is signed in at the gateway."""
     names = Catalogue(settings.tidewire_topic_prefix, 1)
     topics = {channel: names.name(topic) for channel, topic in CHANNEL_TOPICS.items()}
-    features, group = names.name(catalogue.STOCK_FEATURES), names.name(PROCESSOR_GROUP)
-    kafka = KafkaSide(settings, topics, features, group, load_codec(settings).decode)
-    return Observer(supervisor.rows, kafka, PostgresSide(settings, topics), simulator_url)
+    groups = {names.name(group): channels for group, channels in GROUPS.items()}
+    decode = load_codec(settings).decode
+    kafka = KafkaSide(settings, topics, names.name(catalogue.STOCK_FEATURES), groups, decode)
+    news = NewsSide(settings, names.name(catalogue.NEWS), names.name(catalogue.NEWS_SENTIMENT), decode)
+    return Observer(supervisor.rows, kafka, PostgresSide(settings, topics), news, simulator_url, client)

@@ -18,6 +18,7 @@ from console.commands.runs.interrupts import Interrupted, Interrupts
 from console.commands.runs.line import Servers, Started
 from console.commands.runs.steps import Steps
 from console.screen import live
+from console.screen.gateway_side import GatewaySide
 from console.screen.observe import Observer
 from tidewire import log
 from tidewire.config import Settings
@@ -139,8 +140,12 @@ def supervised(
     services: Sequence[Service],
     simulator_url: str | None,
     body: Callable[[Run], Awaitable[T]],
+    client: GatewaySide | None = None,
 ) -> T:
-    """Start the services, run `body`, stop everything that was started; returns what `body` returned."""
+    """Start the services, run `body`, stop everything that was started; returns what `body` returned.
+
+    `client`: signed in at the gateway, to show its portfolio on the screen.
+    """
 
     async def run() -> T:
         session.interrupts.attach(asyncio.get_running_loop())
@@ -148,7 +153,7 @@ def supervised(
         supervisor = Supervisor(home, services, servers.watched, servers.owned, simulator=simulator_url)
         try:
             supervisor.start()
-            async with line.observer(servers.settings, supervisor, simulator_url) as observer:
+            async with line.observer(servers.settings, supervisor, simulator_url, client) as observer:
                 current = Run(session, supervisor, observer)
                 try:
                     return await body(current)

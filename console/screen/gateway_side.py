@@ -1,0 +1,53 @@
+"""The screen's view of the portfolio: a signed-in client of the gateway, like any user's program.
+
+What it is told it also writes down, so that the completeness report can say what was pushed to a client.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import orjson
+
+from console.client.portfolio import Portfolio as Folded
+from console.client.stream import Message, SignInError, Stream
+from console.screen.state import Portfolio
+
+PUSHED = Path("run") / "pushed.jsonl"
+"""Below TIDEWIRE_HOME: every message of /ws/portfolio that the screen's client got, with its time in ns."""
+
+_GREETING = ({"type": "subscribe", "channels": ["positions", "orders", "account", "trades"]},)
+
+
+class GatewaySide:
+    """`cookie` is `name=value` of a session; `record` is the file for what is pushed, begun anew."""
+
+    def __init__(self, url: str, cookie: str, record: Path) -> None:
+        self._stream = Stream(url, "/ws/portfolio", cookie, _GREETING)
+        self._record = record
+        self._folded = Folded()
+
+    def portfolio(self) -> Portfolio:
+        """What has been told so far."""
+        return Portfolio(
+            self._stream.connected,
+            self._stream.reason,
+            tuple(self._folded.open_positions()),
+            tuple(self._folded.newest_orders()),
+            tuple(self._folded.accounts.values()),
+        )
+
+    async def run(self) -> None:
+        """Follow the gateway until cancelled, or until it refuses the session."""
+        self._record.parent.mkdir(parents=True, exist_ok=True)
+        with self._record.open("wb", buffering=0) as file:
+            try:
+                async for message in self._stream.messages():
+                    self._take(message)
+                    file.write(orjson.dumps({"at": time.time_ns(), "message": message}) + b"\n")
+            except SignInError as error:
+                self._stream.reason = str(error)
+
+    def _take(self, message: Message) -> None:
+        self._folded.apply(message)
