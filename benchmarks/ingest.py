@@ -46,9 +46,10 @@ def publish(count: int) -> dict[str, float]:
 
 
 async def _publish(frames: list[bytes], count: int) -> dict[str, float]:
+    from producers.channel import dead_letters, topics
     from producers.encoder import Encoder
     from producers.entrance import Bars, Window
-    from producers.intake import DEAD_LETTERS, TOPICS, Intake
+    from producers.intake import Intake
     from producers.publisher import Publisher
     from producers.session import Session
     from schemas.catalogue import Catalogue
@@ -59,8 +60,9 @@ async def _publish(frames: list[bytes], count: int) -> dict[str, float]:
     settings = config.load()
     name = Catalogue(settings.tidewire_topic_prefix, 1).name
     publisher = Publisher(Session(client_arguments(settings)))
-    await publisher.start(map(name, TOPICS), map(name, DEAD_LETTERS))
-    intake = Intake("iex", Encoder(load_codec(settings), Window(), Bars(), owner_epoch=1), publisher, name)
+    encoder = Encoder(load_codec(settings), Window(), Bars(), owner_epoch=1)
+    await publisher.start(map(name, topics(encoder)), map(name, dead_letters(encoder)))
+    intake = Intake("iex", encoder, publisher, name)
     cpu, wall = cpu_seconds(), time.perf_counter()
     for number, frame in enumerate(frames):
         intake.frame(frame, time.time_ns())

@@ -171,4 +171,4 @@ async def small_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         await producer.start()
         yield producer
     finally:
-        await close(producer)
+        await close(producer, FAREWELL_SECONDS)

@@ -1,25 +1,26 @@
-"""The producer service: Alpaca's stock stream into Kafka."""
+"""The producer service: Alpaca's stock, crypto and news streams into Kafka."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from producers import credentials, warm_start
+from producers import channel, credentials, side_by_side, warm_start
 from producers.alpaca_stream import AlpacaStream
+from producers.announce import Announcer, small_producer
 from producers.connection import Connection
-from producers.encoder import Encoder
-from producers.entrance import Bars, Window
 from producers.feed import Feed
-from producers.intake import DEAD_LETTERS, TOPICS, Intake
+from producers.intake import Intake
+from producers.plans import Plan, plans
 from producers.publisher import Publisher
 from producers.session import Session
-from producers.subscriptions import CHANNELS, TEST_CHANNELS, Subscriptions
-from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_QUOTES, STOCK_TRADES, Catalogue
-from schemas.codec import load_codec
+from producers.wishes import Wishes
+from schemas.catalogue import CONNECTIONS, SUBSCRIPTIONS, Catalogue
+from schemas.codec import Codec, load_codec
 from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
@@ -48,19 +49,21 @@ class Producer:
         self, settings: Settings, *, clock: Clock = now_ns, start_seconds: float = START_SECONDS
     ) -> None:
         self._settings, self._clock, self._start_seconds = settings, clock, start_seconds
-        self._feed: Feed | None = None
+        self._name = Catalogue(settings.tidewire_topic_prefix, 1).name
+        self._feeds: list[Feed] = []
         self._publisher: Publisher | None = None
 
     def details(self) -> Mapping[str, object]:
-        """For /health."""
-        if self._feed is None or self._publisher is None:
+        """For /health: the stock feed at the top, every feed under its name in `feeds`."""
+        if not self._feeds or self._publisher is None:
             return {"websocket_connected": False, "subscribed_symbols": [], "reconnect_attempts": 0,
-                    "last_message_time": None}  # fmt: skip
-        buffered = {
+                    "last_message_time": None, "feeds": {}}  # fmt: skip
+        return {
+            **self._feeds[0].details(),
+            "feeds": {feed.name: feed.details() for feed in self._feeds},
             "buffered_bytes": self._publisher.buffered_bytes,
             "kafka": self._publisher.trouble or "ok",
         }
-        return {**self._feed.details(), **buffered}
 
     async def run(self, health: Health, stop: asyncio.Event) -> None:
         """The body of the service.
@@ -68,21 +71,20 @@ class Producer:
         Raises:
             ConfigError, UnreachableError, SchemaError, RefusedError: see the messages.
         """
-        key, secret = credentials.keys(self._settings)
+        keys = credentials.keys(self._settings)
         await self._check(stop)
         if stop.is_set():
             return
         publisher = self._publisher = Publisher(Session(kafka.client_arguments(self._settings)))
-        try:
-            self._feed = feed = await self._assemble(publisher, key, secret)
-            watcher = asyncio.create_task(self._watch(health, feed, publisher))
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(publisher.stop)
+            await self._assemble(ending, publisher, keys)
+            ending.push_async_callback(self._flush, publisher)
+            watcher = asyncio.create_task(self._watch(health, publisher))
             try:
-                await feed.run(stop)
+                await side_by_side.run(self._feeds, stop)
             finally:
                 watcher.cancel()
-                await self._flush(publisher)
-        finally:
-            await publisher.stop()
 
     async def _check(self, stop: asyncio.Event) -> None:
         deadline = asyncio.get_running_loop().time() + self._start_seconds
@@ -106,44 +108,66 @@ class Producer:
         if missing:
             raise SchemaError(f"no such topic: {', '.join(missing)}; `tidewire topics apply` creates them")
 
-    async def _assemble(self, publisher: Publisher, key: str, secret: str) -> Feed:
-        settings = self._settings
-        name = Catalogue(settings.tidewire_topic_prefix, 1).name
-        codec, window, bars = load_codec(settings), Window(), Bars()
-        topics, dead_letters = [name(t) for t in TOPICS], [name(t) for t in DEAD_LETTERS]
-        await self._check_topics([*topics, *(topic + SUFFIX for topic in dead_letters)])
-        await publisher.start(topics, dead_letters)
-        events = [
-            p for t in (STOCK_TRADES, STOCK_QUOTES, STOCK_CORRECTIONS) for p in publisher.partitions(name(t))
-        ]
+    async def _assemble(self, ending: AsyncExitStack, publisher: Publisher, keys: tuple[str, str]) -> None:
+        settings, codec = self._settings, load_codec(self._settings)
+        # Seconds since 1970: greater at every start, until leases hand out epochs.
+        epoch = self._clock() // NS_PER_SECOND
+        chosen = plans(settings)
+        encoders = {plan: plan.encoder(codec, epoch) for plan in chosen}
+        topics = [self._name(t) for e in encoders.values() for t in channel.topics(e)]
+        letters = [self._name(t) for e in encoders.values() for t in channel.dead_letters(e)]
+        control = [self._name(CONNECTIONS), self._name(SUBSCRIPTIONS)]
+        await self._check_topics([*topics, *(topic + SUFFIX for topic in letters), *control])
+        await publisher.start(topics, letters)
         publisher.expect(
             await warm_start.recall(
                 kafka.client_arguments(settings),
                 codec,
-                window,
-                bars,
-                events=events,
-                bar_partitions=publisher.partitions(name(STOCK_BARS)),
+                [tail for encoder in encoders.values() for tail in encoder.tails()],
+                lambda topic: publisher.partitions(self._name(topic)),
             )
         )
-        # Seconds since 1970: greater at every start, until leases hand out epochs.
-        epoch = self._clock() // NS_PER_SECOND
-        encoder = Encoder(codec, window, bars, owner_epoch=epoch)
-        channels = TEST_CHANNELS if settings.tidewire_feed == "test" else CHANNELS
+        teller = await ending.enter_async_context(small_producer(settings))
+        for plan, encoder in encoders.items():
+            announcer = Announcer(settings, codec, teller, plan.name, owner_epoch=epoch, clock=self._clock)
+            announcer.start()
+            ending.push_async_callback(announcer.stop)
+            self._feeds.append(self._feed(plan, encoder, publisher, announcer, keys))
+        self._follow_wishes(ending, codec, chosen)
+
+    def _feed(
+        self,
+        plan: Plan,
+        encoder: channel.Encoder,
+        publisher: Publisher,
+        announcer: Announcer,
+        keys: tuple[str, str],
+    ) -> Feed:
         return Feed(
-            settings.tidewire_feed,
-            settings.stream_url,
-            AlpacaStream(settings.stream_url, key, secret),
-            Intake(settings.tidewire_feed, encoder, publisher, name),
+            plan,
+            AlpacaStream(plan.url, *keys),
+            Intake(plan.label, encoder, publisher, self._name),
             publisher,
-            Subscriptions(settings.symbols, channels),
             Connection(random.random),
+            announcer.state,
             self._clock,
         )
 
-    async def _watch(self, health: Health, feed: Feed, publisher: Publisher) -> None:
+    def _follow_wishes(self, ending: AsyncExitStack, codec: Codec, chosen: Iterable[Plan]) -> None:
+        open_feeds = {
+            plan.open_as: (plan.channels, feed.want)
+            for plan, feed in zip(chosen, self._feeds, strict=True)
+            if plan.open_as is not None
+        }
+        if open_feeds:
+            wishes = asyncio.create_task(Wishes(self._settings, codec, open_feeds, self._clock).run())
+            ending.push_async_callback(_end, wishes)
+
+    async def _watch(self, health: Health, publisher: Publisher) -> None:
         while True:
-            health.ready(publisher.trouble or feed.lost)
+            health.ready(publisher.trouble or side_by_side.reason(self._feeds))
+            for feed in self._feeds:
+                feed.tell()
             await asyncio.sleep(0.1)
 
     async def _flush(self, publisher: Publisher) -> None:
@@ -153,3 +177,8 @@ class Producer:
             _log.error(
                 "stopped before Kafka took everything: these bytes are lost", bytes=publisher.buffered_bytes
             )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))

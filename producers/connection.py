@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from tidewire.errors import RefusedError
@@ -55,11 +56,19 @@ _KEYS = "Check APCA_API_KEY_ID and APCA_API_SECRET_KEY: "
 _ADVICE = {
     402: _KEYS + "a paper key and a live key each go with their own secret; "
     "make new ones at https://app.alpaca.markets (paper trading, API keys).",
-    409: "Your Alpaca plan does not include this feed: set TIDEWIRE_FEED=iex (free), or upgrade the plan.",
-    410: "This feed does not offer what was subscribed: check TIDEWIRE_FEED and TIDEWIRE_SYMBOLS.",
+    409: "Your Alpaca plan does not include this feed: {without}, or upgrade the plan.",
+    410: "This feed does not offer what was subscribed: check {names}.",
     411: _KEYS + "this key may not read market data; make one that may.",
     412: "This feed speaks another encoding: check TIDEWIRE_STREAM_URL.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a user can do about a refused feed: the settings that name it, and how to do without it."""
+
+    names: str = "TIDEWIRE_FEED and TIDEWIRE_SYMBOLS"
+    without: str = "set TIDEWIRE_FEED=iex (free)"
 
 
 class AlpacaError(Exception):
@@ -82,14 +91,14 @@ class AlpacaError(Exception):
         """The label of the metric."""
         return f"http_{self.code}" if self.http else str(self.code)
 
-    def refusal(self, url: str) -> RefusedError:
+    def refusal(self, url: str, settings: Advice = Advice()) -> RefusedError:
         """The same for the user, with what to do."""
         if self.http:
-            advice = (
-                _ADVICE[402] if self.code in (401, 403) else "Check TIDEWIRE_STREAM_URL and TIDEWIRE_FEED."
-            )
+            check = "Check TIDEWIRE_STREAM_URL and {names}."
+            advice = _ADVICE[402] if self.code in (401, 403) else check
         else:
             advice = _ADVICE.get(self.code, "See https://docs.alpaca.markets for this code.")
+        advice = advice.format(names=settings.names, without=settings.without)
         return RefusedError(f"Alpaca refused the connection to {url}: {self}. {advice}")
 
 

@@ -9,16 +9,19 @@ values only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import Any
 
 from xxhash import xxh3_64_digest
 
 from producers import normalize
-from producers.entrance import Bars, Window
-from producers.normalize import EARLIEST_NS, LATEST_NS, MAX_LONG, Content, Message
+from producers.channel import Channel, Message, Tail
+from producers.entrance import BARS_WINDOW_NS, LARGEST_TAIL, WINDOW_NS, Bars, Window
+from producers.normalize import EARLIEST_NS, LATEST_NS, MAX_LONG, Content
+from producers.stamp import Stamp
 from schemas import event_id
+from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec
 
 _double = Struct("<d").pack
@@ -73,13 +76,14 @@ class Encoder:
     record.
     """
 
+    frames = STOCK_FRAMES
+
     def __init__(
         self, codec: Codec, window: Window, bars: Bars, *, owner_epoch: int, source: str = "ws"
     ) -> None:
         self._codec, self._window, self._bars = codec, window, bars
-        self._owner_epoch, self._source = owner_epoch, source
+        self._stamp = Stamp(codec, owner_epoch=owner_epoch, source=source)
         self._after_received = bytes([_SOURCES.index(source) << 1]) + varint(owner_epoch) + _EVENT_ID_LENGTH
-        self._received = 0
         self._tail = b""
         self._trade_heads, self._quote_heads = Table(), Table()
         self._texts, self._conditions = Table(), Table()
@@ -88,8 +92,28 @@ class Encoder:
 
     def frame(self, received_ns: int) -> None:
         """The following messages were received at this time (ns since 1970)."""
-        self._received = received_ns
+        self._stamp.received = received_ns
         self._tail = b"\x00" + varint(received_ns) + self._after_received  # 0x00: no extra fields
+
+    def channels(self) -> Mapping[str, Channel]:
+        """Channels by the type T of their messages."""
+        return {
+            "t": Channel("trades", STOCK_TRADES, self.trade),
+            "q": Channel("quotes", STOCK_QUOTES, self.quote),
+            "b": Channel("bars", STOCK_BARS, self.bar),
+            "u": Channel("updatedBars", STOCK_BARS, self.bar),
+            "d": Channel("dailyBars", STOCK_BARS, self.bar),
+            "c": Channel("corrections", STOCK_CORRECTIONS, self.correction),
+            "x": Channel("cancelErrors", STOCK_CORRECTIONS, self.correction),
+        }
+
+    def tails(self) -> tuple[Tail, ...]:
+        """The last minute of events, and the bars of a day."""
+        events = (STOCK_TRADES, STOCK_QUOTES, STOCK_CORRECTIONS)
+        return (
+            Tail(events, WINDOW_NS, LARGEST_TAIL, _event, lambda kept: self._window.repeats(*kept)),
+            Tail((STOCK_BARS,), BARS_WINDOW_NS, LARGEST_TAIL, lambda _, r: r, self._bars.recall),
+        )
 
     def trade(self, m: Message) -> tuple[bytes, bytes] | None:
         """T=t."""
@@ -215,14 +239,7 @@ class Encoder:
         return self._record("stock_quote", content, quote_event(content, ordinal)) if ordinal else record
 
     def _record(self, stem: str, content: Content, event: bytes) -> tuple[bytes, bytes]:
-        record = {
-            **content,
-            "received_ts": self._received,
-            "source": self._source,
-            "owner_epoch": self._owner_epoch,
-            "event_id": event,
-        }
-        return content["symbol"].encode(), self._codec.encode(stem, record)
+        return content["symbol"].encode(), self._stamp.record(stem, content, event)
 
     def _learn(self, content: Content, heads: Table, stem: str, texts: tuple[str, ...]) -> None:
         symbol = content["symbol"]
@@ -262,7 +279,7 @@ def unsigned(value: int) -> bytes:
     return varint(value >> 1) if value & 1 == 0 else varint(~(value >> 1))
 
 
-def quote_event(content: Content, ordinal: int) -> bytes:
+def quote_event(content: Mapping[str, Any], ordinal: int) -> bytes:
     """The event id of one quote among identical ones."""
     c = content
     return event_id.quote_id(
@@ -271,3 +288,9 @@ def quote_event(content: Content, ordinal: int) -> bytes:
         c["ask_exchange"], c["ask_price"], c["ask_size"],
         c["conditions"], c["tape"], ordinal,
     )  # fmt: skip
+
+
+def _event(stem: str, record: Mapping[str, Any]) -> tuple[int, bytes]:
+    # A quote is counted under the id of the first among identical ones, as the encoder does.
+    event = quote_event(record, 0) if stem == "stock_quote" else record["event_id"]
+    return record["ts"], event

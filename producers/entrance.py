@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from producers.normalize import Content
+from tidewire.clock import NS_PER_SECOND
 
+WINDOW_NS = 60 * NS_PER_SECOND
+"""So far back, in event time, a restart knows trades and quotes."""
+BARS_WINDOW_NS = 26 * 3600 * NS_PER_SECOND
+"""A daily bar keeps its time all day and must go on with its revisions."""
+LARGEST_TAIL = 250_000
+"""Records of a partition that a start reads at most."""
 SLICE_NS = 15 * 10**9
 RECENT = 5
 """Slices of event time up to the newest: 60 s and what has begun of the next 15 s."""
@@ -18,6 +25,7 @@ LATE = 5
 """Slices before those: late events; and the true present after a stray time in the future."""
 LIMIT = 2_000_000
 """Events in all slices."""
+KNOWN_LIMIT = 100_000
 _MINUTES = 8
 
 
@@ -93,11 +101,32 @@ class Bars:
         if last is None or last[0] <= revision:
             self._keep(bars, content, revision)
 
+    def recall(self, record: Content) -> None:
+        """The same from a whole record."""
+        self.remember(record, record["revision"])
+
     def _keep(self, bars: OrderedDict[int, tuple[int, Content]], content: Content, revision: int) -> None:
         bars[content["ts"]] = revision, _numbers(content)
         bars.move_to_end(content["ts"])
         if len(bars) > _MINUTES:
             bars.popitem(last=False)
+
+
+class Known:
+    """The newest event ids, without regard to time; for events that are few and far between."""
+
+    def __init__(self, limit: int = KNOWN_LIMIT) -> None:
+        self._limit = limit
+        self._ids: OrderedDict[bytes, None] = OrderedDict()
+
+    def repeats(self, event: bytes) -> bool:
+        """Whether this event came before; it counts as new among those kept."""
+        known = event in self._ids
+        self._ids[event] = None
+        self._ids.move_to_end(event)
+        if len(self._ids) > self._limit:
+            self._ids.popitem(last=False)
+        return known
 
 
 def _numbers(content: Content) -> Content:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from producers.alpaca_stream import AlpacaStream, LostError, error_of
+from producers.channel import Message
 from producers.connection import AlpacaError, Connection, Meaning, State
-from producers.intake import Intake, Message
+from producers.intake import Intake
+from producers.plans import Plan
 from producers.publisher import Publisher
-from producers.subscriptions import Subscriptions
+from producers.subscriptions import Subscriptions, Wanted
 from tidewire import log
 from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.errors import RefusedError
 from tidewire.metrics import (
     CONNECTION_ATTEMPTS,
     CONNECTION_ERRORS,
     CONNECTION_STATE,
     FRAMES_RECEIVED,
     LAST_MESSAGE_TIME,
+    SYMBOLS_REFUSED,
     SYMBOLS_SUBSCRIBED,
 )
 
@@ -27,31 +32,36 @@ DRAIN_SECONDS = 1.5
 
 _log = log.get("feed")
 
+Announce = Callable[[str, str | None, int | None, int], None]
+"""Told where the connection stands: state, why it is not connected, time of the last message (ns),
+reconnects.
+"""
+
 
 class Feed:
     """One feed's connection and what goes through it."""
 
     def __init__(
         self,
-        name: str,
-        url: str,
+        plan: Plan,
         stream: AlpacaStream,
         intake: Intake,
         publisher: Publisher,
-        subscriptions: Subscriptions,
         connection: Connection,
+        announce: Announce,
         clock: Clock,
     ) -> None:
-        self._name, self._url = name, url
+        self.name, self.label = plan.name, plan.label
+        self._url, self._advice = plan.url, plan.advice
         self._stream, self._intake, self._publisher = stream, intake, publisher
-        self._subscriptions, self._connection = subscriptions, connection
-        self._clock = clock
+        self._subscriptions = Subscriptions(plan.symbols, plan.channels, plan.automatic)
+        self._connection, self._announce, self._clock = connection, announce, clock
         self._stopping = False
         self._last_message_ns: int | None = None
         self.lost: str | None = "not yet connected"
         """Why there is no connection; None while there is one."""
-        self._frames = FRAMES_RECEIVED.labels(name)
-        self._last_message = LAST_MESSAGE_TIME.labels(name)
+        self._frames = FRAMES_RECEIVED.labels(self.label)
+        self._last_message = LAST_MESSAGE_TIME.labels(self.label)
         self._show_state()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -73,7 +83,8 @@ class Feed:
         """For /health."""
         last = self._last_message_ns
         return {
-            "feed": self._name,
+            "feed": self.label,
+            "name": self.name,
             "websocket_connected": self._connection.state is State.CONNECTED,
             "connection_state": str(self._connection.state),
             "subscribed_symbols": list(self._subscriptions.symbols),
@@ -83,6 +94,19 @@ class Feed:
             if last is None
             else datetime.fromtimestamp(last / NS_PER_SECOND, UTC).isoformat(timespec="milliseconds"),
         }
+
+    async def want(self, wanted: Wanted) -> None:
+        """Hold these symbols besides the configured ones, from now on and on later connections."""
+        self._subscriptions.want(wanted)
+        self._show_refused()
+        with suppress(LostError):  # the session sees it too, and asks for everything on the next connection
+            await self._subscribe_next()
+
+    def tell(self) -> None:
+        """Announce where the connection stands."""
+        state = self._connection.state
+        reason = None if state is State.CONNECTED else self.lost
+        self._announce(str(state), reason, self._last_message_ns, self._connection.reconnects)
 
     async def _stop(self, session: asyncio.Task[None]) -> None:
         self._stopping = True
@@ -100,22 +124,25 @@ class Feed:
     async def _forever(self) -> None:
         while not self._stopping:
             self._connection.connecting()
-            CONNECTION_ATTEMPTS.labels(self._name).inc()
+            CONNECTION_ATTEMPTS.labels(self.label).inc()
             self._show_state()
+            refusal: RefusedError | None = None
             try:
                 await self._session()
             except AlpacaError as error:
                 self._note(error.kind, str(error))
                 if error.meaning is Meaning.STOP:
-                    raise error.refusal(self._url) from None
+                    refusal = error.refusal(self._url, self._advice)
             except LostError as error:
                 self._note(error.kind, str(error))
             finally:
                 await self._disconnect()
             delay = self._connection.lost()
             self._show_state()
+            if refusal is not None:
+                raise refusal
             if not self._stopping:
-                _log.info("connecting again", feed=self._name, in_seconds=round(delay, 1))
+                _log.info("connecting again", feed=self.name, in_seconds=round(delay, 1))
                 await asyncio.sleep(delay)
 
     async def _session(self) -> None:
@@ -128,8 +155,9 @@ class Feed:
         self._connection.authenticated()
         self.lost = "Alpaca has not yet confirmed the subscriptions"
         self._show_state()
-        _log.info("connected", feed=self._name)
+        _log.info("connected", feed=self.name)
         self._subscriptions.restart()
+        self._show_refused()
         await self._subscribe_next()
         while True:
             await self._take(await self._stream.receive())
@@ -162,22 +190,27 @@ class Feed:
                 self._note(error.kind, str(error))
 
     async def _subscription_refused(self, error: AlpacaError) -> None:
-        CONNECTION_ERRORS.labels(self._name, error.kind).inc()
+        CONNECTION_ERRORS.labels(self.label, error.kind).inc()
         piece = self._subscriptions.rejected()
         if piece is not None:
+            self._show_refused()
             _log.error(
                 "Alpaca does not take this symbol",
-                channel=piece.channels[0], symbol=piece.symbols[0], error=str(error),
-            )  # fmt: skip
+                feed=self.name,
+                action=piece.action,
+                channel=piece.channels[0],
+                symbol=piece.symbols[0],
+                error=str(error),
+            )
         await self._subscribed()
 
     async def _subscribed(self) -> None:
         for channel, symbols in self._subscriptions.confirmed.items():
-            SYMBOLS_SUBSCRIBED.labels(self._name, channel).set(len(symbols))
+            SYMBOLS_SUBSCRIBED.labels(self.label, channel).set(len(symbols))
         await self._subscribe_next()
         if self._subscriptions.settled:
             channels = {c: len(s) for c, s in self._subscriptions.confirmed.items()}
-            _log.info("subscribed", feed=self._name, symbols_by_channel=channels)
+            _log.info("subscribed", feed=self.name, symbols_by_channel=channels)
             self.lost = None if any(channels.values()) else "Alpaca refused every subscription"
 
     async def _subscribe_next(self) -> None:
@@ -190,14 +223,20 @@ class Feed:
             await self._stream.close()
         self._subscriptions.forget()
         for channel in self._subscriptions.channels:
-            SYMBOLS_SUBSCRIBED.labels(self._name, channel).set(0)
+            SYMBOLS_SUBSCRIBED.labels(self.label, channel).set(0)
 
     def _note(self, kind: str, reason: str) -> None:
-        CONNECTION_ERRORS.labels(self._name, kind).inc()
+        CONNECTION_ERRORS.labels(self.label, kind).inc()
         self.lost = reason
         if not self._stopping:
-            _log.warning("connection trouble", feed=self._name, kind=kind, reason=reason)
+            _log.warning("connection trouble", feed=self.name, kind=kind, reason=reason)
 
     def _show_state(self) -> None:
         for state in State:
-            CONNECTION_STATE.labels(self._name, state).set(state is self._connection.state)
+            CONNECTION_STATE.labels(self.label, state).set(state is self._connection.state)
+        self.tell()
+
+    def _show_refused(self) -> None:
+        for channel in self._subscriptions.channels:
+            refused = self._subscriptions.refused.get(channel, ())
+            SYMBOLS_REFUSED.labels(self.label, channel).set(len(refused))

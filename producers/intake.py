@@ -7,37 +7,17 @@ messages are given back to the caller. Where records go is passed in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from producers.encoder import Encoder
+from producers.channel import Add, Encoder, Message
 from producers.frames import Unreadable, original, unpack
-from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_QUOTES, STOCK_TRADES
 from tidewire.clock import NS_PER_MS
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
 from tidewire.metrics import MESSAGES_DUPLICATE, MESSAGES_RECEIVED
 
-TOPICS = (STOCK_TRADES, STOCK_QUOTES, STOCK_BARS, STOCK_CORRECTIONS)
-"""Where records go."""
-DEAD_LETTERS = (*TOPICS, STOCK_FRAMES)
-"""Topics whose dead-letter topics are written."""
-
 _CONTROL = ("success", "error", "subscription")
-_CHANNELS = {
-    "t": ("trades", STOCK_TRADES),
-    "q": ("quotes", STOCK_QUOTES),
-    "b": ("bars", STOCK_BARS),
-    "u": ("updatedBars", STOCK_BARS),
-    "d": ("dailyBars", STOCK_BARS),
-    "c": ("corrections", STOCK_CORRECTIONS),
-    "x": ("cancelErrors", STOCK_CORRECTIONS),
-}
 _UNKNOWN = "unknown"  # messages of an unknown type, and unreadable bytes (one message each)
-
-Message = dict[Any, Any]
-Add = Callable[[bytes, bytes, int], None]
-"""Key, value, Kafka timestamp in ms."""
-Encode = Callable[[Message], tuple[bytes, bytes] | None]
 
 
 class Log(Protocol):
@@ -57,18 +37,15 @@ class Intake:
 
     def __init__(self, feed: str, encoder: Encoder, log: Log, name: Callable[[str], str]) -> None:
         self._encoder, self._log = encoder, log
-        self._frames = name(STOCK_FRAMES)
-        self._topics = {kind: name(topic) for kind, (_, topic) in _CHANNELS.items()}
-        encoders: dict[str, Encode] = {
-            "t": encoder.trade,
-            "q": encoder.quote,
-            **dict.fromkeys("bud", encoder.bar),
-            **dict.fromkeys("cx", encoder.correction),
+        self._frames = name(encoder.frames)
+        channels = encoder.channels()
+        self._topics = {kind: name(channel.topic) for kind, channel in channels.items()}
+        self._routes = {
+            kind: (channel.encode, log.adder(self._topics[kind])) for kind, channel in channels.items()
         }
-        self._routes = {kind: (encode, log.adder(self._topics[kind])) for kind, encode in encoders.items()}
-        channels = {kind: channel for kind, (channel, _) in _CHANNELS.items()} | {_UNKNOWN: _UNKNOWN}
-        self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in channels.items()}
-        self._duplicates = {kind: MESSAGES_DUPLICATE.labels(channel) for kind, channel in channels.items()}
+        names = {kind: channel.name for kind, channel in channels.items()} | {_UNKNOWN: _UNKNOWN}
+        self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in names.items()}
+        self._duplicates = {kind: MESSAGES_DUPLICATE.labels(feed, channel) for kind, channel in names.items()}
 
     def frame(self, raw: bytes | str, received_ns: int) -> tuple[int, list[Message]]:
         """Publish what one frame holds; returns the count of its data messages, and its control messages."""

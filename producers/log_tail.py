@@ -16,8 +16,8 @@ async def reader(client_arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaC
     consumer = AIOKafkaConsumer(
         **client_arguments, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
     )
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
         await consumer.stop()

@@ -161,39 +161,40 @@ CANCEL: tuple[Field, ...] = (
     ("original_size", "s", count),
     ("tape", "z", text),
 )
-_BAR_DEFAULTS = {"n": 0, "vw": 0.0}
+BAR_DEFAULTS = {"n": 0, "vw": 0.0}
 
 
 def trade(message: Message) -> Content:
     """T=t. Raises RecordError with the reason."""
-    return _content(TRADE, message)
+    return read(TRADE, message)
 
 
 def quote(message: Message) -> Content:
     """T=q. Raises RecordError with the reason."""
-    return _content(QUOTE, message)
+    return read(QUOTE, message)
 
 
 def bar(message: Message) -> Content:
     """T=b, u, d; with its interval. Raises RecordError with the reason."""
-    content = _content(BAR, {**_BAR_DEFAULTS, **message})
+    content = read(BAR, {**BAR_DEFAULTS, **message})
     content["interval"] = "day" if message["T"] == "d" else "minute"
     return content
 
 
 def correction(message: Message) -> Content:
     """T=c: a trade was replaced by another. Raises RecordError with the reason."""
-    return {**_content(CORRECTION, message), "kind": "correction"}
+    return {**read(CORRECTION, message), "kind": "correction"}
 
 
 def cancel(message: Message) -> Content:
     """T=x: a trade was canceled, or was an error. Raises RecordError with the reason."""
-    content = _content(CANCEL, message)
+    content = read(CANCEL, message)
     nothing = {"corrected_id": None, "corrected_price": None, "corrected_size": None}
     return {**content, **nothing, "original_conditions": [], "corrected_conditions": []}
 
 
-def _content(fields: tuple[Field, ...], message: Message) -> Content:
+def read(fields: tuple[Field, ...], message: Message) -> Content:
+    """The fields of a message, each checked, and the rest as `extra`. Raises RecordError with the reason."""
     content = {}
     for name, key, check in fields:
         if key not in message:

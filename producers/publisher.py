@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 
-from producers.intake import Add
+from producers.channel import Add
 from producers.lanes import Batch, Lane
 from producers.session import Session
 from tidewire.dead_letters import SUFFIX, DeadLetter

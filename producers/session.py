@@ -164,13 +164,16 @@ class Session:
         return rest if rest.records else None
 
 
-async def close(producer: AIOKafkaProducer) -> None:
-    """Stop a producer, with or without a broker; what it still holds is then left behind."""
+async def close(producer: AIOKafkaProducer, seconds: float = _STOP_SECONDS) -> None:
+    """Stop a producer, with or without a broker; what it still holds is then left behind.
+
+    Each of up to three steps has `seconds`.
+    """
     try:
-        await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+        await asyncio.wait_for(producer.stop(), seconds)
     except (TimeoutError, KafkaError):
         # Without a broker stop() waits for ever for its batches; end its task so that none is sent later.
         with suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(producer._sender.close(), _STOP_SECONDS)
+            await asyncio.wait_for(producer._sender.close(), seconds)
         with suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(producer.client.close(), _STOP_SECONDS)
+            await asyncio.wait_for(producer.client.close(), seconds)

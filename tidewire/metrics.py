@@ -22,7 +22,7 @@ MESSAGES_PUBLISHED = Counter(
 MESSAGES_DUPLICATE = Counter(
     "tidewire_messages_duplicate_total",
     "Messages dropped at the entrance to the log because the log already holds their event id",
-    ["channel"],
+    ["feed", "channel"],
 )
 MESSAGES_FILTERED = Counter(
     "tidewire_messages_filtered_total", "Messages left out on purpose, by reason", ["channel", "reason"]
@@ -43,11 +43,44 @@ CONNECTION_ERRORS = Counter(
 SYMBOLS_SUBSCRIBED = Gauge(
     "tidewire_symbols_subscribed", "Symbols that Alpaca has confirmed, by channel", ["feed", "channel"]
 )
+SYMBOLS_REFUSED = Gauge(
+    "tidewire_symbols_refused", "Symbols that Alpaca would not take, by channel", ["feed", "channel"]
+)
+FEED_REFUSED = Gauge(
+    "tidewire_feed_refused", "1 when Alpaca refuses a feed for good; it is not tried again", ["feed"]
+)
+SUBSCRIPTION_ENTRIES = Counter(
+    "tidewire_subscription_entries_total",
+    "Records read from control.subscriptions: held, released (tombstones), expired, unknown (no such feed or "
+    "channel here), unreadable",
+    ["outcome"],
+)
 LAST_MESSAGE_TIME = Gauge(
     "tidewire_last_message_timestamp_seconds", "Receive time of the last market-data message", ["feed"]
 )
 PRODUCER_BUFFERED_BYTES = Gauge(
     "tidewire_producer_buffered_bytes", "Bytes of records that Kafka has not yet acknowledged"
+)
+
+# ---------------------------------------------------------------- producers: accounts, never by account
+
+TRADING_CONNECTIONS = Gauge(
+    "tidewire_trading_connections", "Accounts whose trading stream is in this state", ["state"]
+)
+TRADE_UPDATES_RECOVERED = Counter(
+    "tidewire_trade_updates_recovered_total",
+    "Order events that the stream did not tell and REST did, by event",
+    ["event"],
+)
+ACCOUNT_SNAPSHOTS = Counter(
+    "tidewire_account_snapshots_total",
+    "Attempts at a snapshot: published, moved (a fill came between: tried again), failed (REST)",
+    ["outcome"],
+)
+TRADING_REST_REQUESTS = Counter(
+    "tidewire_trading_rest_requests_total",
+    "Requests to Alpaca's trading API, by first part of the path and HTTP status (none: no answer)",
+    ["path", "status"],
 )
 
 # ---------------------------------------------------------------- all stages
@@ -99,6 +132,17 @@ CHANGELOG_RECORDS = Counter(
     "tidewire_changelog_records_total", "Records written to a table's changelog", ["table"]
 )
 
+# ---------------------------------------------------------------- processors: news and marks
+
+SENTIMENT_RECORDS = Counter("tidewire_sentiment_records_total", "Scores of articles sent to news.sentiment")
+SENTIMENT_HANGING = Gauge(
+    "tidewire_sentiment_hanging_threads", "Calls of an analyzer that have outlasted their time", ["analyzer"]
+)
+MARKS_SENT = Counter(
+    "tidewire_marks_sent_total", "Marks sent to portfolio.marks, one for each partition that gets it"
+)
+SYMBOLS_HELD = Gauge("tidewire_symbols_held", "Symbols in which any account has a position")
+
 # ---------------------------------------------------------------- sinks: PostgreSQL
 
 POSTGRES_COPIES = Counter(
@@ -119,3 +163,33 @@ SIMULATOR_PUBLISHED = Counter(
     "tidewire_simulator_published_total", "Messages that the simulated market published", ["channel"]
 )
 SIMULATOR_CLIENTS = Gauge("tidewire_simulator_clients", "Authenticated sockets")
+
+# ---------------------------------------------------------------- gateway
+
+GATEWAY_CONNECTIONS = Gauge("tidewire_gateway_connections", "Open WebSockets of clients", ["socket"])
+GATEWAY_FRAMES = Counter("tidewire_gateway_frames_total", "Frames written to clients, by type", ["type"])
+GATEWAY_BYTES = Counter("tidewire_gateway_bytes_total", "Bytes of those frames", ["socket"])
+GATEWAY_CONFLATED = Counter(
+    "tidewire_gateway_conflated_total",
+    "Messages not sent to a slow client because a newer one of the same key replaced them",
+    ["socket"],
+)
+GATEWAY_CLOSED = Counter(
+    "tidewire_gateway_closed_total",
+    "Connections that ended, by reason: left, slow, stalled, silent, signed_out, limit, too_big, accounts, "
+    "shutdown",
+    ["socket", "reason"],
+)
+GATEWAY_REFUSED = Counter(
+    "tidewire_gateway_refused_total",
+    "Requests refused, by reason: disabled, origin, session, connections, starting, database, rate, request, "
+    "password, attempts",
+    ["reason"],
+)
+GATEWAY_DELIVERY_SECONDS = Histogram(
+    "tidewire_gateway_delivery_seconds",
+    "From the receive time of a record to the write of its frame; batched ones wait up to a second",
+    ["type"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+GATEWAY_WATCHED = Gauge("tidewire_gateway_watched_symbols", "Symbols whose tape somebody watches", ["feed"])

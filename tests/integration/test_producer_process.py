@@ -64,6 +64,7 @@ async def _start(settings: Settings, **variables: str) -> Process:
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
         "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
         "TIDEWIRE_PARTITIONS": str(settings.tidewire_partitions or ""),
+        "TIDEWIRE_NEWS_SYMBOLS": "-",
         "TIDEWIRE_LOG": "json",
         "TIDEWIRE_LOG_LEVEL": "debug",
         **variables,
@@ -109,7 +110,8 @@ async def alpaca() -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    await cluster.apply(settings, [f"alpaca.stocks.{name}" for name in TOPICS])
+    control = ("control.connections", "control.subscriptions")
+    await cluster.apply(settings, [*control, *(f"alpaca.stocks.{name}" for name in TOPICS)])
     return settings
 
 

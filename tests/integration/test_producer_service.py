@@ -28,6 +28,7 @@ pytestmark = pytest.mark.kafka
 
 T0 = 1_763_740_800_000_000_000
 Message = dict[str, Any]
+CONTROL = ("control.connections", "control.subscriptions")
 TOPICS = ("alpaca.stocks.trades", "alpaca.stocks.quotes", "alpaca.stocks.bars", "alpaca.stocks.corrections")
 
 
@@ -162,8 +163,8 @@ async def _decoded(settings: Settings, topic: str) -> list[Message]:
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    await cluster.apply(settings, [*TOPICS, "alpaca.stocks.frames"])
-    return settings.model_copy(update={"tidewire_symbols": ("AAPL", "MSFT")})
+    await cluster.apply(settings, [*TOPICS, "alpaca.stocks.frames", *CONTROL])
+    return settings.model_copy(update={"tidewire_symbols": ("AAPL", "MSFT"), "tidewire_news_symbols": ()})
 
 
 async def test_every_message_arrives_once_and_bad_ones_cost_only_themselves(ready: Settings) -> None:

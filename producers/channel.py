@@ -1,0 +1,71 @@
+"""What the parts of a feed agree on: its channels, how their messages become records, and what the log tells
+again after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Message = dict[Any, Any]
+Add = Callable[[bytes, bytes, int], None]
+"""Key, value, Kafka timestamp in ms."""
+Encode = Callable[[Message], tuple[bytes, bytes] | None]
+"""Key and value of a message's record; None: the log holds it already. Raises RecordError: it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One type of message: the channel as Alpaca calls it, and the catalogue topic of its records."""
+
+    name: str
+    topic: str
+    encode: Encode
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What a start reads from the ends of topics, so that a restart neither repeats nor collides.
+
+    `pick` takes from a record (with its stem) what is to be kept; `take` is then given that of every record
+    of the last `window_ns` of event time, in the order of each partition. At most about `most` records of a
+    partition are read.
+    """
+
+    topics: tuple[str, ...]
+    window_ns: int
+    most: int
+    pick: Callable[[str, Mapping[str, Any]], Any]
+    take: Callable[[Any], object]
+
+
+class Encoder(Protocol):
+    """Turns the messages of one feed into records."""
+
+    @property
+    def frames(self) -> str:
+        """The catalogue topic whose dead letters are the messages of no known type."""
+        ...
+
+    def frame(self, received_ns: int) -> None:
+        """The following messages were received at this time (ns since 1970)."""
+        ...
+
+    def channels(self) -> Mapping[str, Channel]:
+        """Channels by the type T of their messages."""
+        ...
+
+    def tails(self) -> tuple[Tail, ...]:
+        """What it must be told again of the log, before its first message."""
+        ...
+
+
+def topics(encoder: Encoder) -> tuple[str, ...]:
+    """The catalogue topics that its records go to, each once."""
+    return tuple(dict.fromkeys(channel.topic for channel in encoder.channels().values()))
+
+
+def dead_letters(encoder: Encoder) -> tuple[str, ...]:
+    """The catalogue topics whose dead-letter topics it may need."""
+    return (*topics(encoder), encoder.frames)

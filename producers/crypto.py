@@ -1,0 +1,92 @@
+"""The crypto stream's messages to records: by normalize_crypto.py and the codec, under the entrance's rules.
+
+Crypto is hundreds of messages a second where stocks are hundreds of thousands, so there is no fast way here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from producers import normalize_crypto
+from producers.channel import Channel, Message, Tail
+from producers.entrance import BARS_WINDOW_NS, LARGEST_TAIL, WINDOW_NS, Bars, Window
+from producers.normalize import Content
+from producers.stamp import Stamp
+from schemas import event_id
+from schemas.catalogue import CRYPTO_BARS, CRYPTO_FRAMES, CRYPTO_QUOTES, CRYPTO_TRADES
+from schemas.codec import Codec
+
+
+class CryptoEncoder:
+    """Messages to (key, value) of their Kafka records; None when the log already holds the event."""
+
+    frames = CRYPTO_FRAMES
+
+    def __init__(self, codec: Codec, *, owner_epoch: int) -> None:
+        self._stamp = Stamp(codec, owner_epoch=owner_epoch)
+        self._window, self._bars = Window(), Bars()
+
+    def frame(self, received_ns: int) -> None:
+        """The following messages were received at this time (ns since 1970)."""
+        self._stamp.received = received_ns
+
+    def channels(self) -> Mapping[str, Channel]:
+        """Channels by the type T of their messages."""
+        return {
+            "t": Channel("trades", CRYPTO_TRADES, self.trade),
+            "q": Channel("quotes", CRYPTO_QUOTES, self.quote),
+            "b": Channel("bars", CRYPTO_BARS, self.bar),
+            "u": Channel("updatedBars", CRYPTO_BARS, self.bar),
+            "d": Channel("dailyBars", CRYPTO_BARS, self.bar),
+        }
+
+    def tails(self) -> tuple[Tail, ...]:
+        """The last minute of trades and quotes, and the bars of a day."""
+        events = (CRYPTO_TRADES, CRYPTO_QUOTES)
+        return (
+            Tail(events, WINDOW_NS, LARGEST_TAIL, _event, lambda kept: self._window.repeats(*kept)),
+            Tail((CRYPTO_BARS,), BARS_WINDOW_NS, LARGEST_TAIL, lambda _, r: r, self._bars.recall),
+        )
+
+    def trade(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=t."""
+        content = normalize_crypto.trade(m)
+        event = event_id.crypto_trade_id(content["symbol"], content["id"], content["ts"])
+        record = self._record("crypto_trade", content, event)
+        return None if self._window.repeats(content["ts"], event) else record
+
+    def quote(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=q. A true repeat stays a record of its own, told apart by its ordinal; so never None."""
+        content = normalize_crypto.quote(m)
+        first = quote_event(content, 0)
+        record = self._record("crypto_quote", content, first)
+        ordinal = self._window.repeats(content["ts"], first)
+        return self._record("crypto_quote", content, quote_event(content, ordinal)) if ordinal else record
+
+    def bar(self, m: Message) -> tuple[bytes, bytes] | None:
+        """T=b, u, d."""
+        content = normalize_crypto.bar(m)
+        revision = self._bars.revision(content, late=m["T"] == "u")
+        if revision is None:
+            return None
+        content["revision"] = revision
+        event = event_id.crypto_bar_id(content["symbol"], content["interval"], content["ts"], revision)
+        return self._record("crypto_bar", content, event)
+
+    def _record(self, stem: str, content: Content, event: bytes) -> tuple[bytes, bytes]:
+        return content["symbol"].encode(), self._stamp.record(stem, content, event)
+
+
+def quote_event(content: Mapping[str, Any], ordinal: int) -> bytes:
+    """The event id of one quote among identical ones."""
+    c = content
+    return event_id.crypto_quote_id(
+        c["symbol"], c["ts"], c["bid_price"], c["bid_size"], c["ask_price"], c["ask_size"], ordinal
+    )
+
+
+def _event(stem: str, record: Mapping[str, Any]) -> tuple[int, bytes]:
+    # A quote is counted under the id of the first among identical ones, as above.
+    event = quote_event(record, 0) if stem == "crypto_quote" else record["event_id"]
+    return record["ts"], event

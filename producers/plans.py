@@ -1,0 +1,94 @@
+"""Which feeds a configuration asks for, and what is particular to each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from producers.channel import Encoder
+from producers.connection import Advice
+from producers.crypto import CryptoEncoder
+from producers.encoder import Encoder as StockEncoder
+from producers.entrance import Bars, Window
+from producers.news import NewsEncoder
+from producers.subscriptions import AUTOMATIC, CHANNELS, TEST_CHANNELS
+from schemas.codec import Codec
+from tidewire.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One feed. `name` is that of control.connections, `label` that of the metrics.
+
+    `open_as` is the feed's name in control.subscriptions; None: nobody can add to it. `encoder` makes the
+    feed's encoder for an owner epoch.
+    """
+
+    name: str
+    label: str
+    url: str
+    symbols: tuple[str, ...]
+    channels: tuple[str, ...]
+    automatic: tuple[str, ...]
+    open_as: str | None
+    encoder: Callable[[Codec, int], Encoder]
+    advice: Advice
+
+
+def plans(settings: Settings) -> tuple[Plan, ...]:
+    """The feeds to run, stocks first. Alpaca's test stream stands alone: it is for trying the keys."""
+    if settings.tidewire_feed == "test":
+        return (_stocks(settings),)
+    chosen = [_stocks(settings)]
+    if settings.tidewire_crypto_symbols:
+        chosen.append(_crypto(settings))
+    if settings.tidewire_news_symbols:
+        chosen.append(_news(settings))
+    return tuple(chosen)
+
+
+def _stocks(settings: Settings) -> Plan:
+    feed = settings.tidewire_feed
+    test = feed == "test"
+    return Plan(
+        name=f"stocks:{feed}",
+        label=feed,
+        url=settings.stream_url,
+        symbols=settings.symbols,
+        channels=TEST_CHANNELS if test else CHANNELS,
+        automatic=AUTOMATIC,
+        open_as=None if test else "stocks",
+        encoder=lambda codec, epoch: StockEncoder(codec, Window(), Bars(), owner_epoch=epoch),
+        advice=Advice(),
+    )
+
+
+def _crypto(settings: Settings) -> Plan:
+    name = f"crypto:{settings.tidewire_crypto_location}"
+    return Plan(
+        name=name,
+        label=name,
+        url=settings.crypto_stream_url,
+        symbols=settings.tidewire_crypto_symbols,
+        channels=CHANNELS,
+        automatic=(),
+        open_as="crypto",
+        encoder=lambda codec, epoch: CryptoEncoder(codec, owner_epoch=epoch),
+        advice=Advice(
+            "TIDEWIRE_CRYPTO_LOCATION and TIDEWIRE_CRYPTO_SYMBOLS", "leave TIDEWIRE_CRYPTO_SYMBOLS empty"
+        ),
+    )
+
+
+def _news(settings: Settings) -> Plan:
+    return Plan(
+        name="news",
+        label="news",
+        url=settings.news_stream_url,
+        symbols=settings.tidewire_news_symbols,
+        channels=("news",),
+        automatic=(),
+        open_as=None,
+        encoder=lambda codec, epoch: NewsEncoder(codec, owner_epoch=epoch),
+        advice=Advice("TIDEWIRE_NEWS_SYMBOLS", "set TIDEWIRE_NEWS_SYMBOLS=-"),
+    )
