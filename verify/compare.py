@@ -12,15 +12,13 @@ from typing import Any, Literal
 
 import polars as pl
 
-from verify.content import BARS, FOLDED, TRADES, Channel, as_event
+from verify.content import ALL_BARS, FOLDED, TRADES, Channel, as_event
 
 Coordinates = frozenset[tuple[int, int]]
 """(partition, offset) pairs of one topic."""
 
 Where = Literal["topic", "postgres"]
 COPIES = "copies"
-_TRADE_KEY = ["symbol", "exchange", "id", "ts"]
-"""Two trades of one key are one event: the producer publishes the first and drops the rest."""
 _BAR_KEY = ["symbol", "interval", "ts"]
 
 
@@ -157,13 +155,13 @@ def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
 
 
 def repeats(channel: Channel, sent: pl.DataFrame) -> pl.DataFrame:
-    """What the entrance to the log may drop: a trade whose event came before, a bar that says nothing new.
+    """What the entrance to the log may drop: an event whose key came before, a bar that says nothing new.
 
     A repeated quote is never dropped: quotes have no id, and true repeats are real.
     """
-    if channel is TRADES:
-        return sent.filter(~pl.struct(_TRADE_KEY).is_first_distinct())
-    if channel is BARS:
+    if channel.key:
+        return sent.filter(~pl.struct(channel.key).is_first_distinct())
+    if channel in ALL_BARS:
         numbers = [name for name in channel.columns if name not in _BAR_KEY]
         said = pl.struct(numbers)
         return sent.filter((said == said.shift().over(_BAR_KEY)).fill_null(False))

@@ -11,13 +11,12 @@ from psycopg import sql
 
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, UnreachableError
-from verify.content import Channel, with_canonical_extra
+from verify.content import JOINED, Channel, with_canonical_extra
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 _NULL = r"\N"
 _NANOSECONDS = "(extract(epoch FROM ts) * 1000000)::int8 * 1000 + ts_nanos"
-_CONDITIONS = "array_to_string(conditions, E'\\x1f')"
 
 
 def connect(settings: Settings) -> Connection:
@@ -72,8 +71,8 @@ def _frame(text: io.BytesIO, shape: pl.Schema) -> pl.DataFrame:
 def _column(channel: Channel, name: str) -> sql.Composable:
     if name == "ts":
         return sql.SQL(_NANOSECONDS)
-    if name == "conditions":
-        return sql.SQL(_CONDITIONS)
+    if name in JOINED:
+        return sql.SQL("array_to_string({}, E'\\x1f')").format(sql.Identifier(name))
     return sql.Identifier(channel.renamed.get(name, name))
 
 

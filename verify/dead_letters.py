@@ -11,6 +11,7 @@ from schemas.catalogue import SIMULATOR_TICKS
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
 from verify import database
+from verify.content import CRYPTO_VENUE, NEWS_VENUE, STOCKS_VENUE
 from verify.messages import from_bytes
 from verify.topic import consumer, ends, whole
 
@@ -32,6 +33,13 @@ class Letter:
     reason: str
     channel: str
     value: bytes
+
+    @property
+    def venue(self) -> str:
+        """The stream of Alpaca that the letter's topic belongs to."""
+        if self.topic.startswith("alpaca.crypto."):
+            return CRYPTO_VENUE
+        return NEWS_VENUE if self.topic.startswith("alpaca.news") else STOCKS_VENUE
 
     def messages(self) -> list[object]:
         """The Alpaca messages in its bytes; none in a Kafka record or an input line."""

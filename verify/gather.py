@@ -16,9 +16,10 @@ from schemas.codec import Codec, load_codec
 from tidewire.config import Settings
 from verify import database, dead_letters, features, ledger, settle, topic
 from verify.compare import Evidence
-from verify.content import CHANNELS, FOLDED, Channel
+from verify.content import CHANNELS, FOLDED, STOCKS_VENUE, VENUES, Channel
 from verify.dead_letters import Letter
 from verify.features import Features
+from verify.ledger import Ledger
 from verify.messages import Collector, channel_of, fingerprint
 from verify.topic import Ends
 
@@ -50,49 +51,68 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     codec = load_codec(settings)
     await settle.settle(settings, wait_seconds)
     stops_at_first = await settle.topic_ends(settings)
-    sent = ledger.read(folder) if folder else None  # before the ends: what it holds has had time to arrive
+    sent = _ledgers(folder)  # before the ends: what it holds has had time to arrive
     stops = await settle.topic_ends(settings)
     letters = await dead_letters.read(settings)
-    given_up = Collector()
-    for letter in letters:
-        given_up.add(letter.messages())
-    odd_sent, odd_given_up = _odd(sent.sent if sent else Collector(), given_up)
+    given_up = _given_up(letters)
+    odd_sent, odd_given_up = _odd(sent, given_up)
     contents = {c.name: await topic.read(settings, c, codec.schema_id, stops[c.name]) for c in CHANNELS}
     due = {c.name: contents[c.name].records for c in FOLDED}
     folded = await _folded(settings, codec, due, letters, wait_seconds)
     after = await settle.topic_ends(settings)
-    later = ledger.read(folder) if folder and after != stops_at_first else None
+    later = _ledgers(folder) if after != stops_at_first else {}
     channels = {}
     with database.connect(settings) as connection:
         for channel in CHANNELS:
-            name, content = channel.name, contents[channel.name]
+            name, content, venue = channel.name, contents[channel.name], channel.venue
             places = dead_letters.of_channel(letters, channel.topic, name)
             channels[name] = Evidence(
                 channel=channel,
-                sent=sent.sent.frame(channel) if sent else None,
-                sent_by_now=later.sent.frame(channel) if later else None,
+                sent=sent[venue].sent.frame(channel) if venue in sent else None,
+                sent_by_now=later[venue].sent.frame(channel) if venue in later else None,
                 topic=content.events,
                 unreadable=frozenset((p, r.offset) for p, r in content.refused),
                 postgres=_up_to(database.read(connection, channel), stops[name]),
                 folded=folded.folded(name) if channel in FOLDED else None,
                 arrived_meanwhile=sum(after[name].values()) - sum(stops[name].values()),
-                given_up_by_producer=given_up.frame(channel),
+                given_up_by_producer=given_up[venue].frame(channel),
                 given_up_by_table=places.by_table,
                 given_up_by_sink=places.by_sink,
                 other_letters=places.other,
                 odd_sent=odd_sent[name],
                 odd_given_up=odd_given_up[name],
             )
+    stocks = sent.get(STOCKS_VENUE)
     return Gathered(
         channels=channels,
         letters=letters,
-        corrections_sent=len(sent.sent.corrections) if sent else 0,
+        corrections_sent=len(stocks.sent.corrections) if stocks else 0,
         corrections_kept=await _corrections(settings, letters),
         unknown_sent=odd_sent[""],
         unknown_given_up=odd_given_up[""],
-        ledger_from=sent.complete_from if sent else 0,
+        ledger_from=sum(ledger_.complete_from for ledger_ in sent.values()),
         received_seconds=_span([c.events for c in contents.values()]),
     )
+
+
+def _ledgers(folder: Path | None) -> dict[str, Ledger]:
+    """What the simulator sent, by venue; crypto and news have their folders beside that of the stocks."""
+    if folder is None:
+        return {}
+    folders = {venue: folder.parent / venue / folder.name for venue in VENUES}
+    folders[STOCKS_VENUE] = folder
+    return {
+        venue: ledger.read(path, venue) if path.is_dir() else Ledger(Collector(venue))
+        for venue, path in folders.items()
+    }
+
+
+def _given_up(letters: list[Letter]) -> dict[str, Collector]:
+    """The messages that dead letters hold, by venue."""
+    found = {venue: Collector(venue) for venue in VENUES}
+    for letter in letters:
+        found[letter.venue].add(letter.messages())
+    return found
 
 
 async def _folded(
@@ -126,18 +146,19 @@ def _up_to(rows: pl.DataFrame, stops: Ends) -> pl.DataFrame:
     return joined.filter(~later).drop("_end")
 
 
-def _odd(sent: Collector, given_up: Collector) -> tuple[Counter[str], Counter[str]]:
+def _odd(sent: Mapping[str, Ledger], given_up: Mapping[str, Collector]) -> tuple[Counter[str], Counter[str]]:
     """By channel ("" for unknown types): broken messages sent, and those of them that a dead letter holds."""
-    left = Counter(fingerprint(m) for m in given_up.odd)
     total: Counter[str] = Counter()
     found: Counter[str] = Counter()
-    for message in sent.odd:
-        name = _name(channel_of(message))
-        mark = fingerprint(message)
-        total[name] += 1
-        if left[mark]:
-            left[mark] -= 1
-            found[name] += 1
+    for venue, of_venue in sent.items():
+        left = Counter(fingerprint(m) for m in given_up[venue].odd)
+        for message in of_venue.sent.odd:
+            name = _name(channel_of(message, venue))
+            mark = fingerprint(message)
+            total[name] += 1
+            if left[mark]:
+                left[mark] -= 1
+                found[name] += 1
     return total, found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgpack
 
 from tidewire.errors import TidewireError
+from verify.content import STOCKS_VENUE
 from verify.messages import Collector
 
 _LENGTH = 4
@@ -30,15 +31,15 @@ class Ledger:
     complete_from: int = 0
 
 
-def read(folder: Path) -> Ledger:
-    """Read a whole ledger.
+def read(folder: Path, venue: str = STOCKS_VENUE) -> Ledger:
+    """Read a whole ledger of one venue.
 
     Raises:
         TidewireError: the folder is no ledger, or an entry in the middle of a file is broken.
     """
     if not folder.is_dir():
         raise TidewireError(f"no ledger at {folder}: name the simulator's with --ledger")
-    collector = Collector()
+    collector = Collector(venue)
     for path in sorted(folder.glob("*.frames")):
         for number, frame in enumerate(frames(path)):
             collector.add(frame)

@@ -10,34 +10,19 @@ from typing import Any
 import msgpack
 import polars as pl
 
-from verify.content import BARS, CHANNELS, QUOTES, SEPARATOR, TRADES, Channel
+from verify.content import CHANNELS, JOINED, SEPARATOR, STOCKS_VENUE, Channel, of_venue
 
-_CHANNEL_OF = {"t": TRADES, "q": QUOTES, "b": BARS, "u": BARS, "d": BARS}
-_FIELDS: dict[str, dict[str, str]] = {
-    "trades": {
-        "symbol": "S", "ts": "t", "id": "i", "exchange": "x", "price": "p", "size": "s",
-        "conditions": "c", "tape": "z",
-    },
-    "quotes": {
-        "symbol": "S", "ts": "t", "bid_exchange": "bx", "bid_price": "bp", "bid_size": "bs",
-        "ask_exchange": "ax", "ask_price": "ap", "ask_size": "as", "conditions": "c", "tape": "z",
-    },
-    "bars": {
-        "symbol": "S", "ts": "t", "interval": "T", "open": "o", "high": "h", "low": "l", "close": "c",
-        "volume": "v", "trade_count": "n", "vwap": "vw",
-    },
-}  # fmt: skip
-_KNOWN = {name: frozenset(["T", *fields.values()]) for name, fields in _FIELDS.items()}
-_OPTIONAL: dict[str, Any] = {"c": (), "z": "", "n": 0, "vw": 0.0}
-_TEXT = frozenset({"symbol", "exchange", "bid_exchange", "ask_exchange", "tape"})
+_CHANNEL_OF = {(c.venue, kind): c for c in CHANNELS for kind in c.kinds}
+_KNOWN = {c.name: frozenset(["T", *c.fields.values()]) for c in CHANNELS}
+_TIMES = frozenset({"ts", "created_ts"})
 
 Message = Mapping[str, Any]
 
 
-def channel_of(message: Message) -> Channel | None:
+def channel_of(message: Message, venue: str = STOCKS_VENUE) -> Channel | None:
     """The channel of a message by its type `T`, or None for a type that tidewire does not carry."""
     kind = message.get("T")
-    return _CHANNEL_OF.get(kind) if isinstance(kind, str) else None
+    return _CHANNEL_OF.get((venue, kind)) if isinstance(kind, str) else None
 
 
 def row(channel: Channel, message: Message) -> tuple[Any, ...]:
@@ -47,8 +32,9 @@ def row(channel: Channel, message: Message) -> tuple[Any, ...]:
         KeyError, TypeError, ValueError, OverflowError: the message is broken.
     """
     values = []
-    for name, field in _FIELDS[channel.name].items():
-        value = message.get(field, _OPTIONAL[field]) if field in _OPTIONAL else message[field]
+    for name, field in channel.fields.items():
+        optional = channel.optional
+        value = message.get(field, optional[field]) if field in optional else message[field]
         values.append(_value(name, channel.content[name], value))
     unknown = {k: v for k, v in message.items() if k not in _KNOWN[channel.name]}
     values.append(
@@ -58,13 +44,15 @@ def row(channel: Channel, message: Message) -> tuple[Any, ...]:
 
 
 def _value(name: str, dtype: type[pl.DataType], value: Any) -> Any:
-    if name == "ts":
+    if name in _TIMES:
         return nanoseconds(value)
-    if name == "conditions":
+    if name in JOINED:
         return SEPARATOR.join(value or ())
     if name == "interval":
         return "day" if value == "d" else "minute"
-    if name in _TEXT:
+    if dtype is pl.String:
+        if type(value) is int and name == "id":
+            return str(value)
         if not isinstance(value, str):
             raise TypeError(f"{name} is no text")
         return value
@@ -121,11 +109,12 @@ def _same_time(value: Any) -> Any:
 
 
 class Collector:
-    """Sorts messages into one frame per channel; what has no content row is kept by fingerprint."""
+    """Sorts messages of a venue into one frame per channel; what has no row is kept by fingerprint."""
 
-    def __init__(self) -> None:
-        self._rows: dict[str, list[tuple[Any, ...]]] = {c.name: [] for c in CHANNELS}
-        self._frames: dict[str, list[pl.DataFrame]] = {c.name: [] for c in CHANNELS}
+    def __init__(self, venue: str = STOCKS_VENUE) -> None:
+        self._venue, self._channels = venue, of_venue(venue)
+        self._rows: dict[str, list[tuple[Any, ...]]] = {c.name: [] for c in self._channels}
+        self._frames: dict[str, list[pl.DataFrame]] = {c.name: [] for c in self._channels}
         self.odd: list[Message] = []
         self.corrections: set[str] = set()
         """Fingerprints of T=c and T=x; they have a topic but no table or rows: they are counted."""
@@ -135,8 +124,8 @@ class Collector:
         for message in messages:
             if not isinstance(message, dict):
                 continue
-            channel = channel_of(message)
-            if message.get("T") in ("c", "x"):
+            channel = channel_of(message, self._venue)
+            if self._venue == STOCKS_VENUE and message.get("T") in ("c", "x"):
                 self.corrections.add(fingerprint(message))
                 continue
             if channel is None:
@@ -149,7 +138,7 @@ class Collector:
 
     def pack(self) -> None:
         """Turn the rows held so far into columns, which take a tenth of the memory."""
-        for channel in CHANNELS:
+        for channel in self._channels:
             if rows := self._rows[channel.name]:
                 self._frames[channel.name].append(pl.DataFrame(rows, schema=channel.shape, orient="row"))
                 self._rows[channel.name] = []

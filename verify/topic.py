@@ -156,7 +156,7 @@ async def read(
         UnreachableError: Kafka does not answer.
     """
     wanted = [*channel.columns, *_ADDED]
-    decoder = Decoder(schema(channel.stem), schema_id(channel.stem), columns=wanted)
+    decoder = Decoder(schema(channel.stem), schema_id(channel.stem), channel.record_key, wanted)
     parts: list[pl.DataFrame] = [_located(decoder([]).frame, channel, 0, [])]
     refused: list[tuple[int, Refused]] = []
     async for partition, batch in decoded(
