@@ -184,6 +184,11 @@ def sentiment_id(provider: str, article_id: str, revision: int, symbol: str, ana
     return digest(f"ns|{provider}|{article_id}|{revision}|{symbol}|{analyzer}")
 
 
+def score_id(symbol: str, sentiment: bytes) -> bytes:
+    """A symbol's watchlist score as the sentiment record with this event id left it."""
+    return digest(f"ws|{symbol}|{sentiment.hex()}")
+
+
 def trigger_id(account: str, position_epoch: int, rule: str, attempt: int) -> bytes:
     """An exit trigger, and the order intent and result that follow from it."""
     return digest(f"x|{account}|{position_epoch}|{rule}|{attempt}")
