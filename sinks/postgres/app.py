@@ -18,6 +18,8 @@ from sinks.postgres.consumer import Consumer
 from sinks.postgres.membership import Slot
 from sinks.postgres.outbox import relay
 from sinks.postgres.progress import Progress
+from sinks.postgres.record_tables import SOURCES
+from sinks.postgres.records import RecordFeed
 from sinks.postgres.tables import TABLES
 from sinks.postgres.topic_ids import topic_ids
 from sinks.postgres.writer import StoppedError, Writer
@@ -48,15 +50,15 @@ def group(settings: Settings) -> str:
     return settings.tidewire_topic_prefix + GROUP
 
 
-def feeds(settings: Settings) -> list[Feed]:
-    """The topics with their tables and decoders.
+def feeds(settings: Settings) -> list[Feed | RecordFeed]:
+    """The topics with their tables and decoders: first the hot ones, then the others.
 
     Raises:
         SchemaError, UnreachableError: as `load_codec`.
     """
     codec = load_codec(settings)
     catalogue = Catalogue(settings.tidewire_topic_prefix, settings.tidewire_partitions or 1)
-    return [
+    hot = [
         Feed(
             catalogue.name(table.topic),
             table,
@@ -64,6 +66,7 @@ def feeds(settings: Settings) -> list[Feed]:
         )
         for table in TABLES
     ]
+    return [*hot, *(RecordFeed(catalogue.name(source.topic), source, codec) for source in SOURCES)]
 
 
 class Sink:
@@ -126,7 +129,7 @@ class Sink:
         return await _patiently(lambda: asyncio.to_thread(_migrate, url), stop)
 
     async def _consume(
-        self, sources: Sequence[Feed], writer: Writer, instance: str, stop: asyncio.Event
+        self, sources: Sequence[Feed | RecordFeed], writer: Writer, instance: str, stop: asyncio.Event
     ) -> None:
         assert self._progress is not None
         delay = 0.0

@@ -16,9 +16,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from sinks.postgres.batches import Batch, Feed, Span, prepare
+from sinks.postgres.batches import Batch, Feed, prepare
 from sinks.postgres.offsets import Log, Place
 from sinks.postgres.progress import Progress
+from sinks.postgres.records import RecordFeed
+from sinks.postgres.spans import Span
 from sinks.postgres.topic_ids import topic_ids
 from sinks.postgres.writer import Counts, FencedError, Writer
 from tidewire import log
@@ -28,6 +30,8 @@ from tidewire.kafka import client_arguments
 
 MOST_ROWS = 50_000
 """Rows after which a batch is closed (one fetched piece may go over it)."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of fetched record batches after which it is closed as well: news carries whole articles."""
 LINGER = 0.05
 """Seconds that the first record of a batch waits for others when the writer is idle."""
 CHECK_TOPICS = 5.0
@@ -49,7 +53,7 @@ class Consumer:
         settings: Settings,
         group: str,
         instance: str,
-        feeds: Sequence[Feed],
+        feeds: Sequence[Feed | RecordFeed],
         writer: Writer,
         progress: Progress,
     ) -> None:
@@ -127,10 +131,12 @@ class Consumer:
     async def _gather(self, stopped: asyncio.Task[bool]) -> list[Span]:
         """The next records of our partitions; empty when there is something else to do first."""
         epoch, spans = self._epoch, dict[TopicPartition, Span]()
-        rows, first = 0, 0.0
+        rows, size, first = 0, 0, 0.0
         while not stopped.done():
             writing = self._writing is not None and not self._writing.done()
-            if rows >= MOST_ROWS or (rows and not writing and time.monotonic() - first >= LINGER):
+            if rows >= MOST_ROWS or size >= MOST_BYTES:
+                break
+            if rows and not writing and time.monotonic() - first >= LINGER:
                 break
             fetched = await self._fetch(stopped, idle=not rows and not writing)
             if epoch != self._epoch or self._unplaced:
@@ -145,6 +151,7 @@ class Consumer:
                 self._placed[tp] = _from_here(spans[tp])
                 first = first or time.monotonic()
                 rows += sum(block.count for block in blocks)
+                size += sum(len(block.raw) for block in blocks)
             if not rows and self._writing is not None and not writing:
                 break  # learn soon what became of the last batch
         return list(spans.values())

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 from aiokafka import TopicPartition
 
-from sinks.postgres.batches import Batch, Span
+from sinks.postgres.batches import Batch
+from sinks.postgres.spans import Span
 from sinks.postgres.writer import STAGE, Counts
 from tidewire.metrics import (
     BATCH_RECORDS,
@@ -61,12 +62,17 @@ class Progress:
         for topic, count in counts.items():
             RECORDS_APPLIED.labels(STAGE, topic).inc(count.applied)
             RECORDS_SKIPPED.labels(STAGE, topic, "duplicate").inc(count.duplicates)
+            if count.superseded or count.tombstones:
+                RECORDS_SKIPPED.labels(STAGE, topic, "superseded").inc(count.superseded)
+                RECORDS_SKIPPED.labels(STAGE, topic, "tombstone").inc(count.tombstones)
             BATCH_RECORDS.labels(STAGE, topic).observe(batch.records[topic])
             BATCH_SECONDS.labels(STAGE, topic).observe(seconds)
             total = self._counts[topic]
             total.applied += count.applied
             total.duplicates += count.duplicates
             total.dead += count.dead
+            total.superseded += count.superseded
+            total.tombstones += count.tombstones
         for topic in batch.bisected:
             SLOW_DECODES.labels(STAGE, topic).inc()
         for span in batch.spans:
@@ -96,6 +102,8 @@ class Progress:
                     "applied": count.applied,
                     "duplicates": count.duplicates,
                     "dead_lettered": count.dead,
+                    "superseded": count.superseded,
+                    "tombstones": count.tombstones,
                     "expired": self._expired.get(topic, 0),
                 }
                 for topic, count in self._counts.items()

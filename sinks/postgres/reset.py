@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from sinks.postgres.connection import connect
 from sinks.postgres.migrate import LOCK
+from sinks.postgres.record_tables import RECORD_TABLES
+from sinks.postgres.tables import TABLES
 
-_TABLES = ("trades", "quotes", "bars", "kafka_offsets", "dead_letters", "schema_migrations")
+_VIEWS = (
+    *("bars_latest", "crypto_bars_latest", "fills_effective", "pending_orders", "open_positions"),
+    "news_latest",
+)
+_TABLES = (
+    *(table.name for table in TABLES),
+    *(table.name for table in RECORD_TABLES),
+    *("gateway_links", "gateway_sessions", "gateway_users"),
+    *("kafka_offsets", "dead_letters", "schema_migrations"),
+)
 _GATEWAY = ("gateway_links", "gateway_sessions", "gateway_users")
 
 
@@ -17,6 +28,7 @@ def drop_all(url: str) -> None:
     """
     with connect(url) as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        connection.execute("DROP VIEW IF EXISTS bars_latest")
+        for view in _VIEWS:
+            connection.execute(f"DROP VIEW IF EXISTS {view}".encode())
         for table in (*_TABLES, *_GATEWAY):
             connection.execute(f"DROP TABLE IF EXISTS {table}".encode())

@@ -1,13 +1,14 @@
-"""The tables that the sink fills: which topic feeds them, which columns they have, where each comes from."""
+"""The tables of the hot topics, filled in columns: which topic feeds them, where each column comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import polars as pl
 
-from schemas.catalogue import STOCK_BARS, STOCK_QUOTES, STOCK_TRADES
+from schemas import catalogue
 from sinks.postgres.connection import Connection
 from tidewire.errors import SchemaError
 
@@ -70,7 +71,7 @@ _TAIL = (
 
 TRADES = Table(
     "trades",
-    STOCK_TRADES,
+    catalogue.STOCK_TRADES,
     "stock_trade",
     (
         *_text("symbol"),
@@ -86,7 +87,7 @@ TRADES = Table(
 )
 QUOTES = Table(
     "quotes",
-    STOCK_QUOTES,
+    catalogue.STOCK_QUOTES,
     "stock_quote",
     (
         *_text("symbol"),
@@ -104,7 +105,7 @@ QUOTES = Table(
 )
 BARS = Table(
     "bars",
-    STOCK_BARS,
+    catalogue.STOCK_BARS,
     "stock_bar",
     (
         *_text("symbol"),
@@ -117,13 +118,70 @@ BARS = Table(
         *_TAIL,
     ),
 )
-TABLES = (TRADES, QUOTES, BARS)
+CRYPTO_TRADES = Table(
+    "crypto_trades",
+    catalogue.CRYPTO_TRADES,
+    "crypto_trade",
+    (
+        *_text("symbol"),
+        *_TIME,
+        Column("trade_id", "bigint", pl.col("id")),
+        *_same("double precision", "price", "size"),
+        *_text("taker_side"),
+        *_TAIL,
+    ),
+)
+CRYPTO_QUOTES = Table(
+    "crypto_quotes",
+    catalogue.CRYPTO_QUOTES,
+    "crypto_quote",
+    (
+        *_text("symbol"),
+        *_TIME,
+        *_same("double precision", "bid_price", "bid_size", "ask_price", "ask_size"),
+        *_TAIL,
+    ),
+)
+CRYPTO_BARS = Table(
+    "crypto_bars",
+    catalogue.CRYPTO_BARS,
+    "crypto_bar",
+    (
+        *_text("symbol"),
+        *_TIME,
+        Column("bar_interval", "text", pl.col("interval").cast(pl.String)),
+        *_same("bigint", "revision"),
+        *_same("double precision", "open", "high", "low", "close", "volume"),
+        *_same("bigint", "trade_count"),
+        *_same("double precision", "vwap"),
+        *_TAIL,
+    ),
+)
+TABLES = (TRADES, QUOTES, BARS, CRYPTO_TRADES, CRYPTO_QUOTES, CRYPTO_BARS)
 
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"""
 
 
-def check(connection: Connection, tables: Sequence[Table] = TABLES) -> None:
+class Named(Protocol):
+    """A column by its name and type."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+
+
+class Shaped(Protocol):
+    """Any table of the sink, however it is filled."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def columns(self) -> Sequence[Named]: ...  # noqa: D102
+
+
+def check(connection: Connection, tables: Sequence[Shaped] = TABLES) -> None:
     """Compare the database's column types with ours: binary COPY itself checks none and stores garbage.
 
     Raises:

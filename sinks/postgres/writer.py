@@ -1,8 +1,8 @@
 """One transaction a batch: move the stored offsets, COPY the rows, keep the dead records; or none of it.
 
-COPY goes straight into the table. Only after a duplicate key (a topic read again, a backfill) the rows go
-through a staging table and are merged, for a few batches; that is half as fast. A lost connection, a
-deadlock, a full disk: the whole transaction again, for as long as it takes.
+COPY goes straight into the table (store_columns.py, store_records.py). Only after a duplicate key (a topic
+read again, a backfill) the rows go through a staging table and are merged, for a few batches; that is half as
+fast. A lost connection, a deadlock, a full disk: the whole transaction again, for as long as it takes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from datetime import UTC, date, datetime
 from typing import TypeVar
 
 import psycopg
-from psycopg import errors, sql
 
-from sinks.postgres import columns, offsets, partitions
-from sinks.postgres.batches import Batch, DeadRecord, Rows, fetch_dead
+from sinks.postgres import columns, offsets, partitions, store_columns, store_records
+from sinks.postgres.batches import Batch, Rows
 from sinks.postgres.connection import Connection, open_connection, reason, where
 from sinks.postgres.failures import Verdict, copy_line, judge, what_to_do
-from sinks.postgres.isolate import RowRefusedError, isolate
-from sinks.postgres.tables import TABLES, Table, check
+from sinks.postgres.isolate import Attempt, Bad, RowRefusedError, isolate
+from sinks.postgres.record_tables import RECORD_TABLES
+from sinks.postgres.records import Entries
+from sinks.postgres.spans import DeadRecord, fetch_dead
+from sinks.postgres.tables import TABLES, check
 from tidewire import log
 from tidewire.errors import PoisonLimitError, SchemaError
-from tidewire.metrics import POSTGRES_COPIES, POSTGRES_FENCED, POSTGRES_RETRIES
+from tidewire.metrics import POSTGRES_FENCED, POSTGRES_RETRIES
 
 T = TypeVar("T")
 
 STAGE = "sink"
-MERGES = 5
-"""Batches of a table that are merged after a duplicate before COPY goes straight in again."""
 POISON_SHARE = 0.05
 
 _DEAD = """INSERT INTO dead_letters (sink_group, topic, part, k_offset, cluster_topic_id, kafka_ms,
@@ -51,11 +51,16 @@ class StoppedError(Exception):
 
 @dataclass(slots=True)
 class Counts:
-    """What became of a topic's records."""
+    """What became of a topic's records.
+
+    `duplicates`: stored already, or older than what is stored; `superseded` and `tombstones`: see Entries.
+    """
 
     applied: int = 0
     duplicates: int = 0
     dead: int = 0
+    superseded: int = 0
+    tombstones: int = 0
 
 
 @dataclass(slots=True)
@@ -120,7 +125,7 @@ class Writer:
             return self._transaction(session, batch, done)
 
         counts = self._persist(attempt)
-        applied = any(c.applied or c.duplicates for c in counts.values())
+        applied = any(c.applied or c.duplicates or c.superseded for c in counts.values())
         self._dead_in_a_row = 0 if applied else self._dead_in_a_row + sum(c.dead for c in counts.values())
         return counts
 
@@ -134,6 +139,8 @@ class Writer:
             dead = list(batch.dead)
             for rows in batch.rows:
                 dead += self._rows(session, rows, batch, counts[rows.topic])
+            for entries in batch.entries:
+                dead += self._entries(session, entries, batch, counts[entries.topic])
             self._bury(session.connection, batch, dead)
             for record in dead:
                 counts[record.topic].dead += 1
@@ -151,42 +158,52 @@ class Writer:
             session.day = today
 
     def _rows(self, session: _Session, rows: Rows, batch: Batch, counts: Counts) -> list[DeadRecord]:
-        """Store one table's rows; returns those that PostgreSQL refuses."""
+        """Store one hot table's rows; returns those that PostgreSQL refuses."""
         frame = rows.frame
 
         def attempt(start: int, stop: int) -> int:
-            whole = stop - start == frame.height
-            data = rows.copy if whole else columns.encode(frame.slice(start, stop - start))
+            count = stop - start
+            whole = count == frame.height
+            data = rows.copy if whole else columns.encode(frame.slice(start, count))
+            return store_columns.store(session.connection, session.merges, rows.table, data, count, whole)
+
+        bad = self._isolated(session, batch, frame.height, attempt, counts)
+        places = frame.select("k_part", "k_offset")
+        where_bad = {places.row(row.index): (row.error, row.reason) for row in bad}
+        return fetch_dead([s for s in batch.spans if s.topic == rows.topic], where_bad)
+
+    def _entries(self, session: _Session, entries: Entries, batch: Batch, counts: Counts) -> list[DeadRecord]:
+        """Store the rows of one low-rate topic; returns the records that PostgreSQL refuses."""
+        counts.superseded, counts.tombstones = entries.superseded, entries.tombstones
+        found = entries.entries
+
+        def attempt(start: int, stop: int) -> int:
+            part, whole = found[start:stop], stop - start == len(found)
+            return store_records.store(session.connection, session.merges, entries.source, part, whole)
+
+        bad = self._isolated(session, batch, len(found), attempt, counts)
+        where_bad = {
+            (found[row.index].partition, found[row.index].offset): (row.error, row.reason) for row in bad
+        }
+        return fetch_dead([s for s in batch.spans if s.topic == entries.topic], where_bad)
+
+    def _isolated(
+        self, session: _Session, batch: Batch, count: int, attempt: Attempt, counts: Counts
+    ) -> list[Bad]:
+        """Make the attempt, in parts when rows of it are refused; returns the rows that are."""
+
+        def judged(start: int, stop: int) -> int:
             try:
-                return self._store(session, rows.table, data, stop - start, whole)
+                return attempt(start, stop)
             except Exception as error:
                 if judge(error, broken=session.connection.broken) is not Verdict.ROW:
                     raise
                 name = getattr(error, "sqlstate", None) or type(error).__name__
                 raise RowRefusedError(copy_line(error), name, reason(error, self.url)) from error
 
-        counts.applied, bad = isolate(frame.height, attempt, self._ceiling(batch))
-        counts.duplicates = frame.height - counts.applied - len(bad)
-        where_bad = {
-            frame.select("k_part", "k_offset").row(row.index): (row.error, row.reason) for row in bad
-        }
-        return fetch_dead([s for s in batch.spans if s.topic == rows.topic], where_bad)
-
-    def _store(self, session: _Session, table: Table, data: bytes, count: int, whole: bool) -> int:
-        """COPY straight in, or merge; returns how many rows were new."""
-        if session.merges.get(table.name, 0) <= 0:
-            try:
-                with session.connection.transaction():
-                    _copy(session.connection, table.name, table, data)
-                POSTGRES_COPIES.labels("direct" if whole else "isolate").inc()
-                return count
-            except errors.UniqueViolation:
-                session.merges[table.name] = MERGES
-        session.merges[table.name] -= whole
-        with session.connection.transaction():
-            new = _merge(session.connection, table, data)
-        POSTGRES_COPIES.labels("merge" if whole else "isolate").inc()
-        return new
+        counts.applied, bad = isolate(count, judged, self._ceiling(batch))
+        counts.duplicates = count - counts.applied - len(bad)
+        return bad
 
     def _bury(self, connection: Connection, batch: Batch, dead: list[DeadRecord]) -> None:
         if not dead:
@@ -249,9 +266,7 @@ class Writer:
         if self._session is None:
             connection = open_connection(self.url)
             try:
-                check(connection)
-                for table in TABLES:
-                    connection.execute(_staging(table))
+                check(connection, (*TABLES, *RECORD_TABLES))
             except BaseException:
                 connection.close()
                 raise
@@ -263,29 +278,3 @@ class Writer:
         text = " - ".join(part for part in (reason(error, self.url), what_to_do(error)) if part)
         _log.warning("waiting for PostgreSQL", where=where(self.url), reason=text)
         self._tell(f"PostgreSQL: {text}")
-
-
-def _staging(table: Table) -> sql.Composed:
-    # With the CHECKs: a row that breaks one is then named by COPY's line number.
-    return sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS").format(
-        sql.Identifier(f"staging_{table.name}"), sql.Identifier(table.name)
-    )
-
-
-def _copy(connection: Connection, into: str, table: Table, data: bytes) -> None:
-    names = sql.SQL(", ").join(map(sql.Identifier, table.names))
-    command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(into), names)
-    with connection.cursor() as cursor, cursor.copy(command) as copy:
-        copy.write(data)
-
-
-def _merge(connection: Connection, table: Table, data: bytes) -> int:
-    """Copy into the staging table, insert what the table lacks; returns how many rows that was."""
-    staging = f"staging_{table.name}"
-    connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(staging)))  # of an earlier part
-    _copy(connection, staging, table, data)
-    names = sql.SQL(", ").join(map(sql.Identifier, table.names))
-    insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING").format(
-        sql.Identifier(table.name), names, names, sql.Identifier(staging)
-    )
-    return connection.execute(insert).rowcount

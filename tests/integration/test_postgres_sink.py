@@ -24,6 +24,8 @@ from schemas import cluster
 from schemas.catalogue import STOCK_BARS, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec, load_codec
 from sinks.postgres import app, connection, migrate, outbox
+from sinks.postgres.record_tables import SOURCES
+from sinks.postgres.tables import TABLES
 from tidewire.config import Settings
 from tidewire.health import Health
 from tidewire.kafka import client_arguments
@@ -32,7 +34,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 ROOT = Path(__file__).parents[2]
 DAY = 1_381_104_000_000_000_000  # 2013-10-07 UTC, ns
-TOPICS = (STOCK_TRADES, STOCK_QUOTES, STOCK_BARS)
+TOPICS = tuple(fed.topic for fed in (*TABLES, *SOURCES))
 COMMON = {"extra": None, "received_ts": DAY, "source": "ws", "owner_epoch": 1}
 
 

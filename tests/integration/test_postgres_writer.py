@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from schemas.catalogue import schema
 from sinks.postgres import migrate
-from sinks.postgres.batches import Batch, Feed, Span, prepare
+from sinks.postgres.batches import Batch, Feed, prepare
 from sinks.postgres.offsets import Log, Place
+from sinks.postgres.spans import Span
 from sinks.postgres.tables import TABLES, TRADES
 from sinks.postgres.writer import FencedError, Writer
 from tidewire.columns import Decoder, as_blocks
