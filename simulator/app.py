@@ -1,36 +1,33 @@
-"""Starts the local Alpaca: tape, ledger, sockets, REST and control on one port."""
+"""Starts the local Alpaca: its venues' sockets and REST, and control, on one port."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from simulator.bars import DAY, MINUTE, new_york_midnight
-from simulator.control import Control, published
-from simulator.data_socket import DataSocket
-from simulator.driver import Driver
+from simulator import tapes
+from simulator.control import Control, state_of
+from simulator.crypto.books import Books
+from simulator.crypto.rest import CryptoRest
+from simulator.crypto.synthetic import PAIRS
 from simulator.exchange_calendar import ExchangeCalendar
-from simulator.history import History
-from simulator.hub import Hub
-from simulator.interest import Interest
-from simulator.ledger import Ledger
-from simulator.market import Market, as_trades, pass_over, restore
+from simulator.interest import Subscriptions
+from simulator.latest import LatestPrices
+from simulator.market import Frame
+from simulator.news.rest import NewsRest
 from simulator.options import SimulatorOptions
-from simulator.position import PositionFile, resume_point
 from simulator.rejects import Rejects
 from simulator.rest import MarketDataRest
 from simulator.rest_guard import Guard
-from simulator.session import FEED_CHANNELS
-from simulator.synthetic import WELL_KNOWN, SyntheticMarket
-from simulator.tape import TickTape
+from simulator.session import CRYPTO_FEEDS, STOCK_FEEDS
+from simulator.synthetic import WELL_KNOWN
 from simulator.trading_rest import TradingRest
-from simulator.wire import Message, Streams
+from simulator.venue import Venue
+from simulator.venue_kinds import CRYPTO, NEWS, STOCKS
 from tidewire import service
 from tidewire.config import Settings
 from tidewire.errors import TidewireError
@@ -39,71 +36,59 @@ from tidewire.log import get
 
 log = get("simulator")
 
-OPENING = 570 * MINUTE
-
-ReadTape = Callable[[Streams], Iterator[list[Message]]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Simulator:
     """One simulator, started and stopped inside a running loop. `port` is the real port once started."""
 
     def __init__(self, settings: Settings, options: SimulatorOptions) -> None:
-        """Read the names of the tick files and open the ledger.
+        """Read the names of the recorded files and open the ledgers.
 
         Raises:
             ConfigError: a path does not exist, or none of the files can be used.
-            TidewireError: the ledger's folder cannot be written.
+            TidewireError: a ledger's folder cannot be written.
         """
         self._options = options
         self._rejects = Rejects()
-        self._streams = Streams()
+        played = tapes.choose(settings, options, self._rejects)
         folder = settings.tidewire_home / "simulator"
-        self._read_tape, identity, replayable = self._choose_tape(settings)
-        self._ledger = Ledger(folder / "ledger", options.ledger_file_bytes, options.ledger_bytes)
-        self._position = PositionFile(folder)
-        history = History(options.history_messages)
-        self._market = Market(self._streams, self._ledger, history, self._position, options.frame_messages)
-        retained, self._passed, finished = self._recover(folder, identity, history, replayable)
-        if not replayable:
-            self._passed = 0
-        self._identity = identity
-        self._hub = Hub(options, self._streams, Interest(retained), self._remember_interest, time.monotonic)
-        # a synthetic market at a steady rate is made at that rate, and paced by its own times
-        pace = options.rate if options.ticks or options.rate == "max" else "real"
-        self._driver = Driver(self._market, self._hub, self._blocks, pace)
-        if finished:
-            self._driver.already_finished()
-        tape = "ticks" if options.ticks else "synthetic"
-        self._control = Control(self._driver, self._market, self._hub, self._ledger, self._rejects, tape)
-        guard = Guard(options, time.time)
-        self._data_rest = MarketDataRest(self._market, history, self._ledger, guard, self._now)
-        self._trading_rest = TradingRest(ExchangeCalendar(), guard, self._now, self._symbols)
-        self._finished = finished
+        self._stocks = Venue(STOCKS, options, folder, played["stocks"])
+        self._crypto = Venue(CRYPTO, options, folder / "crypto", played["crypto"])
+        self._news = Venue(NEWS, options, folder / "news", played["news"])
+        self._venues = {venue.kind.name: venue for venue in (self._stocks, self._crypto, self._news)}
+        self._books = Books()
+        self._crypto.market.observers.append(self._books)
+        self._crypto.hub.greeting = self._whole_books
+        self.prices = LatestPrices(self._stocks.prices, self._crypto.prices)
+        self._guard = Guard(options, time.time)
         self._runner: web.AppRunner | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._running: dict[asyncio.Task[None], Venue] = {}
         self.port = 0
 
     @property
     def url(self) -> str:
-        """http://host:port; the WebSocket has the same host and port."""
+        """http://host:port; the WebSockets have the same host and port."""
         return f"http://{self._options.host}:{self.port}"
 
     def details(self) -> Mapping[str, object]:
         """For /health."""
-        return {"url": self.url, "state": self._driver.state, "published": published(self._ledger)}
+        venues = {n: {"state": v.driver.state, "published": v.published()} for n, v in self._venues.items()}
+        return {
+            "url": self.url,
+            "state": state_of(self._venues),
+            "published": self._stocks.published(),
+            "venues": venues,
+        }
 
     async def start(self) -> None:
-        """Listen, and run the tape once somebody subscribes.
+        """Listen, and run each venue's tape once somebody subscribes to it.
 
         Raises:
             TidewireError: the port is taken.
         """
         app = web.Application()
-        socket = DataSocket(self._hub, self._options)
-        app.router.add_get(f"/v2/{{feed:{'|'.join(FEED_CHANNELS)}}}", socket.handle)
-        app.router.add_routes(self._data_rest.routes())
-        app.router.add_routes(self._trading_rest.routes())
-        app.router.add_routes(self._control.routes())
+        self._add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         options = self._options
@@ -115,102 +100,72 @@ class Simulator:
                 f"the simulator cannot listen on {options.host}:{options.port}: {error.strerror}"
             ) from error
         self.port = self._runner.addresses[0][1]
-        log.info("simulator listens", url=self.url, tape="ticks" if options.ticks else "synthetic")
-        if not self._finished:
-            self._task = asyncio.create_task(self._driver.run())
+        log.info("simulator listens", url=self.url, tape=self._tape)
+        self._running = {task: v for v in self._venues.values() if (task := v.start()) is not None}
 
     async def run_until(self, stop: asyncio.Event) -> None:
-        """Wait for the stop; an error of the tape is raised here."""
+        """Wait for the stop; an error of a tape is raised here."""
         waiting = asyncio.create_task(stop.wait())
-        tasks = {waiting} | ({self._task} if self._task else set())
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._task in done and self._task is not None:
-                self._task.result()
-                log.info("tape finished", **published(self._ledger))
-                await waiting
+            while not waiting.done():
+                await asyncio.wait({waiting, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in self._running if task.done()]:
+                    task.result()
+                    venue = self._running.pop(task)
+                    log.info("tape finished", venue=venue.kind.name, **venue.published())
         finally:
             waiting.cancel()
 
     async def stop(self) -> None:
-        """Close the sockets, the server and the ledger."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for client in self._hub.clients:
-            client.finish(1001)
+        """Close the sockets, the server and the ledgers."""
+        for venue in self._venues.values():
+            await venue.stop()
         if self._runner is not None:
             await self._runner.cleanup()
-        self._ledger.close()
-        self._position.close()
+        for venue in self._venues.values():
+            venue.close()
 
-    def _choose_tape(self, settings: Settings) -> tuple[ReadTape, str, bool]:
-        """How to read the tape, what identifies it, and whether it can be read again the same."""
-        options = self._options
-        if options.ticks:
-            tape = TickTape(options.ticks, self._rejects)
-            return tape.read, tape.identity, True
-        symbols = options.symbols or settings.symbols
-        names = tuple(WELL_KNOWN) if "*" in symbols else symbols
-        identity = f"synthetic|{options.seed}|{options.rate}|{options.limit}|{','.join(names)}"
-        rate = options.messages_per_second if isinstance(options.rate, str) else options.rate
-        if (
-            options.rate == "max"
-        ):  # no clock can keep up: yesterday from its opening on, the same when read again
-            start = new_york_midnight(time.time_ns() - DAY) + OPENING
-            market = SyntheticMarket(names, options.seed, start, rate, options.limit)
-            return market.read, f"{identity}|{start}", True
+    @property
+    def _tape(self) -> str:
+        return "ticks" if self._options.ticks else "synthetic"
 
-        def live(streams: Streams) -> Iterator[list[Message]]:
-            left = None if options.limit is None else max(0, options.limit - self._market.tape)
-            return SyntheticMarket(names, options.seed, time.time_ns(), rate, left).read(streams)
+    def _add_routes(self, app: web.Application) -> None:
+        stocks, crypto, news, guard = self._stocks, self._crypto, self._news, self._guard
+        app.router.add_get(f"/v2/{{feed:{'|'.join(STOCK_FEEDS)}}}", stocks.socket.handle)
+        app.router.add_get(f"/v1beta3/crypto/{{feed:{'|'.join(CRYPTO_FEEDS)}}}", crypto.socket.handle)
+        # one path for both, as at Alpaca: a WebSocket's handshake or a plain request
+        rest = NewsRest(news, guard)
+        app.router.add_get("/v1beta1/news", _either(news.socket.handle, rest.handle))
+        app.router.add_routes(MarketDataRest(stocks, guard, lambda: self._now(stocks)).routes())
+        app.router.add_routes(CryptoRest(crypto, self._books, guard, lambda: self._now(crypto)).routes())
+        trading = TradingRest(ExchangeCalendar(), guard, lambda: self._now(stocks), self._symbols)
+        app.router.add_routes(trading.routes())
+        app.router.add_routes(Control(self._venues, self._rejects, self._tape, dict).routes())
 
-        return live, identity, False
-
-    def _recover(
-        self, folder: Path, identity: str, history: History, replayable: bool
-    ) -> tuple[dict[str, frozenset[str]], int, bool]:
-        """(subscriptions still in force, tape messages already passed, tape finished)."""
-        known, subscriptions = self._position.load_run()
-        fresh = self._options.fresh or known != identity
-        if fresh and known and not self._options.fresh:
-            log.warning("another tape than last time: the ledger starts anew")
-        try:
-            self._ledger.open(fresh=fresh)
-            intent = None if fresh else self._position.load()
-            self._position.open(fresh=fresh)
-            self._position.save_run(identity, {} if fresh else subscriptions)
-        except OSError as error:
-            raise TidewireError(f"cannot write the ledger in {folder}: {error.strerror}") from error
-        passed, cut = resume_point(intent, self._ledger.end)
-        if cut is not None:
-            self._ledger.cut(self._ledger.end[0], cut)
-        recovered = restore(self._ledger, history)
-        if replayable:
-            deque(recovered, maxlen=0)  # the bars are known again once the tape has passed
-        else:
-            self._market.pass_over(list(as_trades(recovered, self._streams)))
-        self._market.tape = passed
-        finished = intent is not None and intent.finished and cut is None
-        retained = {} if fresh else {c: frozenset(s) for c, s in subscriptions.items()}
-        return retained, passed, finished
-
-    def _blocks(self) -> Iterator[list[Message]]:
-        blocks = self._read_tape(self._streams)
-        if not self._passed:
-            return blocks
-        self._market.tape = 0
-        return pass_over(self._market, blocks, self._passed)
-
-    def _remember_interest(self, interest: Interest) -> None:
-        self._position.save_run(self._identity, interest.all())
+    def _whole_books(self, added: Subscriptions) -> list[Frame]:
+        """What a new subscriber of order books gets first, as at Alpaca; all other subscribers get it too."""
+        market, wanted = self._crypto.market, added.get("orderbooks", frozenset())
+        if not wanted or self._crypto.driver.state != "running":
+            return []
+        pairs = self._books.symbols() if "*" in wanted else sorted(wanted)
+        return market.insert(self._books.whole(pairs, market.clock, self._crypto.streams))
 
     def _symbols(self) -> list[str]:
-        return sorted({*WELL_KNOWN, *self._streams.symbols()})
+        return sorted({*WELL_KNOWN, *PAIRS, *self._stocks.streams.symbols(), *self._crypto.streams.symbols()})
 
-    def _now(self) -> int:
-        """The market's clock: the tape's time for recorded ticks, else the real one."""
-        return self._market.clock if self._options.ticks and self._market.clock else time.time_ns()
+    def _now(self, venue: Venue) -> int:
+        """A market's clock: the tape's time for recorded ticks, else the real one."""
+        return venue.market.clock if self._options.ticks and venue.market.clock else time.time_ns()
+
+
+def _either(socket: Handler, rest: Handler) -> Handler:
+    """A WebSocket's handshake goes to one handler, any other request to the other."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+        return await (socket if upgrade else rest)(request)
+
+    return handle
 
 
 def main(settings: Settings, options: SimulatorOptions | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from simulator.bars import MINUTE, new_york_midnight
@@ -32,9 +33,10 @@ def parse_timeframe(text: str) -> int:
 
 
 class BarBook:
-    """Minute and daily bars by symbol."""
+    """Minute and daily bars by symbol; longer bars start at multiples since `day_start` of their time."""
 
-    def __init__(self) -> None:
+    def __init__(self, day_start: Callable[[int], int] = new_york_midnight) -> None:
+        self._day_start = day_start
         self._minutes: dict[str, Bars] = {}
         self._days: dict[str, Bars] = {}
 
@@ -55,21 +57,21 @@ class BarBook:
         if minutes == 1440:
             return sorted(self._days.get(symbol, {}).items())
         bars = sorted(self._minutes.get(symbol, {}).items())
-        return bars if minutes == 1 else _aggregate(bars, minutes)
+        return bars if minutes == 1 else self._aggregate(bars, minutes)
 
-
-def _aggregate(bars: list[tuple[int, dict[str, Any]]], minutes: int) -> list[tuple[int, dict[str, Any]]]:
-    """Longer bars from minute bars, by Alpaca's rules; they start at multiples since New York's midnight."""
-    groups: dict[int, list[dict[str, Any]]] = {}
-    for start, bar in bars:
-        midnight = new_york_midnight(start)
-        begin = start - (start - midnight) % (minutes * MINUTE)
-        groups.setdefault(begin, []).append(bar)
-    return [(start, _join(start, group)) for start, group in groups.items()]
+    def _aggregate(
+        self, bars: list[tuple[int, dict[str, Any]]], minutes: int
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Longer bars from minute bars, by Alpaca's rules."""
+        groups: dict[int, list[dict[str, Any]]] = {}
+        for start, bar in bars:
+            begin = start - (start - self._day_start(start)) % (minutes * MINUTE)
+            groups.setdefault(begin, []).append(bar)
+        return [(start, _join(start, group)) for start, group in groups.items()]
 
 
 def _join(start: int, group: list[dict[str, Any]]) -> dict[str, Any]:
-    volume = sum(bar["v"] for bar in group)
+    volume = round(sum(bar["v"] for bar in group), 9)  # crypto's volumes are fractions
     return {
         **group[0],
         "h": max(bar["h"] for bar in group),
@@ -77,6 +79,6 @@ def _join(start: int, group: list[dict[str, Any]]) -> dict[str, Any]:
         "c": group[-1]["c"],
         "v": volume,
         "n": sum(bar["n"] for bar in group),
-        "vw": round(sum(bar["vw"] * bar["v"] for bar in group) / volume, 6),
+        "vw": round(sum(bar["vw"] * bar["v"] for bar in group) / volume, 6) if volume else 0.0,
         "t": timestamp(start),
     }

@@ -2,13 +2,13 @@
 
 A trade belongs to the minute and to the New York day of its event time. What it updates is a matter of
 `conditions.py`. Bars leave when the tape's clock passes a mark: b for the minute just ended and d at each
-full minute, u at each half minute for minutes that were already out and changed since. A bar without a price
-or volume never leaves.
+full minute, u at each half minute for minutes that were already out and changed since. A bar without
+a price or volume never leaves. Crypto's bars have other rules for what is whole and when a day begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -81,10 +81,15 @@ class Bar:
         }
 
 
+def midnight(ns: int, zone: ZoneInfo) -> int:
+    """Start of a zone's day of a time, both in ns since 1970 UTC."""
+    day = datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone(zone)
+    return int(day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * 1_000_000_000
+
+
 def new_york_midnight(ns: int) -> int:
     """Start of the New York day of a time, both in ns since 1970 UTC."""
-    day = datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone(_NEW_YORK)
-    return int(day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * 1_000_000_000
+    return midnight(ns, _NEW_YORK)
 
 
 BarMessage = tuple[int, dict[str, Any]]
@@ -94,7 +99,9 @@ BarMessage = tuple[int, dict[str, Any]]
 class BarFold:
     """The bars of all symbols. `mark` is the next half minute of the tape's clock at which bars may leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, bar: type[Bar] = Bar, day_start: Callable[[int], int] = new_york_midnight) -> None:
+        self._bar = bar
+        self._midnight = day_start
         self.mark = 0
         self._minutes: dict[int, dict[str, Bar]] = {}
         self._sent_until = 0
@@ -120,7 +127,7 @@ class BarFold:
                 bars = self._minutes.setdefault(start, {})
             bar = bars.get(symbol)
             if bar is None:
-                bar = bars[symbol] = Bar()
+                bar = bars[symbol] = self._bar()
             bar.add(price, size, rule.minute)
             self._day_bar(symbol, ns).add(price, size, rule.day)
 
@@ -153,14 +160,14 @@ class BarFold:
 
     def _day_bar(self, symbol: str, ns: int) -> Bar:
         if not self._day_start <= ns < self._day_end:
-            self._day_start = new_york_midnight(ns)
-            self._day_end = new_york_midnight(self._day_start + DAY + 2 * 60 * MINUTE)
+            self._day_start = self._midnight(ns)
+            self._day_end = self._midnight(self._day_start + DAY + 2 * 60 * MINUTE)
         day, bar = self._days.get(symbol, (0, None))
         if bar is None or self._day_start > day:
-            bar = Bar()
+            bar = self._bar()
             self._days[symbol] = (self._day_start, bar)
         elif self._day_start < day:
-            return Bar()  # a late print of an earlier day: that day's last d has left
+            return self._bar()  # a late print of an earlier day: that day's last d has left
         return bar
 
     def _ended(self, clock: int) -> Iterator[BarMessage]:

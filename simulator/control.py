@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from simulator import faults
-from simulator.driver import Driver
-from simulator.hub import Hub
-from simulator.ledger import Ledger
-from simulator.market import Market
 from simulator.rejects import Rejects
+from simulator.venue import Venue
 
-_BARS = ("bars", "updatedBars", "dailyBars")
 
-
-def published(ledger: Ledger) -> dict[str, int]:
-    """Messages published, by kind; `bars` are b, u and d together."""
-    counts = dict(ledger.counts)
-    bars = sum(counts.pop(channel, 0) for channel in _BARS)
-    return {"trades": counts.pop("trades", 0), "quotes": counts.pop("quotes", 0), "bars": bars, **counts}
+def state_of(venues: Mapping[str, Venue]) -> str:
+    """The state of a run: finished once every tape with an end is at it; endless ones are not waited for."""
+    states = {name: venue.driver.state for name, venue in venues.items()}
+    finite = [states[name] for name, venue in venues.items() if venue.tape.finite]
+    if finite and all(state == "finished" for state in finite):
+        return "finished"
+    return "running" if "running" in states.values() else "waiting"
 
 
 class Control:
-    """The /sim routes."""
+    """The /sim routes. The fields of `status` are those of the stocks, with the other venues beside them."""
 
     def __init__(
-        self, driver: Driver, market: Market, hub: Hub, ledger: Ledger, rejects: Rejects, tape: str
+        self,
+        venues: Mapping[str, Venue],
+        rejects: Rejects,
+        tape: str,
+        trading: Callable[[], Mapping[str, int]],
     ) -> None:
-        self._driver = driver
-        self._market = market
-        self._hub = hub
-        self._ledger = ledger
+        self._venues = venues
         self._rejects = rejects
         self._tape = tape
+        self._trading = trading
 
     def status(self) -> dict[str, Any]:
         """The state of the run."""
+        venues = {name: venue.status() for name, venue in self._venues.items()}
         return {
-            "state": self._driver.state,
-            "published": published(self._ledger),
+            **venues["stocks"],
+            "state": state_of(self._venues),
             "rejected": self._rejects.count,
             "skipped_files": self._rejects.skipped_files,
-            "elapsed_seconds": round(self._driver.elapsed, 3),
-            "clients": sum(c.session.authenticated for c in self._hub.clients),
             "tape": self._tape,
-            "tape_messages": self._market.tape,
-            "tape_time_ns": self._market.clock,
-            "subscriptions": self._hub.interest.all(),
+            "elapsed_seconds": max(venue["elapsed_seconds"] for venue in venues.values()),
+            "venues": venues,
+            "trading": self._trading(),
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -63,10 +61,14 @@ class Control:
 
     async def _fault(self, request: web.Request) -> web.Response:
         try:
-            fault = faults.parse(orjson.loads(await request.read()))
+            body = orjson.loads(await request.read())
+            name = body.pop("venue", "stocks") if isinstance(body, dict) else "stocks"
+            fault = faults.parse(body)
+            if name not in self._venues:
+                raise ValueError(f"venue must be one of {', '.join(self._venues)}")
         except ValueError as error:
             return web.json_response({"message": str(error)}, status=400)
-        return web.json_response({"kind": fault.kind, "sockets": self._hub.inflict(fault)})
+        return web.json_response({"kind": fault.kind, "sockets": self._venues[name].hub.inflict(fault)})
 
 
 def _json(value: Callable[[], object]) -> Callable[[web.Request], Any]:

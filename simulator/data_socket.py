@@ -1,4 +1,4 @@
-"""The WebSocket endpoints /v2/{feed}: the thin shell around `session.py`."""
+"""The WebSocket endpoints of market data, a venue's each: the thin shell around `session.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 
 from simulator.hub import Client, Hub
 from simulator.options import SimulatorOptions
-from simulator.session import Rules, Session
+from simulator.session import NEWS_FEED, Rules, Session
 from tidewire.log import get
 
 log = get("simulator.data_socket")
@@ -22,7 +22,7 @@ _LARGEST_COMMAND = 1 << 22
 
 
 class DataSocket:
-    """Serves one endpoint's connections."""
+    """Serves the connections of one venue's endpoints; a path without a feed is that of the news."""
 
     def __init__(self, hub: Hub, options: SimulatorOptions) -> None:
         self._hub = hub
@@ -30,7 +30,7 @@ class DataSocket:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection, from handshake to end."""
-        feed = request.match_info["feed"]
+        feed = request.match_info.get("feed", NEWS_FEED)
         client = self._client(request, feed)
         ws = web.WebSocketResponse(compress=self._options.deflate, max_msg_size=_LARGEST_COMMAND)
         await ws.prepare(request)
@@ -65,7 +65,7 @@ class DataSocket:
             before = client.session.subscriptions
             client.reply(client.session.receive(message.data))
             if client.session.subscriptions != before:
-                self._hub.subscribed_to(client)
+                self._hub.subscribed_to(client, before)
                 log.info("subscribed", feed=client.feed, **_sizes(client))
 
     async def _write(self, ws: web.WebSocketResponse, client: Client) -> None:

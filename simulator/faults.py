@@ -1,6 +1,7 @@
 """Faults on demand: what POST /sim/faults may ask for, and how a frame is spoilt. Pure.
 
-Kinds (all but `refuse_auth` act on every authenticated socket):
+A fault acts on one venue: `venue` is stocks (if left out), crypto or news.
+Kinds (all but `refuse_auth` act on every authenticated socket of the venue):
 
 - `drop`                       the TCP connection is aborted (RST), no close frame
 - `close` code=1001            an orderly close frame

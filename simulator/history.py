@@ -86,6 +86,11 @@ class History:
         """By order of publishing, backwards."""
         return (self.entry(int(number)) for number in self._numbers(channel, symbol)[::-1])
 
+    def since(self, number: int) -> Iterator[Entry]:
+        """Messages of all series from a number on, by order of publishing."""
+        first = max(number, self._forgotten)
+        return (self.entry(number) for number in range(first, self._forgotten + len(self._times)))
+
     def entry(self, number: int) -> Entry:
         """The message of a number that `between` gave.
 

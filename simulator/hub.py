@@ -12,7 +12,7 @@ import orjson
 
 from simulator import rfc3339
 from simulator.faults import Fault, Spoil, spoiler
-from simulator.interest import Interest, covers
+from simulator.interest import Interest, Subscriptions, covers
 from simulator.market import Frame
 from simulator.options import SimulatorOptions
 from simulator.session import Reply, Session, error
@@ -119,6 +119,8 @@ class Hub:
         self._clock = clock
         self._on_interest = on_interest
         self.interest = interest
+        self.greeting: Callable[[Subscriptions], Sequence[Frame]] = lambda added: ()
+        """What is published because somebody subscribed to `added`."""
         self.clients: list[Client] = []
         self.refusals: deque[int] = deque()
         self.subscribed = asyncio.Event()
@@ -138,18 +140,20 @@ class Hub:
         if client.feed in self._holders or self._held_until.get(client.feed, 0.0) > self._clock():
             return 406
         self._holders[client.feed] = client
-        SIMULATOR_CLIENTS.set(len(self._holders))
+        SIMULATOR_CLIENTS.inc()
         return None
 
     def join(self, client: Client) -> None:
         """A socket opened."""
         self.clients.append(client)
 
-    def subscribed_to(self, client: Client) -> None:
+    def subscribed_to(self, client: Client, before: Subscriptions) -> None:
         """A client's subscriptions changed."""
         client.changed()
-        self.interest.update(client, client.session.subscriptions)
+        now = client.session.subscriptions
+        self.interest.update(client, now)
         self._choose()
+        self.deliver(self.greeting({c: symbols - before.get(c, frozenset()) for c, symbols in now.items()}))
 
     def leave(self, client: Client, *, clean: bool) -> None:
         """A socket is gone; an unclean end keeps its endpoint for a while, if so configured."""
@@ -158,7 +162,7 @@ class Hub:
             del self._holders[client.feed]
             if not clean:
                 self._held_until[client.feed] = self._clock() + self._options.hold_seconds
-            SIMULATOR_CLIENTS.set(len(self._holders))
+            SIMULATOR_CLIENTS.dec()
         self.interest.leave(client)
         self._choose()
         self._room.set()

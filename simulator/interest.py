@@ -11,11 +11,13 @@ Subscriptions = Mapping[str, frozenset[str]]
 
 
 def covers(subscriptions: Subscriptions, channel: str, symbol: str) -> bool:
-    """Whether a subscriber gets messages of this channel and symbol."""
+    """Whether a subscriber gets messages of this channel and symbol; an article has several symbols."""
     if channel == OTHER:
         return any(subscriptions.values())
     symbols = subscriptions.get(channel, frozenset())
-    return "*" in symbols or symbol in symbols
+    if "*" in symbols or symbol in symbols:
+        return True
+    return "," in symbol and not symbols.isdisjoint(symbol.split(","))
 
 
 class Interest:

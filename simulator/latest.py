@@ -104,8 +104,8 @@ class LatestPrices:
     def watch(self, symbols: Iterable[str], watcher: Watcher) -> None:
         """From now on every quote and trade of these symbols, and of no others, goes to `watcher`.
 
-        It is called before the message's ledger entry is sent to any socket, in the order of each venue's tape,
-        and must not block.
+        It is called in the order of each venue's tape, once the message is in the ledger and before a socket
+        has it, and must not block.
         """
         wanted = set(symbols)
         self._stocks.watch([s for s in wanted if "/" not in s], watcher)

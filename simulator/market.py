@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from simulator.bar_book import BarBook
-from simulator.bars import BarFold, BarMessage
+from simulator.bars import BarMessage
 from simulator.history import History
 from simulator.ledger import Ledger
 from simulator.position import Intent, PositionFile
-from simulator.wire import CHANNELS, OTHER, Message, Streams, frame, pack, trade_part
+from simulator.venue_kinds import STOCKS, VenueKind
+from simulator.wire import CHANNELS, OTHER, Message, Streams, frame, pack
 from tidewire.metrics import SIMULATOR_PUBLISHED
 
 _arrival = itemgetter(0)
@@ -31,6 +32,18 @@ class Frame(NamedTuple):
     data: bytes
 
 
+class Observer(Protocol):
+    """Sees every message that passes, subscribed or not, bars included. It must be quick and never wait."""
+
+    def observe(self, messages: Sequence[Message]) -> None:
+        """New messages, in order; those that are published are in the ledger, and on no socket yet."""
+        ...
+
+    def recall(self, messages: Sequence[Message]) -> None:
+        """Messages that had passed before a restart."""
+        ...
+
+
 class Market:
     """One run of a tape. `tape` counts its messages that have passed, published or not."""
 
@@ -41,14 +54,17 @@ class Market:
         history: History,
         position: PositionFile,
         frame_messages: int = 200,
+        kind: VenueKind = STOCKS,
     ) -> None:
+        self._kind = kind
         self._streams = streams
         self._ledger = ledger
         self._history = history
         self._position = position
         self._frame_messages = frame_messages
-        self._bars = BarFold()
-        self.book = BarBook()
+        self._bars = kind.bars()
+        self.book = BarBook(kind.day_start)
+        self.observers: list[Observer] = []
         self.tape = 0
         self.clock = 0
         """Arrival time of the newest message, ns since 1970 UTC."""
@@ -62,9 +78,15 @@ class Market:
         rest = [self._bar_message(self.clock, bar) for bar in self._bars.finish()]
         return self._publish(rest, self.tape, finished=True)
 
+    def insert(self, messages: list[Message]) -> list[Frame]:
+        """Publish messages that are not on the tape; a restart does not repeat them."""
+        return self._publish(messages, self.tape)
+
     def pass_over(self, batch: Sequence[Message]) -> None:
         """Take messages that were published before a restart, only to know the bars again."""
-        self._weave(batch)
+        woven = self._weave(batch)
+        for observer in self.observers:
+            observer.recall(woven)
         self.tape += len(batch)
 
     def _publish(self, passed: list[Message], tape_after: int, *, finished: bool = False) -> list[Frame]:
@@ -80,6 +102,8 @@ class Market:
         for published, place in zip(frames, places, strict=True):
             self._remember(published, file, place)
         self.tape = tape_after
+        for observer in self.observers:
+            observer.observe(passed)
         return frames
 
     def _remember(self, published: Frame, file: int, offset: int) -> None:
@@ -97,7 +121,7 @@ class Market:
         )
         for stream, count in streams.items():
             self._ledger.counts[stream.channel] += count
-            SIMULATOR_PUBLISHED.labels(stream.channel).inc(count)
+            SIMULATOR_PUBLISHED.labels(self._kind.metric(stream.channel)).inc(count)
 
     def _weave(self, batch: Sequence[Message]) -> list[Message]:
         """The batch with the bars that leave meanwhile, in order."""
@@ -130,26 +154,28 @@ class Market:
         return arrival, start, stream, pack(fields), None
 
 
-def restore(ledger: Ledger, history: History) -> Iterator[dict[str, Any]]:
+def restore(ledger: Ledger, history: History, kind: VenueKind = STOCKS) -> Iterator[dict[str, Any]]:
     """Rebuild counts and history from the ledger's files after a restart; yields every message."""
     ledger.counts.update(ledger.counts_before)
     for place, message in ledger.recover():
-        channel = CHANNELS.get(message.get("T", ""), OTHER)
+        channel = kind.channels.get(message.get("T", ""), OTHER)
         ledger.counts[channel] += 1
-        series = history.series_number(channel, str(message.get("S")))
-        ns = message["t"].to_unix_nano()
+        symbol, ns = kind.locate(message)
+        series = history.series_number(channel, symbol)
         history.append([ns], [series], place.file, [place.offset], [place.size])
         yield message
 
 
-def as_trades(messages: Iterable[dict[str, Any]], streams: Streams) -> Iterator[Message]:
-    """The trades among recovered messages, as far as bars need them; a live tape cannot be read again."""
+def bar_parts(
+    messages: Iterable[dict[str, Any]], streams: Streams, kind: VenueKind = STOCKS
+) -> Iterator[Message]:
+    """The recovered messages that bars need; a live tape cannot be read again."""
     clock = 0
     for message in messages:
-        if message.get("T") == "t" and (part := trade_part(message)) is not None:
-            ns = message["t"].to_unix_nano()
+        if (part := kind.part(message)) is not None:
+            symbol, ns = kind.locate(message)
             clock = max(clock, ns)
-            yield clock, ns, streams.get("trades", message["S"]), b"", part
+            yield clock, ns, streams.get(kind.channels[message["T"]], symbol), pack(message), part
 
 
 def pass_over(market: Market, blocks: Iterator[list[Message]], count: int) -> Iterator[list[Message]]:

@@ -53,13 +53,24 @@ _STOCK_CHANNELS = (
     "cancelErrors",
 )
 _WITH_TRADES = ("corrections", "cancelErrors")
+_CRYPTO_CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
+STOCK_FEEDS = ("iex", "sip", "delayed_sip", "test")
+CRYPTO_FEEDS = ("us", "us-1", "eu-1")
+NEWS_FEED = "news"
 FEED_CHANNELS = {
     "iex": _STOCK_CHANNELS,
     "sip": _STOCK_CHANNELS,
     "delayed_sip": _STOCK_CHANNELS,
     "test": ("trades", "quotes", "bars"),
+    **dict.fromkeys(CRYPTO_FEEDS, _CRYPTO_CHANNELS),
+    NEWS_FEED: ("news",),
 }
-_SYMBOL = re.compile(r"\*|[A-Z][A-Z0-9]{0,9}([./-][A-Z0-9]{1,5})?")
+_STOCK_SYMBOL = re.compile(r"\*|[A-Z][A-Z0-9]{0,9}([./-][A-Z0-9]{1,5})?")
+_SYMBOLS = {
+    **dict.fromkeys(STOCK_FEEDS, _STOCK_SYMBOL),
+    **dict.fromkeys(CRYPTO_FEEDS, re.compile(r"\*|[A-Z0-9]{1,10}/[A-Z]{2,6}")),
+    NEWS_FEED: re.compile(r"\*|[A-Z0-9][A-Z0-9]{0,14}([.:/-][A-Z0-9]{1,10})?"),
+}
 
 
 def error(code: int) -> Reply:
@@ -82,6 +93,7 @@ class Session:
     def __init__(self, rules: Rules, *, msgpack_frames: bool) -> None:
         self._rules = rules
         self._channels = FEED_CHANNELS[rules.feed]
+        self._symbol = _SYMBOLS[rules.feed]
         self.msgpack = msgpack_frames
         self.authenticated = False
         self._symbols: dict[str, frozenset[str]] = {}
@@ -134,7 +146,7 @@ class Session:
 
     def _change(self, command: dict[str, Any], *, add: bool) -> Reply:
         named = {name: value for name, value in command.items() if name != "action" and value is not None}
-        if not all(_is_symbols(value) for value in named.values()):
+        if not all(self._is_symbols(value) for value in named.values()):
             return error(400)
         if not set(named) <= set(self._channels):
             return error(410)
@@ -149,6 +161,11 @@ class Session:
         self._symbols = changed
         return self._acknowledgement()
 
+    def _is_symbols(self, value: object) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(s, str) and self._symbol.fullmatch(s) for s in value
+        )
+
     def _acknowledgement(self) -> Reply:
         subscriptions = self.subscriptions
         lists = {channel: sorted(subscriptions.get(channel, ())) for channel in self._channels}
@@ -158,10 +175,6 @@ class Session:
 def _weight(symbols: frozenset[str], limit: int) -> int:
     """Symbols that count against the limit; a star is more than any limit."""
     return limit + 1 if "*" in symbols else len(symbols)
-
-
-def _is_symbols(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(s, str) and _SYMBOL.fullmatch(s) for s in value)
 
 
 def _decode(data: bytes | str) -> dict[str, Any] | None:

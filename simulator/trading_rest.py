@@ -38,7 +38,7 @@ class TradingRest:
             web.get("/v2/clock", self._guard.wrap(self._clock)),
             web.get("/v2/calendar", self._guard.wrap(self._days)),
             web.get("/v2/assets", self._guard.wrap(self._assets)),
-            web.get("/v2/assets/{symbol}", self._guard.wrap(self._asset)),
+            web.get("/v2/assets/{symbol:.+}", self._guard.wrap(self._asset)),
         ]
 
     async def _load(self) -> ExchangeCalendar:
@@ -75,7 +75,7 @@ class TradingRest:
     async def _asset(self, request: web.Request) -> web.Response:
         name = request.match_info["symbol"]
         for asset in map(_asset, self._symbols()):
-            if name in (asset["symbol"], asset["id"]):
+            if name in (asset["symbol"], asset["symbol"].replace("/", ""), asset["id"]):
                 return reply(asset)
         return reply({"code": 40410000, "message": f"asset not found for {name}"}, 404)
 
@@ -92,6 +92,30 @@ def _day(day: TradingDay) -> dict[str, str]:
 
 
 def _asset(symbol: str) -> dict[str, Any]:
+    return _pair(symbol) if "/" in symbol else _stock(symbol)
+
+
+def _pair(symbol: str) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol)),
+        "class": "crypto",
+        "exchange": "CRYPTO",
+        "symbol": symbol,
+        "name": f"{symbol} (simulated)",
+        "status": "active",
+        "tradable": True,
+        "marginable": False,
+        "shortable": False,
+        "easy_to_borrow": False,
+        "fractionable": True,
+        "attributes": [],
+        "min_order_size": "0.000000001",
+        "min_trade_increment": "0.000000001",
+        "price_increment": "0.000000001",
+    }
+
+
+def _stock(symbol: str) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol)),
         "class": "us_equity",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simulator import rfc3339
 from simulator.rejects import Rejects
-from simulator.tape import TickTape, merge
+from simulator.tape import Inputs, merge
 from simulator.wire import Message, Stream, Streams
 
 STREAM = Stream("trades", "A")
@@ -53,7 +53,7 @@ def test_json_lines_go_out_as_they_are_and_broken_ones_are_named(tmp_path: Path)
     ]
     path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
     rejects = Rejects()
-    messages = [m for block in TickTape([path], rejects).read(Streams()) for m in block]
+    messages = [m for block in Inputs([path], rejects).stocks().read(Streams()) for m in block]
     shown = [msgpack.unpackb(m[3]) for m in messages]
     assert next(iter(shown[0])) == "T"
     assert type(shown[0]["p"]) is float

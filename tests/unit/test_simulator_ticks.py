@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from simulator import lean_rows, lines, ticks
 from simulator.rejects import Rejects
-from simulator.tape import TickTape
+from simulator.tape import Inputs
 from simulator.wire import Streams
 from tidewire.errors import ConfigError
 
@@ -47,7 +47,7 @@ GOOD = st.builds(
 
 def read(path: Path) -> tuple[list[dict[str, Any]], Rejects]:
     rejects = Rejects()
-    tape = TickTape([path], rejects)
+    tape = Inputs([path], rejects).stocks()
     return [msgpack.unpackb(m[3]) for block in tape.read(Streams()) for m in block], rejects
 
 
@@ -168,10 +168,10 @@ def test_unusable_files_are_listed_and_alone_refused(tmp_path: Path) -> None:
     (tmp_path / "ibm_20131009_trade_tick.csv.gz").write_bytes(b"\x1f\x8bnot gzip")
     rejects = Rejects()
     with pytest.raises(ConfigError, match="no tick file"):
-        TickTape([tmp_path], rejects)
+        Inputs([tmp_path], rejects)
     assert len(rejects.skipped_files) == 5
     with pytest.raises(ConfigError, match="no such file or folder"):
-        TickTape([tmp_path / "absent"], rejects)
+        Inputs([tmp_path / "absent"], rejects)
 
 
 @pytest.mark.skipif(not LEAN.is_dir(), reason="the Lean sample data is not beside the project")
@@ -179,7 +179,7 @@ def test_the_real_day_is_whole() -> None:
     rejects = Rejects()
     counts: Counter[str] = Counter()
     clock = 0
-    for block in TickTape([LEAN], rejects).read(Streams()):
+    for block in Inputs([LEAN], rejects).stocks().read(Streams()):
         counts.update(m[2].channel for m in block)
         arrivals = np.array([m[0] for m in block])
         assert arrivals[0] >= clock

@@ -1,0 +1,1 @@
+"""The news venue: articles and their revisions, each one message whatever the number of its symbols."""
