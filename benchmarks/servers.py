@@ -17,20 +17,15 @@ import psycopg
 from psycopg import sql
 
 from schemas import admin, cluster
-from schemas.catalogue import (
-    STOCK_BARS,
-    STOCK_CORRECTIONS,
-    STOCK_FEATURES,
-    STOCK_FRAMES,
-    STOCK_QUOTES,
-    STOCK_TRADES,
-)
+from schemas.catalogue import STOCK_CORRECTIONS, STOCK_FEATURES, STOCK_FRAMES
+from sinks.postgres.record_tables import SOURCES
+from sinks.postgres.tables import TABLES
 from tidewire import config
 from tidewire.config import Settings
 from tidewire.stack import LocalStack
 
 APP = "tidewire-processor"
-_TOPICS = (STOCK_TRADES, STOCK_QUOTES, STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_FEATURES)
+_TOPICS = (*(fed.topic for fed in (*TABLES, *SOURCES)), STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
