@@ -11,16 +11,18 @@ from pathlib import Path
 
 import polars as pl
 
-from schemas.catalogue import STOCK_CORRECTIONS
+from schemas.catalogue import STOCK_CORRECTIONS, TRADE_UPDATES
 from schemas.codec import Codec, load_codec
 from tidewire.config import Settings
-from verify import database, dead_letters, features, ledger, settle, topic
+from verify import database, dead_letters, features, ledger, orders_read, settle, topic
 from verify.compare import Evidence
 from verify.content import CHANNELS, FOLDED, STOCKS_VENUE, VENUES, Channel
 from verify.dead_letters import Letter
 from verify.features import Features
 from verify.ledger import Ledger
 from verify.messages import Collector, channel_of, fingerprint
+from verify.orders import OrderOutcome
+from verify.orders import compare as compare_orders
 from verify.topic import Ends
 
 _FEATURES_POLL = 0.5
@@ -39,6 +41,7 @@ class Gathered:
     unknown_given_up: int
     ledger_from: int
     received_seconds: float | None
+    orders: OrderOutcome
 
 
 async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -> Gathered:
@@ -82,6 +85,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
                 odd_sent=odd_sent[name],
                 odd_given_up=odd_given_up[name],
             )
+        orders = await _orders(settings, codec, connection, letters, folder is not None)
     stocks = sent.get(STOCKS_VENUE)
     return Gathered(
         channels=channels,
@@ -92,7 +96,20 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
         unknown_given_up=odd_given_up[""],
         ledger_from=sum(ledger_.complete_from for ledger_ in sent.values()),
         received_seconds=_span([c.events for c in contents.values()]),
+        orders=orders,
     )
+
+
+async def _orders(
+    settings: Settings, codec: Codec, connection: database.Connection, letters: list[Letter], simulated: bool
+) -> OrderOutcome:
+    """The order events: read after everything else, and the broker's journal first of all of them."""
+    journal = settings.tidewire_home / orders_read.JOURNAL
+    sent = orders_read.read_journal(journal) if simulated and journal.is_file() else None
+    name = settings.tidewire_topic_prefix + TRADE_UPDATES
+    stops = {TRADE_UPDATES: (await topic.ends(settings, [name]))[name]}
+    given_up = sum(letter.topic.startswith(TRADE_UPDATES) for letter in letters)
+    return compare_orders(sent, await orders_read.find(settings, codec, connection, stops, given_up))
 
 
 def _ledgers(folder: Path | None) -> dict[str, Ledger]:

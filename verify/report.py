@@ -16,6 +16,7 @@ from verify.compare import Missing, Outcome, compare
 from verify.content import CHANNELS
 from verify.dead_letters import Letter
 from verify.gather import Gathered, gather
+from verify.orders import OrderOutcome
 
 Source = Literal["ledger", "alpaca"]
 
@@ -34,11 +35,14 @@ class Report:
     notes: list[str] = field(default_factory=list)
     messages_per_second: float | None = None
     limit: int = 100
+    orders: OrderOutcome | None = None
 
     @property
     def complete(self) -> bool:
         """Nothing missing, nothing extra, and the table folded what the topics hold."""
-        return not self.problems and not any(o.missing or o.extra for o in self.channels.values())
+        outcomes: list[Outcome | OrderOutcome] = [*self.channels.values()]
+        outcomes += [] if self.orders is None else [self.orders]
+        return not self.problems and not any(o.missing or o.extra for o in outcomes)
 
     @property
     def missing_events(self) -> list[Missing]:
@@ -49,7 +53,8 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """Everything else that is wrong, in words."""
-        return [p for o in self.channels.values() for p in o.problems] + self.other_problems
+        of_orders = [] if self.orders is None else self.orders.problems
+        return [p for o in self.channels.values() for p in o.problems] + of_orders + self.other_problems
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -57,7 +62,8 @@ class Report:
         return {
             "complete": self.complete,
             "source": self.source,
-            "channels": {name: self._channel(name, o) for name, o in self.channels.items()},
+            "channels": {name: self._channel(name, o) for name, o in self.channels.items()}
+            | self._order_channel(),
             "messages_per_second": self.messages_per_second,
             "first_missing": missing[0] if missing else None,
             "missing_events": missing,
@@ -73,6 +79,20 @@ class Report:
             "duplicates": o.duplicates + (self.dropped.get(name, 0) if o.sent is None else 0),
             "filtered": self.filtered.get(name, 0), "late": o.late, "dead_lettered": o.dead_lettered,
             "missing": o.missing, "extra": o.extra,
+        }  # fmt: skip
+
+    def _order_channel(self) -> dict[str, Any]:
+        """The order events, as a channel; `pushed` includes what a later state of its order covered."""
+        o = self.orders
+        if o is None:
+            return {}
+        pushed = None if o.pushed is None else o.pushed + o.by_snapshot
+        return {
+            "order_events": {
+                "sent": o.sent, "topic": o.topic, "table": o.folded, "postgres": o.postgres,
+                "pushed": pushed, "covered_by_snapshot": o.by_snapshot, "duplicates": 0, "filtered": 0,
+                "late": 0, "dead_lettered": o.dead_lettered, "missing": o.missing, "extra": o.extra,
+            }
         }  # fmt: skip
 
     def text(self) -> str:
@@ -125,6 +145,7 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
         notes=_notes(gathered, known),
         messages_per_second=rate if rate is not None else _rate(gathered, outcomes),
         limit=limit,
+        orders=gathered.orders,
     )
 
 

@@ -13,6 +13,7 @@ _ROWS = {
     "topic": "records in Kafka",
     "table": "folded into features",
     "postgres": "rows in PostgreSQL",
+    "pushed": "told to a client",
     "duplicates": "repeats, kept once",
     "filtered": "left out on purpose",
     "late": "of an earlier session",
@@ -20,19 +21,21 @@ _ROWS = {
     "missing": "sent, and not everywhere",
     "extra": "stored, and never sent",
 }
+_ALWAYS = ("trades", "quotes", "bars")
 _SHOWN = 10
 
 
 def render(report: Report) -> RenderableType:
     """A table of counts, the verdict, and the first missing events with their content."""
     body = report.as_json()
+    shown = {name: counts for name, counts in body["channels"].items() if _worth_showing(name, counts)}
     table = Table(title="Completeness", title_justify="left")
     table.add_column("")
-    for channel in body["channels"]:
-        table.add_column(channel, justify="right", no_wrap=True)
+    for channel in shown:
+        table.add_column(channel.replace("_", "\n"), justify="right", no_wrap=True)
     table.add_column("", style="dim")
     for name, meaning in _ROWS.items():
-        cells = (_cell(name, counts[name]) for counts in body["channels"].values())
+        cells = (_cell(name, counts.get(name)) for counts in shown.values())
         table.add_row(name.replace("_", "-"), *cells, meaning)
     parts: list[RenderableType] = [table, _verdict(report)]
     parts += [Text(f"  ! {problem}", "red") for problem in body["problems"]]
@@ -44,6 +47,11 @@ def render(report: Report) -> RenderableType:
     parts += [Text(_letter(letter), "yellow") for letter in body["dead_letters"][:_SHOWN]]
     parts += [Text(f"  {note}", "dim") for note in body["notes"]]
     return Group(*parts)
+
+
+def _worth_showing(name: str, counts: dict[str, int | None]) -> bool:
+    """The stocks always; what no one used of the rest would only take room."""
+    return name in _ALWAYS or any(counts.values())
 
 
 def _cell(name: str, value: int | None) -> Text:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.catalogue import PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, TRADE_UPDATES
 from tidewire.config import Settings
 from verify import database
 from verify.content import CHANNELS
@@ -29,7 +30,8 @@ async def settle(settings: Settings, seconds: float) -> None:
     Where records keep coming it returns after `seconds` too, as soon as PostgreSQL holds what the topics held
     at the first look.
     """
-    found = await places(settings, [settings.tidewire_topic_prefix + c.topic for c in CHANNELS])
+    topics = [*(c.topic for c in CHANNELS), TRADE_UPDATES, PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS]
+    found = await places(settings, [settings.tidewire_topic_prefix + topic for topic in topics])
     with database.connect(settings) as connection:
         async with consumer(settings) as client:
             await _rest(client, found, connection, seconds)

@@ -6,6 +6,7 @@ What it is told it also writes down, so that the completeness report can say wha
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -21,11 +22,14 @@ _GREETING = ({"type": "subscribe", "channels": ["positions", "orders", "account"
 
 
 class GatewaySide:
-    """`cookie` is `name=value` of a session; `record` is the file for what is pushed, begun anew."""
+    """`cookie` is `name=value` of a session; `record` is the file for what is pushed, begun anew.
 
-    def __init__(self, url: str, cookie: str, record: Path) -> None:
+    `accounts` are those that the session's user may see.
+    """
+
+    def __init__(self, url: str, cookie: str, record: Path, accounts: Sequence[str]) -> None:
         self._stream = Stream(url, "/ws/portfolio", cookie, _GREETING)
-        self._record = record
+        self._record, self._accounts = record, accounts
         self._folded = Folded()
 
     def portfolio(self) -> Portfolio:
@@ -42,6 +46,7 @@ class GatewaySide:
         """Follow the gateway until cancelled, or until it refuses the session."""
         self._record.parent.mkdir(parents=True, exist_ok=True)
         with self._record.open("wb", buffering=0) as file:
+            file.write(orjson.dumps({"accounts": list(self._accounts)}) + b"\n")
             try:
                 async for message in self._stream.messages():
                     self._take(message)

@@ -58,4 +58,4 @@ def sign_in(settings: Settings, gateway_url: str) -> SignIn:
     link = f"{gateway_url}/sign-in/{users.one_time_link(url, USERS[0])}"
     cookie = users.mint_session(url, USERS[0])
     record = settings.tidewire_home / PUSHED
-    return SignIn(gateway_url, link, GatewaySide(gateway_url, cookie, record))
+    return SignIn(gateway_url, link, GatewaySide(gateway_url, cookie, record, ("demo-1",)))

@@ -1,0 +1,202 @@
+"""Order events from the broker to the client: sent, in the topic, folded, in PostgreSQL, pushed. Pure.
+
+An event is what was said of an order: event, filled so far, quantity and price of the fill. The way that a
+restored event came (REST instead of the socket) and its receive time are not part of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+Position = tuple[str, str]
+"""(account, symbol)."""
+
+
+class Event(NamedTuple):
+    """One event of one order; quantities in shares, units or contracts, price in USD."""
+
+    order_id: str
+    event: str
+    cumulative: Decimal
+    quantity: Decimal | None
+    price: Decimal | None
+
+
+class Standing(NamedTuple):
+    """How an order stands."""
+
+    status: str
+    filled: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the broker says: every event in its order, how each order ended up, what each account holds."""
+
+    events: tuple[Event, ...] = ()
+    statuses: tuple[str, ...] = ()
+    """Of the order after each event."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    execution_ids: Mapping[str, Event] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    """Order id -> the number of the simulated account."""
+    positions: Mapping[tuple[int, str], Decimal] = field(default_factory=dict)
+    """(account number, symbol) -> quantity after the last fill, negative when short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a connected client was told. `orders` are the newest states; `numbers`: of its accounts."""
+
+    executions: frozenset[str] = frozenset()
+    statuses: frozenset[tuple[str, str]] = frozenset()
+    """(order id, status) pairs, each as pushed at some time."""
+    orders: Mapping[str, Standing] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the pipeline holds. `pushed` None: no client of this run wrote down what it was told."""
+
+    topic: tuple[Event, ...]
+    names: Mapping[str, str]
+    """Order id -> name of the account."""
+    folded: Mapping[str, Standing]
+    positions: Mapping[Position, Decimal]
+    rows: tuple[Event, ...]
+    orders: Mapping[str, Standing]
+    """As PostgreSQL has them."""
+    stored_positions: Mapping[Position, Decimal]
+    pushed: Pushed | None = None
+    visible: frozenset[str] = frozenset()
+    """Names of the accounts that the client may see."""
+    dead_lettered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOutcome:
+    """The numbers of the order events, and what is wrong in words. `sent` None: nobody knows."""
+
+    sent: int | None
+    topic: int
+    folded: int
+    postgres: int
+    pushed: int | None
+    by_snapshot: int
+    dead_lettered: int
+    missing: int
+    extra: int
+    problems: list[str] = field(default_factory=list)
+
+
+def compare(sent: Sent | None, found: Found, limit: int = 10) -> OrderOutcome:
+    """Hold every place against the one before it; at most `limit` differences of a kind are named."""
+    problems: list[str] = []
+    absent, extra = _difference(sent.events, found.topic) if sent is not None else (Counter(), Counter())
+    unwritten, invented = _difference(found.topic, found.rows)
+    problems += _named("was sent and is not in the topic", absent, limit)
+    problems += _named("is in the topic and was never sent", extra, limit)
+    problems += _named("is in the topic and not in PostgreSQL", unwritten, limit)
+    problems += _named("is in PostgreSQL and not in the topic", invented, limit)
+    events = sent.events if sent is not None else found.topic
+    folded, pushed, by_snapshot, unpushed = len(found.topic), None, 0, 0
+    if sent is not None:
+        folded = _standing_as(sent, found.folded, events, "the table", problems, limit)
+        _standing_as(sent, found.orders, events, "PostgreSQL", problems, limit)
+        problems += _positions(sent, found, limit)
+    if sent is not None and found.pushed is not None:
+        pushed, by_snapshot, unpushed = _pushed(sent, found, found.pushed, problems, limit)
+    return OrderOutcome(
+        sent=None if sent is None else len(sent.events),
+        topic=len(found.topic),
+        folded=folded,
+        postgres=len(found.rows),
+        pushed=pushed,
+        by_snapshot=by_snapshot,
+        dead_lettered=found.dead_lettered,
+        missing=max(0, absent.total() - found.dead_lettered) + unwritten.total() + unpushed,
+        extra=extra.total() + invented.total(),
+        problems=problems,
+    )
+
+
+def _difference(expected: Iterable[Event], actual: Iterable[Event]) -> tuple[Counter[Event], Counter[Event]]:
+    wanted, there = Counter(expected), Counter(actual)
+    return wanted - there, there - wanted
+
+
+def _named(what: str, events: Counter[Event], limit: int) -> list[str]:
+    return [f"{_words(event)} {what}" for event in list(events.elements())[:limit]]
+
+
+def _words(event: Event) -> str:
+    amount = f" of {event.quantity} at {event.price}" if event.quantity is not None else ""
+    return f"{event.event}{amount} of order {event.order_id}"
+
+
+def _standing_as(
+    sent: Sent,
+    there: Mapping[str, Standing],
+    events: Sequence[Event],
+    where: str,
+    problems: list[str],
+    limit: int,
+) -> int:
+    """How many events belong to orders that stand as the broker says."""
+    wrong = [order for order, standing in sent.standings.items() if there.get(order) != standing]
+    problems += [
+        f"order {order} is {_state(sent.standings[order])}, {where} has {_state(there.get(order))}"
+        for order in wrong[:limit]
+    ]
+    standing_wrong = frozenset(wrong)
+    return sum(event.order_id not in standing_wrong for event in events)
+
+
+def _state(standing: Standing | None) -> str:
+    return "nothing" if standing is None else f"{standing.status} with {standing.filled} filled"
+
+
+def _positions(sent: Sent, found: Found, limit: int) -> list[str]:
+    """Quantities must be the broker's exactly."""
+    names = {number: found.names[order] for order, number in sent.accounts.items() if order in found.names}
+    problems = []
+    for (number, symbol), quantity in sent.positions.items():
+        key = (names.get(number, f"number {number}"), symbol)
+        for where, held in (("the table", found.positions), ("PostgreSQL", found.stored_positions)):
+            if held.get(key, Decimal(0)) != quantity:
+                problems.append(
+                    f"{symbol} of account {key[0]}: the broker has {quantity}, {where} {held.get(key)}"
+                )
+    return problems[:limit]
+
+
+def _pushed(
+    sent: Sent, found: Found, pushed: Pushed, problems: list[str], limit: int
+) -> tuple[int, int, int]:
+    """(events pushed one by one, those covered by a later state of their order, those that never came)."""
+    executions = {event: execution for execution, event in sent.execution_ids.items()}
+    one_by_one = by_snapshot = 0
+    never: list[Event] = []
+    for event, status in _due(sent, found):
+        if event in executions:
+            seen = executions[event] in pushed.executions
+        else:
+            seen = (event.order_id, status) in pushed.statuses
+        if seen:
+            one_by_one += 1
+        elif pushed.orders.get(event.order_id) == sent.standings[event.order_id]:
+            by_snapshot += 1
+        else:
+            never.append(event)
+    problems += [f"{_words(event)} was never pushed to the client" for event in never[:limit]]
+    return one_by_one, by_snapshot, len(never)
+
+
+def _due(sent: Sent, found: Found) -> Iterable[tuple[Event, str]]:
+    for event, status in zip(sent.events, sent.statuses, strict=True):
+        if found.names.get(event.order_id) in found.visible:
+            yield event, status

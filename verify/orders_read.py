@@ -1,0 +1,191 @@
+"""The evidence of the order events: the broker's journal, the topics, PostgreSQL, what a client was told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from schemas.catalogue import PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, TRADE_UPDATES
+from schemas.codec import Codec
+from tidewire.config import Settings
+from tidewire.errors import RecordError, TidewireError
+from verify import database
+from verify.database import Connection
+from verify.orders import Event, Found, Position, Pushed, Sent, Standing
+from verify.topic import consumer, ends, whole
+
+JOURNAL = Path("simulator") / "trading" / "updates.jsonl"
+PUSHED = Path("run") / "pushed.jsonl"
+"""Both below TIDEWIRE_HOME; the latter is written by the screen of `tidewire demo`."""
+
+_NOTHING = Decimal(0)
+
+
+def read_journal(path: Path) -> Sent:
+    """What the simulated broker says it sent; a last line that was cut off never left it.
+
+    Raises:
+        TidewireError: a line in the middle is broken.
+    """
+    events: list[Event] = []
+    statuses: list[str] = []
+    standings: dict[str, Standing] = {}
+    executions: dict[str, Event] = {}
+    accounts: dict[str, int] = {}
+    positions: dict[tuple[int, str], Decimal] = {}
+    for number, data in _journal_lines(path):
+        order = data["order"]
+        event = Event(
+            order["id"],
+            data["event"],
+            _decimal(order.get("filled_qty")) or _NOTHING,
+            _decimal(data.get("qty")),
+            _decimal(data.get("price")),
+        )
+        events.append(event)
+        statuses.append(order["status"])
+        standings[event.order_id] = Standing(order["status"], event.cumulative)
+        accounts[event.order_id] = number
+        if data.get("execution_id") and data["event"] in ("fill", "partial_fill"):
+            executions[data["execution_id"]] = event
+        for symbol, quantity in _holdings(data, order):
+            positions[number, symbol] = quantity
+    return Sent(tuple(events), tuple(statuses), standings, executions, accounts, positions)
+
+
+def _journal_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or number == len(lines):
+            continue  # without its newline a line is one that was cut off
+        try:
+            loaded = json.loads(line)
+            yield int(loaded["account"]), loaded["message"]["data"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise TidewireError(f"{path} is broken in line {number}: {error!r}") from error
+
+
+def _holdings(data: Mapping[str, Any], order: Mapping[str, Any]) -> Iterator[tuple[str, Decimal]]:
+    for symbol, quantity in (data.get("position_qtys") or {}).items():
+        yield symbol, Decimal(quantity)
+    if data.get("position_qty") is not None and order.get("symbol"):
+        yield order["symbol"], Decimal(data["position_qty"])
+
+
+async def find(
+    settings: Settings, codec: Codec, connection: Connection, stops: Mapping[str, Any], dead_lettered: int
+) -> Found:
+    """Everything that the pipeline holds of order events.
+
+    Raises:
+        UnreachableError: Kafka or PostgreSQL does not answer.
+    """
+    topic: list[Event] = []
+    names: dict[str, str] = {}
+    async for record in _records(settings, codec, TRADE_UPDATES, stops):
+        topic.append(_event(record))
+        names[record["order_id"]] = record["account"]
+    folded: dict[str, Standing] = {}
+    async for record in _records(settings, codec, PORTFOLIO_ORDERS):
+        folded[record["order_id"]] = Standing(record["status"], record["filled_quantity"])
+    positions: dict[Position, Decimal] = {}
+    async for record in _records(settings, codec, PORTFOLIO_POSITIONS):
+        positions[record["account"], record["symbol"]] = record["quantity"]
+    pushed, visible = read_pushed(settings.tidewire_home / PUSHED)
+    return Found(
+        tuple(topic),
+        names,
+        folded,
+        positions,
+        _rows(connection),
+        _orders(connection),
+        _positions(connection),
+        pushed,
+        visible,
+        dead_lettered,
+    )
+
+
+def _event(record: Mapping[str, Any]) -> Event:
+    return Event(
+        record["order_id"],
+        record["event"],
+        record["cumulative_quantity"],
+        record["quantity"],
+        record["price"],
+    )
+
+
+async def _records(
+    settings: Settings, codec: Codec, topic: str, stops: Mapping[str, Any] | None = None
+) -> AsyncIterator[Mapping[str, Any]]:
+    """The readable records of a topic; the dead letters tell of the others."""
+    name = settings.tidewire_topic_prefix + topic
+    until = (await ends(settings, [name]))[name] if stops is None else stops[topic]
+    async with consumer(settings) as client:
+        async for tp, records in whole(client, until):
+            for record in records:
+                if record.offset >= until[tp] or record.value is None:
+                    continue
+                try:
+                    yield codec.decode(record.value)[1]
+                except RecordError:
+                    continue
+
+
+def _rows(connection: Connection) -> tuple[Event, ...]:
+    query = "SELECT order_id, event, cumulative_quantity, quantity, price FROM order_events"
+    return tuple(Event(*row) for row in _select(connection, "order_events", query))
+
+
+def _orders(connection: Connection) -> dict[str, Standing]:
+    query = "SELECT order_id, status, filled_quantity FROM orders"
+    return {order: Standing(*rest) for order, *rest in _select(connection, "orders", query)}
+
+
+def _positions(connection: Connection) -> dict[Position, Decimal]:
+    query = """SELECT DISTINCT ON (account, symbol) account, symbol, quantity FROM positions
+               ORDER BY account, symbol, epoch DESC"""
+    rows = _select(connection, "positions", query)
+    return {(account, symbol): quantity for account, symbol, quantity in rows}
+
+
+def _select(connection: Connection, table: str, query: str) -> list[tuple[Any, ...]]:
+    if not database.exists(connection, table):
+        return []
+    return list(connection.execute(query.encode()).fetchall())
+
+
+def read_pushed(path: Path) -> tuple[Pushed | None, frozenset[str]]:
+    """What the screen's client wrote down, and the accounts that its user may see; None: nothing."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        visible = frozenset(json.loads(lines[0])["accounts"])
+    except (OSError, ValueError, KeyError, IndexError):
+        return None, frozenset()
+    executions: set[str] = set()
+    statuses: set[tuple[str, str]] = set()
+    orders: dict[str, Standing] = {}
+    for line in lines[1:]:
+        message = json.loads(line)["message"]
+        data = message.get("data") or {}
+        if message["type"] == "trade_executed":
+            executions.add(data["executionId"])
+        for order in _pushed_orders(message["type"], data):
+            standing = Standing(order["status"], Decimal(order.get("filledQty") or 0))
+            orders[order["brokerOrderId"]] = standing
+            statuses.add((order["brokerOrderId"], standing.status))
+    return Pushed(frozenset(executions), frozenset(statuses), orders), visible
+
+
+def _pushed_orders(kind: str, data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if kind == "order_update":
+        return [data]
+    return list(data.get("orders") or ()) if kind == "batch" else []
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
