@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -22,16 +22,17 @@ from faust.types import TP
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
+from processors.columns.placing import partition_of
+from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
 from processors.features import quotes, row, trades, vector
 from processors.features.folded import Folded
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import Codec
-from tidewire import dead_letters, metrics
+from tidewire import metrics
 from tidewire.clock import Clock
-from tidewire.columns import Block, Decoded, Decoder, Refused, records_at
+from tidewire.columns import Block, Decoded, Decoder
 from tidewire.columns.poison import PoisonLimit
-from tidewire.dead_letters import DeadLetter
 from tidewire.errors import SchemaError
 
 STAGE = "processor"
@@ -45,26 +46,22 @@ class Component:
 
     topic: str
     decode: Decoder
-    refusals: Callable[[pl.DataFrame], dict[int, str]]
+    refusals: Refusals
     fold: Callable[[Matrix, pl.DataFrame, Ints], Folded]
     next_word: int
     poison: PoisonLimit
 
-    def split(self, blocks: Sequence[Block]) -> Decoded:
-        """Decode; what must not be folded becomes refused as well, with its bytes."""
-        decoded = self.decode(blocks)
-        reasons = self.refusals(decoded.frame) if len(decoded.offsets) else {}
-        if not reasons:
-            return decoded
-        refused = [
-            Refused(r.offset, r.key, r.value, r.timestamp, reasons[i])
-            for i, r in zip(reasons, records_at(blocks, decoded.offsets[list(reasons)].tolist()), strict=True)
-        ]
-        keep = np.ones(len(decoded.offsets), bool)
-        keep[list(reasons)] = False
-        everything = sorted([*decoded.refused, *refused], key=lambda r: r.offset)
-        frame = decoded.frame.filter(pl.Series(keep))
-        return Decoded(frame, decoded.offsets[keep], everything, decoded.bisected)
+
+class Watcher(Protocol):
+    """Somebody who wants to know of some symbols' new features."""
+
+    def wants(self) -> bool:
+        """Whether there is any such symbol at all; if not, `take_features` is not called."""
+        ...
+
+    async def take_features(self, partition: int, rows: Sequence[tuple[bytes, dict[str, Any]]]) -> None:
+        """Key and record of each symbol whose features were just sent."""
+        ...
 
 
 class StockFeatures:
@@ -77,6 +74,7 @@ class StockFeatures:
         self._features_topic = catalogue.name(STOCK_FEATURES)
         self._emitting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sent_at: defaultdict[int, float] = defaultdict(float)
+        self.watcher: Watcher | None = None
         app.before_commit.append(self._emit_all)
         self.table: ColumnTable = app.column_table(
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
@@ -96,10 +94,10 @@ class StockFeatures:
     async def _handle(self, component: Component, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
         """One batch of one partition: refused records away, the others folded, changed symbols sent."""
         started = time.perf_counter()
-        decoded = component.split(blocks)
+        decoded = sound(component.decode, component.refusals, blocks)
         if decoded.bisected:
             metrics.SLOW_DECODES.labels(STAGE, component.topic).inc()
-        await self._bury(component, tp, decoded)
+        await bury_refused(self._output.producer, tp, STAGE, decoded, component.poison)
         if not still_ours():
             return
         matrix = self.table.part(tp.partition)
@@ -135,23 +133,31 @@ class StockFeatures:
                 f"{self.table.changelog_topic_name} too, or use another TIDEWIRE_TOPIC_PREFIX."
             )
 
-    async def _bury(self, component: Component, tp: TP, decoded: Decoded) -> None:
-        """Dead-letter what was refused, before the batch can count as done."""
-        offsets = [r.offset for r in decoded.refused]
-        component.poison.observe(len(decoded.offsets), np.searchsorted(decoded.offsets, offsets).tolist())
-        if offsets:
-            letters = [_letter(tp, refused) for refused in decoded.refused]
-            await dead_letters.publish(self._output.producer, letters)
-
     async def _emit(self, partition: int, matrix: Matrix) -> None:
         # The rows are read only when it is this batch's turn: a symbol's last record is its newest row.
         async with self._emitting[partition]:
             if self.table.parts.get(partition) is not matrix:
                 return  # given away in a rebalance: its new owner sends
             self._sent_at[partition] = time.monotonic()
-            rows = vector.records(matrix, matrix.take_announced())
+            rows = list(vector.records(matrix, matrix.take_announced()))
             records = [(key, self._encode(record)) for key, record in rows]
             metrics.FEATURE_RECORDS.inc(await self._output.send(self._features_topic, partition, records))
+            if self.watcher is not None and self.watcher.wants():
+                await self.watcher.take_features(partition, rows)
+
+    def current(self, symbol: str) -> dict[str, Any] | None:
+        """The features of a symbol as folded so far; None: not known, or not in a partition of ours.
+
+        Only to be asked when the table is recovered.
+        """
+        partition = partition_of(symbol.encode(), self._app.conf.topic_partitions)
+        if TP(self.components[0].topic, partition) not in self._app.consumer.assignment():
+            return None
+        matrix = self.table.part(partition)
+        row_number = matrix.find(symbol)
+        if row_number is None:
+            return None
+        return next(record for _, record in vector.records(matrix, np.array([row_number], np.uint16)))
 
     def _put_off(self, tp: TP, last: int) -> bool:
         """Far behind, a symbol changes with every batch and nobody needs each of its vectors: send some."""
@@ -172,10 +178,3 @@ class StockFeatures:
         metrics.BATCH_RECORDS.labels(STAGE, component.topic).observe(len(decoded.offsets))
         newest = int(decoded.frame["received_ts"][-1])
         metrics.FEATURE_LATENCY.observe(max(0, self._clock() - newest) / 1e9)
-
-
-def _letter(tp: TP, refused: Refused) -> DeadLetter:
-    value = refused.value or b""
-    return DeadLetter(
-        tp.topic, tp.partition, refused.offset, refused.key, value, STAGE, "RecordError", refused.reason
-    )

@@ -51,6 +51,11 @@ class Matrix:
         """The row of each key, given as Kafka holds it."""
         return self.rows(pl.Series([key.decode() for key in keys], dtype=pl.String))
 
+    def find(self, key: str) -> int | None:
+        """The row of a key, None: not held. Unlike `rows` it makes no row."""
+        row = _numbers.get(key)
+        return row if row is not None and row < len(self._known) and self._known[row] else None
+
     def _grow(self, size: int) -> None:
         if (more := max(size, 2 * len(self.values)) - len(self.values)) and size > len(self.values):
             self.values = np.vstack((self.values, np.zeros((more, self.values.shape[1]), np.int64)))

@@ -6,29 +6,27 @@ If these fail, volumes and VWAPs are counted twice or not at all after a crash, 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
+from aiokafka import AIOKafkaProducer
 
 from schemas import cluster
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec, load_codec
+from tests.integration.processor_process import (
+    NEEDED,
+    PARTITION_OF,
+    PARTITIONS,
+    Feeder,
+    read_all,
+    worker,
+)
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments
 
@@ -36,11 +34,6 @@ pytestmark = pytest.mark.kafka
 
 SYMBOLS = [f"SYM{i}" for i in range(9)]
 BASE = 1_381_150_800_000_000_000
-PARTITIONS = [0, 1, 2, 3]
-PARTITION_OF = DefaultPartitioner()
-PROGRAM = (
-    "import sys; from processors.app import main; from tidewire.config import load; sys.exit(main(load()))"
-)
 
 
 def a_trade(number: int, chance: random.Random) -> dict[str, Any]:
@@ -101,7 +94,7 @@ def codec(settings: Settings) -> Codec:
 
 @pytest.fixture
 async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    await cluster.apply(settings, only=[STOCK_TRADES, STOCK_QUOTES, STOCK_FEATURES])
+    await cluster.apply(settings, only=NEEDED)
     client = AIOKafkaProducer(
         **client_arguments(settings), enable_idempotence=True, compression_type="lz4", max_batch_size=1 << 20
     )
@@ -110,74 +103,10 @@ async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     await client.stop()
 
 
-class Feeder:
-    """Publishes whole batches, as the real producer does."""
-
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
-        self._prefix, self._producer = settings.tidewire_topic_prefix, producer
-
-    async def send(self, topic: str, values: list[tuple[str, bytes]], size: int = 500) -> None:
-        lanes: dict[int, list[tuple[bytes, bytes]]] = {}
-        for symbol, value in values:
-            partition = PARTITION_OF(symbol.encode(), PARTITIONS, PARTITIONS)
-            lanes.setdefault(partition, []).append((symbol.encode(), value))
-        for partition, lane in lanes.items():
-            for start in range(0, len(lane), size):
-                batch = self._producer.create_batch()
-                for key, value in lane[start : start + size]:
-                    assert batch.append(key=key, value=value, timestamp=None) is not None, "batch too small"
-                await self._producer.send_batch(batch, self._prefix + topic, partition=partition)
-        await self._producer.flush()
-
-
-class Worker:
-    """A processor in a process of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        environment = os.environ | {
-            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
-            "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
-            "TIDEWIRE_HOME": str(settings.tidewire_home),
-            "TIDEWIRE_HTTP_PORT": str(self.port),
-            "POLARS_MAX_THREADS": "1",
-            "RUST_BACKTRACE": "0",
-        }
-        self.log = Path(settings.tidewire_home) / f"processor-{self.port}.log"
-        self.output = self.log.open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            env=environment,
-            cwd=Path(__file__).parents[2],
-            stderr=self.output,
-        )
-
-    def get(self, path: str) -> dict[str, Any]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            return dict(json.load(error))
-        except OSError:
-            return {}
-
-    async def until(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 90) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        health: dict[str, Any] = {}
-        while time.monotonic() < deadline:
-            health = await asyncio.to_thread(self.get, "/health")
-            if wanted(health):
-                return health
-            assert self.process.poll() is None, self.log.read_text()[-4000:]
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"{health}\n{self.log.read_text()[-4000:]}")
-
-    async def caught_up(self) -> dict[str, Any]:
-        return await self.until(
-            lambda h: h.get("status") == "healthy" and len(h["lag"]) == 2 and not any(h["lag"].values())
-        )
+def caught_up(health: dict[str, Any]) -> bool:
+    """The lag of a topic is known once it has been fetched from."""
+    seen = {topic.rsplit(".", 1)[-1] for topic in health.get("lag", {}) if ".stocks." in topic}
+    return is_healthy(health) and seen == {"trades", "quotes"} and not any(health["lag"].values())
 
 
 def is_healthy(health: dict[str, Any]) -> bool:
@@ -186,35 +115,6 @@ def is_healthy(health: dict[str, Any]) -> bool:
 
 def has_keys(health: dict[str, Any]) -> bool:
     return is_healthy(health) and health["keys"] > 0
-
-
-@contextmanager
-def worker(settings: Settings) -> Iterator[Worker]:
-    running = Worker(settings)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.process.kill()
-        running.process.wait(10)
-        running.output.close()
-
-
-async def read_all(settings: Settings, topic: str) -> list[Any]:
-    client = AIOKafkaConsumer(**client_arguments(settings), auto_offset_reset="earliest")
-    name = settings.tidewire_topic_prefix + topic
-    await client.start()
-    try:
-        lanes = [TopicPartition(name, p) for p in PARTITIONS]
-        client.assign(lanes)
-        ends = await client.end_offsets(lanes)
-        records: list[Any] = []
-        while any([await client.position(lane) < ends[lane] for lane in lanes]):
-            for found in (await client.getmany(timeout_ms=500)).values():
-                records += found
-        return records
-    finally:
-        await client.stop()
 
 
 async def last_features(settings: Settings, codec: Codec) -> dict[str, dict[str, Any]]:
@@ -255,7 +155,7 @@ async def test_every_record_is_folded_once_although_the_worker_is_killed_again_a
             running.process.wait()
             await feeding
     with worker(settings) as running:
-        health = await running.caught_up()
+        health = await running.until(caught_up)
         assert health["keys"] == len(SYMBOLS)
         assert sorted(health["partitions"][settings.tidewire_topic_prefix + STOCK_TRADES]) == PARTITIONS
         running.process.send_signal(signal.SIGTERM)

@@ -1,0 +1,81 @@
+"""portfolio.positions, read whole by every worker: a consumer of no group, from the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.codec import Codec
+from tidewire import log, metrics
+from tidewire.config import Settings
+from tidewire.errors import RecordError, SchemaError
+from tidewire.kafka import client_arguments
+
+_WAIT_MS = 200
+
+Take = Callable[[bytes, Mapping[str, Any] | None], None]
+
+_log = log.get(__name__)
+
+
+class Positions:
+    """Gives every position record to `take`, in the order of its partition."""
+
+    def __init__(self, settings: Settings, topic: str, codec: Codec, stage: str, take: Take) -> None:
+        self._settings, self._topic, self._codec, self._stage = settings, topic, codec, stage
+        self._take = take
+        self.read = False
+        """Whether all that stood in the topic at the start is taken."""
+
+    async def run(self, after: Callable[[], Awaitable[None]]) -> None:
+        """Read until cancelled; `after` is awaited after each look, also when nothing came.
+
+        Raises:
+            SchemaError: there is no such topic.
+        """
+        consumer = AIOKafkaConsumer(**client_arguments(self._settings), enable_auto_commit=False)
+        await consumer.start()
+        try:
+            ends = await self._assign(consumer)
+            while True:
+                found = await consumer.getmany(timeout_ms=_WAIT_MS)
+                for record in (record for records in found.values() for record in records):
+                    self._one(record)
+                if not self.read:
+                    positions = [await consumer.position(partition) >= end for partition, end in ends.items()]
+                    self.read = all(positions)
+                if self.read:
+                    await after()
+        finally:
+            await consumer.stop()
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        await consumer.client.set_topics([self._topic])
+        numbers = consumer.partitions_for_topic(self._topic)
+        if not numbers:
+            raise SchemaError(f"no such topic: {self._topic}. `tidewire topics apply` creates it.")
+        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        return ends
+
+    def _one(self, record: Any) -> None:
+        """Take one record. One that cannot be read is named and counted; the account side owns the topic."""
+        position = None
+        if record.value is not None:
+            try:
+                stem, position = self._codec.decode(record.value)
+                if stem != "portfolio_position":
+                    raise RecordError(f"a {stem} record where only portfolio_position belongs")
+            except RecordError as error:
+                metrics.RECORDS_SKIPPED.labels(self._stage, record.topic, "unreadable").inc()
+                where = f"{record.topic} partition {record.partition} offset {record.offset}"
+                _log.warning(
+                    "a position cannot be read; its symbol gets no marks", at=where, reason=error.reason
+                )
+                return
+        self._take(record.key or b"", position)
+        metrics.RECORDS_APPLIED.labels(self._stage, record.topic).inc()
