@@ -38,51 +38,57 @@ def throughput(repetitions: int, say: Callable[[str], None]) -> tuple[float, dic
     """Messages a second from the socket to PostgreSQL, at most three runs; each must be complete."""
     found = []
     runs = min(3, repetitions)
-    with _home() as home:
-        count = market.write_ticks(home / "ticks", MESSAGES)
+    with home() as folder:
+        count = market.write_ticks(folder / "ticks", MESSAGES)
         for n in range(runs):
             say(f"run {n + 1} of {runs}: {count:,} messages")
-            body = _finish(_demo(home, home / "ticks", "max"))
+            body = _finish(_demo(folder, folder / "ticks", "max"))
             found.append(float(body["messages_per_second"]))
     return median(found), {"messages": float(count), "cores": float(CORES), "runs": float(runs)}
 
 
 def latency(_: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
     """99th percentile, in ms, from a frame's receipt to its feature record in a consumer's hands."""
-    with _home() as home:
-        ticks = home / "ticks"
+    with home() as folder:
+        ticks = folder / "ticks"
         market.write_ticks(ticks, LATENCY_RATE * (LATENCY_SECONDS + _FIRST_SECONDS))
         say(f"{LATENCY_SECONDS} s at {LATENCY_RATE:,} messages a second")
-        process = _demo(home, ticks, str(LATENCY_RATE))
+        process = _demo(folder, ticks, str(LATENCY_RATE))
         try:
-            _wait_for_market(home, process)
-            answer = side("benchmarks.line:listen", {}, {"TIDEWIRE_HOME": str(home)})
+            wait_for_market(folder, process)
+            answer = side("benchmarks.line:listen", {}, {"TIDEWIRE_HOME": str(folder)})
             _finish(process)
         finally:
-            _end(process)
+            end(process)
     return float(answer.pop("p99")), {name: round(float(v), 1) for name, v in answer.items()}
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
-    home = Path(tempfile.mkdtemp(prefix="tidewire-bench-"))
-    home.chmod(0o755)  # PostgreSQL's own user must reach its folder when this runs as root
+def home() -> Iterator[Path]:
+    """A TIDEWIRE_HOME of its own; its servers are stopped and it is deleted at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tidewire-bench-"))
+    folder.chmod(0o755)  # PostgreSQL's own user must reach its folder when this runs as root
     try:
-        yield home
+        yield folder
     finally:
-        env = environment({"TIDEWIRE_HOME": str(home)})
+        env = environment({"TIDEWIRE_HOME": str(folder)})
         subprocess.run([str(TIDEWIRE), "stack", "down"], env=env, capture_output=True, check=False)
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _demo(home: Path, ticks: Path, rate: str) -> subprocess.Popen[str]:
+def _demo(folder: Path, ticks: Path, rate: str) -> subprocess.Popen[str]:
+    return start(folder, "--ticks", str(ticks), "--rate", rate, "--json")
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """`tidewire demo` with these options, on two cores."""
     return subprocess.Popen(
-        [str(TIDEWIRE), "demo", "--fresh", "--ticks", str(ticks), "--rate", rate, "--json"],
-        env=environment({"TIDEWIRE_HOME": str(home)}),
-        cwd=home,
+        [str(TIDEWIRE), "demo", "--fresh", *options],
+        env=environment({"TIDEWIRE_HOME": str(folder)}),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=(home / "demo.log").open("w"),
+        stderr=(folder / "demo.log").open("w"),
         text=True,
         preexec_fn=_on_two_cores,  # the whole line inherits it, servers included
     )
@@ -97,7 +103,7 @@ def _finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     try:
         out, _ = process.communicate(timeout=_END_SECONDS)
     finally:
-        _end(process)
+        end(process)
     if not out.strip():
         raise RuntimeError(f"tidewire demo ended with exit code {process.returncode} and no report")
     body: dict[str, Any] = json.loads(out)
@@ -106,7 +112,8 @@ def _finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return body
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
+    """Stop a demo, in order if it still runs."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -116,24 +123,24 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.wait()
 
 
-def _wait_for_market(home: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_market(folder: Path, process: subprocess.Popen[str]) -> None:
     """Until the simulator publishes."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         if process.poll() is not None:
             raise RuntimeError(f"tidewire demo ended early with exit code {process.returncode}")
-        if _elapsed(home) > 0:
+        if _elapsed(folder) > 0:
             return
         if time.monotonic() > deadline:
             raise RuntimeError(f"no market within {_START_SECONDS:.0f} s")
         time.sleep(0.2)
 
 
-def _elapsed(home: Path) -> float:
+def _elapsed(folder: Path) -> float:
     import urllib.request
 
     try:
-        run = json.loads((home / "run" / "services.json").read_text("utf-8"))
+        run = json.loads((folder / "run" / "services.json").read_text("utf-8"))
         with urllib.request.urlopen(run["simulator"]["status"], timeout=2) as answer:
             return float(json.load(answer).get("elapsed_seconds", 0.0))
     except (OSError, ValueError, KeyError, TypeError):

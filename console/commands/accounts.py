@@ -120,7 +120,9 @@ async def _check(
 ) -> Checked:
     notes = [] if account.users else ["no user may see it: name some in users"]
     if known is not None:
-        notes += [f"user {u} has no sign-in: `tidewire users add {u}`" for u in account.users if u not in known]
+        notes += [
+            f"user {u} has no sign-in: `tidewire users add {u}`" for u in account.users if u not in known
+        ]
     result = Checked(account.name, account.mode, account.users, None, [], notes)
     try:
         check_address(account.trading_url(settings))

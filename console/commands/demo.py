@@ -43,6 +43,11 @@ def demo(
     duration: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which a synthetic market ends.")
     ] = None,
+    accounts: Annotated[int, typer.Option(min=1, max=500, help="Simulated brokerage accounts.")] = 2,
+    strategy: Annotated[
+        bool | None,
+        typer.Option("--strategy/--no-strategy", help="Trade the first account [default: unless --ticks]."),
+    ] = None,
     no_screen: Annotated[
         bool, typer.Option("--no-screen", help="Plain lines instead of the screen.")
     ] = False,
@@ -55,7 +60,7 @@ def demo(
     Example: tidewire demo --ticks ticks/ --rate max --json
     """
     played = _ticks([*(ticks or ()), *(paths or ())], given=bool(ticks), duration=duration)
-    plan = Plan(played, rates.parse(rate), seed, duration)
+    plan = Plan(played, rates.parse(rate), seed, duration, accounts, strategy)
     settings = _settings(played, symbols)
     with session.opened(settings, "demo", as_json=as_json, screen=not no_screen) as current:
         finished = _run(current, plan, fresh)
@@ -69,7 +74,7 @@ def _run(current: Session, plan: Plan, fresh: bool) -> Finished:
     url, gateway = (f"http://127.0.0.1:{port}" for port in (free_port(), _gateway_port(servers.settings)))
     services = _services(servers.settings, plan, url, gateway)
     with current.steps.step("accounts and users"):
-        sign_in = demo_accounts.sign_in(servers.settings, gateway)
+        sign_in = demo_accounts.sign_in(servers.settings, gateway, plan.accounts)
     current.steps.note(f"portfolio at {gateway}; sign in once: {sign_in.link}")
 
     async def play(run: Run) -> Finished | None:
@@ -94,7 +99,7 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         TIDEWIRE_STREAM_URL=url.replace("http:", "ws:"),
         TIDEWIRE_DATA_URL=url,
         TIDEWIRE_TRADING_URL=url,
-        TIDEWIRE_ACCOUNTS_FILE=str(demo_accounts.write_accounts(settings.tidewire_home)),
+        TIDEWIRE_ACCOUNTS_FILE=str(demo_accounts.write_accounts(settings.tidewire_home, plan.accounts)),
         TIDEWIRE_CRYPTO_SYMBOLS="*" if plan.ticks else SYNTHETIC_PAIRS,
         TIDEWIRE_NEWS_SYMBOLS="*",
         TIDEWIRE_GATEWAY_HOST="127.0.0.1",
@@ -102,6 +107,9 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         ENABLE_REALTIME_PORTFOLIO="true",
     )
     arguments = ["--rate", str(plan.rate), "--seed", str(plan.seed)]
+    arguments += ["--accounts", str(plan.accounts)]
+    if plan.strategy is not None:
+        arguments.append("--strategy" if plan.strategy else "--no-strategy")
     arguments += [word for path in plan.ticks for word in ("--ticks", str(path))]
     return [line.simulator(env, int(url.rpartition(":")[2]), *arguments), *line.pipeline(env)]
 

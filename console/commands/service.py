@@ -86,6 +86,9 @@ def simulator(
     seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any.")] = 0,
     symbols: Annotated[str, typer.Option(help="Symbols of the synthetic market, comma separated.")] = "",
+    accounts: Annotated[
+        int, typer.Option(min=1, max=100, help="Trading accounts, each with a key pair.")
+    ] = 2,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Start the tape and its ledger anew, or go on with them.")
     ] = True,
@@ -103,6 +106,7 @@ def simulator(
         port=port,
         symbols=settings.symbols,
         fresh=fresh,
+        accounts=accounts,
     )
     raise typer.Exit(main(settings, options))
 

@@ -10,8 +10,8 @@ from sinks.gateway import users
 from tidewire.config import Settings
 
 KEY, SECRET = "demo-key", "demo-secret"
-USERS = ("demo", "other")
-"""The user of account number 1, of number 2."""
+ACCOUNTS = 2
+_FIRST_USERS = {1: "demo", 2: "other"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,12 @@ def key_pair(number: int) -> tuple[str, str]:
     return (KEY, SECRET) if number == 1 else (f"{KEY}-{number}", f"{SECRET}-{number}")
 
 
-def write_accounts(home: Path, count: int = len(USERS)) -> Path:
+def user_of(number: int) -> str:
+    """The user who may see account `number`, and no other."""
+    return _FIRST_USERS.get(number, f"user-{number}")
+
+
+def write_accounts(home: Path, count: int = ACCOUNTS) -> Path:
     """accounts.toml and its key files below `home`; returns the path of the former."""
     folder = home / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,14 +43,15 @@ def write_accounts(home: Path, count: int = len(USERS)) -> Path:
         key_file.touch(mode=0o600)
         key_file.chmod(0o600)
         key_file.write_text("\n".join(key_pair(number)) + "\n", "utf-8")
-        users_ = f'["{USERS[number - 1]}"]' if number <= len(USERS) else "[]"
-        tables.append(f'[accounts.demo-{number}]\nkey_file = "{key_file.name}"\nusers = {users_}\n')
+        tables.append(
+            f'[accounts.demo-{number}]\nkey_file = "{key_file.name}"\nusers = ["{user_of(number)}"]\n'
+        )
     path = folder / "accounts.toml"
     path.write_text("\n".join(tables), "utf-8")
     return path
 
 
-def sign_in(settings: Settings, gateway_url: str) -> SignIn:
+def sign_in(settings: Settings, gateway_url: str, count: int = ACCOUNTS) -> SignIn:
     """Make the users, a one-time link for a browser, and a session for this run's screen.
 
     Raises:
@@ -53,9 +59,9 @@ def sign_in(settings: Settings, gateway_url: str) -> SignIn:
     """
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    for name in USERS:
-        users.ensure_user(url, name)
-    link = f"{gateway_url}/sign-in/{users.one_time_link(url, USERS[0])}"
-    cookie = users.mint_session(url, USERS[0])
+    for number in range(1, count + 1):
+        users.ensure_user(url, user_of(number))
+    link = f"{gateway_url}/sign-in/{users.one_time_link(url, user_of(1))}"
+    cookie = users.mint_session(url, user_of(1))
     record = settings.tidewire_home / PUSHED
     return SignIn(gateway_url, link, GatewaySide(gateway_url, cookie, record, ("demo-1",)))

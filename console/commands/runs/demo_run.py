@@ -31,6 +31,9 @@ class Plan:
     rate: Rate = "real"
     seed: int = 1
     duration: float | None = None
+    accounts: int = 2
+    strategy: bool | None = None
+    """Whether the house strategy trades account 1; None: only in a synthetic market."""
 
 
 @dataclass(frozen=True, slots=True)
