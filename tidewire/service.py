@@ -16,11 +16,17 @@ Body = Callable[[Health, asyncio.Event], Awaitable[None]]
 """The service's work: runs until the event is set, then finishes what it holds and returns."""
 
 
-def run(name: str, settings: Settings, body: Body, details: Details | None = None) -> int:
-    """Run a service until SIGINT or SIGTERM; returns its exit code."""
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+def run(
+    name: str, settings: Settings, body: Body, details: Details | None = None, loop: Loop | None = None
+) -> int:
+    """Run a service until SIGINT or SIGTERM; returns its exit code. `loop` makes its event loop."""
     log.configure(settings, name)
     try:
-        asyncio.run(_run(name, settings, body, details))
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(_run(name, settings, body, details))
     except TidewireError as error:
         print(f"tidewire {name}: {error}", file=sys.stderr)
         return error.exit_code

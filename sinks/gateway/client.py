@@ -1,0 +1,122 @@
+"""One client's socket from the sender's side: raw writes, never awaited; what a slow client gets and when it
+is given up. Reading and the closing handshake stay aiohttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket as sockets
+from typing import Protocol
+
+from aiohttp import web
+
+from sinks.gateway import frames
+from sinks.gateway.sessions import Session
+from tidewire import metrics
+
+SEND_BUFFER = 32_768
+"""Bytes of SO_SNDBUF: with the kernel's default a stalled client hides 3.9 MB, with this about 70 KB."""
+
+CONFLATE_ABOVE = 64 * 1024
+CLOSE_ABOVE = 256 * 1024
+FLOWING_BELOW = 16 * 1024
+"""With no more than this queued a client counts as reading: uvloop holds each turn's writes until its end."""
+
+STALLED_SECONDS = 10.0
+SILENT_SECONDS = 30.0
+
+GOING_AWAY, POLICY = 1001, 1008
+SIGNED_OUT = 4401
+"""Close code for a session that is over: do not come back without signing in."""
+
+
+class Transport(Protocol):
+    """What is used of asyncio's transport."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes queued and not yet given to the kernel."""
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or about to be."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Client:
+    """A connection. `kind` is the socket's name in metrics; times are the loop's, in seconds."""
+
+    def __init__(self, kind: str, session: Session, transport: Transport, now: float) -> None:
+        self.kind, self.session, self.user = kind, session, session.user
+        self.transport = transport
+        self.heard = now
+        self.flowed = now
+        self.ended: str | None = None
+        self.told_stale: tuple[str, ...] = ()
+        self.web_socket: web.WebSocketResponse | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still be written."""
+        return self.ended is None and not self.transport.is_closing()
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much is queued that only the newest of each key is worth keeping."""
+        return self.transport.get_write_buffer_size() > CONFLATE_ABOVE
+
+    def write(self, data: bytes, type: str, count: int = 1) -> bool:
+        """Queue `count` frames; False: the client is gone, or was given up for being slow."""
+        if not self.open:
+            return False
+        # Before the write: uvloop queues everything until the loop's turn ends.
+        if self.transport.get_write_buffer_size() > CLOSE_ABOVE:
+            self.abort("slow")
+            return False
+        self.transport.write(data)
+        metrics.GATEWAY_FRAMES.labels(type).inc(count)
+        metrics.GATEWAY_BYTES.labels(self.kind).inc(len(data))
+        return True
+
+    def abort(self, reason: str) -> None:
+        """Give the client up at once; what is queued for it is thrown away."""
+        if self.ended is None:
+            self.ended = reason
+            self.transport.abort()
+
+    def check(self, now: float) -> None:
+        """Give it up when it reads nothing, or has not been heard of."""
+        if self.transport.get_write_buffer_size() <= FLOWING_BELOW:
+            self.flowed = now
+        if now - self.flowed >= STALLED_SECONDS:
+            self.abort("stalled")
+        elif now - self.heard >= SILENT_SECONDS:
+            self.abort("silent")
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self.write(frames.PING, "ping")
+
+    async def close(self, reason: str, code: int, text: str) -> None:
+        """Close in order, with a code; at once where the client reads nothing."""
+        if self.ended is not None:
+            return
+        self.ended = reason
+        if self.web_socket is None or self.transport.get_write_buffer_size() > FLOWING_BELOW:
+            self.transport.abort()
+            return
+        try:
+            async with asyncio.timeout(1):
+                await self.web_socket.close(code=code, message=text.encode())
+        except (TimeoutError, OSError):
+            self.transport.abort()
+
+
+def narrow(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel keep little of what a client does not read."""
+    socket = transport.get_extra_info("socket")
+    if socket is not None:
+        socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER)

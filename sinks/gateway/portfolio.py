@@ -1,0 +1,308 @@
+"""Portfolios to their watchers: state, batching and fan-out. Frames are made once and shared.
+
+Everything that sends takes one lock, so while a change goes out to hundreds of sockets no newer one overtakes
+it; joining and subscribing are plain calls between two sends. That is why a client never gets an older state
+after a newer one, and none is missing between its snapshot and what follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from sinks.gateway import frames
+from sinks.gateway.batching import Batcher
+from sinks.gateway.changes import Change, Executed
+from sinks.gateway.client import CONFLATE_ABOVE, Client, Transport
+from sinks.gateway.holdings import Account, Held, Key
+from sinks.gateway.messages import Payload, moment
+from sinks.gateway.sessions import Session
+from sinks.gateway.subscriptions import Wanted
+from tidewire import metrics
+from tidewire.clock import NS_PER_SECOND, Clock
+
+KIND = "portfolio"
+MOST_FILLS_QUEUED = 1000
+"""Fills have no newer state that replaces them: a client that is behind by more of them is given up."""
+
+_TYPES = {"positions": "position_update", "orders": "order_update", "account": "account_update"}
+_YIELD_AFTER = 300
+_IDLE_SECONDS = 1.0
+_BEHIND_SECONDS = 0.1
+
+
+class Watcher(Client):
+    """A client of /ws/portfolio. `accounts`: what its user sees, fixed while it is connected."""
+
+    def __init__(self, session: Session, transport: Transport, now: float, accounts: tuple[str, ...]) -> None:
+        super().__init__(KIND, session, transport, now)
+        self.accounts = accounts
+        self.wanted = Wanted()
+        self.pending: dict[tuple[str, Key], None] = {}
+        self.fills: deque[bytes] = deque()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether objects name their account: only where the user sees several, or they could be mixed up."""
+        return len(self.accounts) > 1
+
+    @property
+    def conflated(self) -> bool:
+        """Whether it gets only the newest of each key, once it has read what is queued."""
+        return bool(self.pending or self.fills) or self.behind
+
+    def defer(self, account: str, keys: Iterable[Key]) -> None:
+        """Remember what has changed instead of sending it."""
+        for key in keys:
+            if (account, key) in self.pending:
+                metrics.GATEWAY_CONFLATED.labels(KIND).inc()
+            self.pending[account, key] = None
+
+
+class Portfolios:
+    """All accounts and who watches them. `now` in ns."""
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._accounts: dict[str, Account] = {}
+        self._batchers: dict[str, Batcher[Key]] = {}
+        self._watchers: dict[str, dict[Watcher, None]] = {}
+        self._behind: dict[Watcher, None] = {}
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._writes = 0
+
+    def account(self, name: str) -> Account:
+        """The account's objects (empty when nothing is known of it)."""
+        return self._accounts.setdefault(name, Account())
+
+    def load(self, changes: Iterable[Change | Executed]) -> None:
+        """Take what the log held before anybody watched."""
+        for change in changes:
+            if isinstance(change, Change):
+                self._put(change)
+
+    async def take(self, changes: Iterable[Change | Executed]) -> None:
+        """Take what one poll brought and send what is due at once."""
+        async with self._lock:
+            now = self._now()
+            newest: dict[tuple[str, Key], None] = {}
+            for change in changes:
+                if isinstance(change, Executed):
+                    await self._send_fill(change)
+                    continue
+                former, held = self._put(change), change.held
+                if held is None:
+                    continue
+                if change.key.channel == "orders":
+                    await self._send_object(change.account, change.key, held)
+                elif self._batcher(change.account).offer(change.key, _urgent(former, held), now):
+                    newest[change.account, change.key] = None
+                else:
+                    self._wake.set()
+            for account, key in newest:
+                if (current := self.account(account).objects.get(key)) is not None:
+                    await self._send_object(account, key, current)
+
+    async def run(self) -> None:
+        """Send what waits when it is due, and catch slow clients up, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(self._pause()):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            async with self._lock:
+                now = self._now()
+                for account, batcher in tuple(self._batchers.items()):
+                    if (due := batcher.next_due) is not None and due <= now:
+                        await self._send_due(account, *batcher.due(now))
+                self._catch_up()
+
+    # ---------------------------------------------------------------- clients
+
+    def join(self, watcher: Watcher) -> None:
+        """Send the snapshot; from now on what changes."""
+        for account in watcher.accounts:
+            self._watchers.setdefault(account, {})[watcher] = None
+        self.snapshot(watcher, watcher.wanted)
+
+    def leave(self, watcher: Watcher) -> None:
+        """The client is gone."""
+        for account in watcher.accounts:
+            watchers = self._watchers.get(account, {})
+            watchers.pop(watcher, None)
+            if not watchers:
+                self._watchers.pop(account, None)
+        self._behind.pop(watcher, None)
+
+    def snapshot(self, watcher: Watcher, wanted: Wanted) -> None:
+        """Send everything of these channels as it is now: one batch an account."""
+        for account in watcher.accounts:
+            payload = self.account(account).snapshot(wanted)
+            self._answer(watcher, "batch", _data(payload, account if watcher.labelled else None))
+
+    def tell(self, watcher: Watcher, kind: str, data: Payload) -> None:
+        """Send something of our own in D1's envelope."""
+        self._answer(watcher, kind, orjson.dumps(data))
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """All clients, each once."""
+        return list(dict.fromkeys(w for watchers in self._watchers.values() for w in watchers))
+
+    # ---------------------------------------------------------------- sending
+
+    def _answer(self, watcher: Watcher, kind: str, data: bytes) -> None:
+        watcher.write(frames.enveloped(kind, moment(self._now()), watcher.user, data), kind)
+
+    async def _send_object(self, account: str, key: Key, held: Held) -> None:
+        kind = _TYPES[key.channel]
+        shared = _Shared(kind, moment(self._now()), account)
+        sent = 0
+        for watcher in tuple(self._watchers.get(account, ())):
+            if not watcher.wanted.hears(key.channel, held.symbol):
+                continue
+            if watcher.conflated:
+                self._defer(watcher, account, (key,))
+            elif watcher.write(shared.frame(watcher, None, lambda: held.payload), kind):
+                sent += 1
+                await self._breathe()
+        if sent:
+            self._observe(kind, held.received_ts)
+
+    async def _send_fill(self, fill: Executed) -> None:
+        kind = "trade_executed"
+        shared = _Shared(kind, moment(self._now()), fill.account)
+        sent = 0
+        for watcher in tuple(self._watchers.get(fill.account, ())):
+            if not watcher.wanted.hears("trades", fill.symbol):
+                continue
+            frame = shared.frame(watcher, None, lambda: fill.payload)
+            if watcher.conflated:
+                watcher.fills.append(frame)
+                self._behind[watcher] = None
+                if len(watcher.fills) > MOST_FILLS_QUEUED:
+                    watcher.abort("slow")
+            elif watcher.write(frame, kind):
+                sent += 1
+                await self._breathe()
+        if sent:
+            self._observe(kind, fill.received_ts)
+
+    async def _send_due(self, account: str, single: list[Key], batch: list[Key]) -> None:
+        objects = self.account(account).objects
+        for key in single:
+            if (held := objects.get(key)) is not None:
+                await self._send_object(account, key, held)
+        if not batch:
+            return
+        shared = _Shared("batch", moment(self._now()), account)
+        sent = 0
+        for watcher in tuple(self._watchers.get(account, ())):
+            wanted = watcher.wanted
+            if watcher.conflated:
+                heard = [k for k in batch if k in objects and wanted.hears(k.channel, objects[k].symbol)]
+                self._defer(watcher, account, heard)
+                continue
+            frame = shared.frame(watcher, wanted, lambda w=wanted: self.account(account).batch(batch, w))
+            if frame and watcher.write(frame, "batch"):
+                sent += 1
+                await self._breathe()
+        if sent:
+            oldest = min((objects[key].received_ts for key in batch if key in objects), default=0)
+            self._observe("batch", oldest)
+
+    def _defer(self, watcher: Watcher, account: str, keys: Iterable[Key]) -> None:
+        watcher.defer(account, keys)
+        self._behind[watcher] = None
+
+    def _catch_up(self) -> None:
+        """Send those who have read what was queued the newest of everything that they missed."""
+        for watcher in tuple(self._behind):
+            if not watcher.open:
+                del self._behind[watcher]
+            elif watcher.transport.get_write_buffer_size() <= CONFLATE_ABOVE // 2:
+                del self._behind[watcher]
+                pending, watcher.pending = watcher.pending, {}
+                fills, watcher.fills = watcher.fills, deque()
+                if fills:
+                    watcher.write(b"".join(fills), "trade_executed", len(fills))
+                for account in dict.fromkeys(account for account, _ in pending):
+                    keys = [key for of, key in pending if of == account]
+                    payload = self.account(account).batch(keys, watcher.wanted)
+                    if payload:
+                        self._answer(watcher, "batch", _data(payload, account if watcher.labelled else None))
+
+    async def _breathe(self) -> None:
+        self._writes += 1
+        if self._writes % _YIELD_AFTER == 0:
+            await asyncio.sleep(0)
+
+    # ---------------------------------------------------------------- state
+
+    def _put(self, change: Change) -> Held | None:
+        account = self.account(change.account)
+        if change.held is None:
+            account.drop(change.key)
+            return None
+        return account.put(change.key, change.held)
+
+    def _batcher(self, account: str) -> Batcher[Key]:
+        return self._batchers.setdefault(account, Batcher())
+
+    def _pause(self) -> float:
+        due = min((b.next_due for b in self._batchers.values() if b.next_due is not None), default=None)
+        pause = _BEHIND_SECONDS if self._behind else _IDLE_SECONDS
+        return pause if due is None else min(pause, max(0.001, (due - self._now()) / NS_PER_SECOND))
+
+    def _observe(self, kind: str, received_ts: int) -> None:
+        seconds = (self._now() - received_ts) / NS_PER_SECOND
+        metrics.GATEWAY_DELIVERY_SECONDS.labels(kind).observe(max(0.0, seconds))
+
+
+class _Shared:
+    """The frames of one message: its data is encoded once a content, the envelope once a user."""
+
+    def __init__(self, kind: str, timestamp: str, account: str) -> None:
+        self._kind, self._timestamp, self._account = kind, timestamp, account
+        self._data: dict[tuple[bool, Any], bytes] = {}
+        self._frames: dict[tuple[str, Any], bytes] = {}
+
+    def frame(self, watcher: Watcher, content: Any, payload: Any) -> bytes:
+        """The frame for a client; `payload()` gives what `content` names. Empty: nothing to say."""
+        frame = self._frames.get((watcher.user, content))
+        if frame is None:
+            which = (watcher.labelled, content)
+            data = self._data.get(which)
+            if data is None:
+                found = payload()
+                data = _data(found, self._account if watcher.labelled else None) if found else b""
+                self._data[which] = data
+            user, kind, timestamp = watcher.user, self._kind, self._timestamp
+            frame = frames.enveloped(kind, timestamp, user, data) if data else b""
+            self._frames[user, content] = frame
+        return frame
+
+
+def _urgent(former: Held | None, held: Held) -> bool:
+    return former is not None and former.traded != held.traded
+
+
+def _data(payload: Payload, account: str | None) -> bytes:
+    """JSON of a payload, each object in it with its account's name where there are several."""
+    if account is None:
+        return orjson.dumps(payload)
+    labelled = {
+        name: [part | {"account": account} for part in value] if isinstance(value, list)
+        else value | {"account": account} if isinstance(value, dict) else value
+        for name, value in payload.items()
+    }  # fmt: skip
+    if not any(isinstance(value, list | dict) for value in payload.values()):
+        labelled["account"] = account
+    return orjson.dumps(labelled)
