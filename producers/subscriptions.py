@@ -29,11 +29,15 @@ Wanted = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One subscribe (or unsubscribe) message: every symbol on every channel."""
+    """One subscribe (or unsubscribe) message: every symbol on every channel.
+
+    `passing`: for symbols that somebody wants for a while; it has one channel.
+    """
 
     channels: tuple[str, ...]
     symbols: tuple[str, ...]
     action: str = "subscribe"
+    passing: bool = False
 
     def halves(self) -> tuple[Piece, ...]:
         """Two smaller pieces, by symbols first; none when it cannot be split."""
@@ -72,7 +76,7 @@ class Subscriptions:
         """A new connection: nothing is subscribed."""
         self._waiting = deque(_pieces(self._channels, self._symbols))
         for channel, symbols in self._wanted.items():
-            self._waiting.extend(_pieces((channel,), symbols))
+            self._waiting.extend(_pieces((channel,), symbols, passing=True))
         self._asked = None
         self._connected = True
         self.confirmed, self.refused = {}, {}
@@ -94,14 +98,12 @@ class Subscriptions:
             return
         for channel in self._channels:
             before, after = former.get(channel, ()), self._wanted.get(channel, ())
-            refused = self.refused.get(channel, ())
             gone = tuple(s for s in before if s not in set(after))
-            if kept := tuple(s for s in gone if s not in refused):
-                self._waiting.extend(_pieces((channel,), kept, "unsubscribe"))
-            if len(kept) < len(gone):  # nobody wants it any more: who wants it later may try again
-                self.refused[channel] = tuple(s for s in refused if s not in gone)
+            if channel in self.refused:  # who wants it later may try again
+                self.refused[channel] = tuple(s for s in self.refused[channel] if s not in set(gone))
+            self._waiting.extend(_pieces((channel,), gone, "unsubscribe", passing=True))
             new = tuple(s for s in after if s not in set(before))
-            self._waiting.extend(_pieces((channel,), new))
+            self._waiting.extend(_pieces((channel,), new, passing=True))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -125,9 +127,11 @@ class Subscriptions:
 
     def next(self) -> Piece | None:
         """The piece to ask for now; None when an answer is due or nothing is left."""
-        if self._asked is None and self._waiting:
-            self._asked = self._waiting.popleft()
-            return self._asked
+        while self._asked is None and self._waiting:
+            piece = self._still_needed(self._waiting.popleft())
+            if piece.symbols:
+                self._asked = piece
+                return piece
         return None
 
     def acknowledged(self, message: Mapping[Any, Any]) -> None:
@@ -146,9 +150,18 @@ class Subscriptions:
         if halves:
             return None
         channel = piece.channels[0]
-        if piece.action == "subscribe":
+        if piece.action == "subscribe" and self._still_needed(piece).symbols:
             self.refused[channel] = (*self.refused.get(channel, ()), *piece.symbols)
         return piece
+
+    def _still_needed(self, piece: Piece) -> Piece:
+        """Wishes may have changed while the piece waited."""
+        if not piece.passing:
+            return piece
+        (channel,) = piece.channels
+        wanted, held = set(self._wanted.get(channel, ())), set(self.confirmed.get(channel, ()))
+        needed = wanted - held if piece.action == "subscribe" else held - wanted
+        return replace(piece, symbols=tuple(s for s in piece.symbols if s in needed))
 
     def _beside_configured(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
         if "*" in self._symbols:
@@ -161,5 +174,10 @@ class Subscriptions:
         }
 
 
-def _pieces(channels: tuple[str, ...], symbols: tuple[str, ...], action: str = "subscribe") -> list[Piece]:
-    return [Piece(channels, symbols[i : i + PIECE], action) for i in range(0, len(symbols), PIECE)]
+def _pieces(
+    channels: tuple[str, ...], symbols: tuple[str, ...], action: str = "subscribe", *, passing: bool = False
+) -> list[Piece]:
+    return [
+        Piece(channels, symbols[start : start + PIECE], action, passing)
+        for start in range(0, len(symbols), PIECE)
+    ]
