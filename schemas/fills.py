@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from schemas.event_id import fill_id, plain_quantity
+from schemas.event_id import fill_id, order_event_id, plain_quantity
 
 FILL_EVENTS = ("fill", "partial_fill")
 REVISION_EVENTS = ("trade_bust", "trade_correct")
@@ -61,9 +61,9 @@ def fills(update: Mapping[str, Any]) -> tuple[Fill, ...]:
     event = update["event"]
     if event not in FILL_EVENTS and event not in REVISION_EVENTS:
         return ()
-    if update["legs"]:
-        return tuple(_leg(update, leg) for leg in update["legs"])
     kind: Any = {"trade_bust": "bust", "trade_correct": "correct"}.get(event, "fill")
+    if update["legs"]:
+        return tuple(_leg(update, leg, kind) for leg in update["legs"])
     quantity, price = update["quantity"], update["price"]
     if quantity is None or price is None:
         raise ValueError(f"{event} of order {update['order_id']} without quantity or price")
@@ -101,8 +101,9 @@ def multiplier(of_class: str) -> Decimal:
     return OPTION_MULTIPLIER if of_class == "us_option" else Decimal(1)
 
 
-def _leg(update: Mapping[str, Any], leg: Mapping[str, Any]) -> Fill:
+def _leg(update: Mapping[str, Any], leg: Mapping[str, Any], kind: Any) -> Fill:
     cumulative = leg["cumulative_quantity"] if leg["cumulative_quantity"] is not None else leg["quantity"]
+    filled = fill_id(leg["order_id"], plain_quantity(cumulative))
     return Fill(
         update["account"],
         leg["order_id"],
@@ -115,7 +116,9 @@ def _leg(update: Mapping[str, Any], leg: Mapping[str, Any]) -> Fill:
         leg["ts"],
         leg["execution_id"],
         leg["position_quantity"],
-        fill_id(leg["order_id"], plain_quantity(cumulative)),
+        filled if kind == "fill" else order_event_id(leg["order_id"], update["event"], leg["ts"]),
+        kind,
+        update["previous_execution_id"],
     )
 
 

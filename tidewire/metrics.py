@@ -143,6 +143,25 @@ MARKS_SENT = Counter(
 )
 SYMBOLS_HELD = Gauge("tidewire_symbols_held", "Symbols in which any account has a position")
 
+# ---------------------------------------------------------------- processors: the portfolio
+
+PORTFOLIO_LATENCY = Histogram(
+    "tidewire_portfolio_latency_seconds",
+    "From the receive time of an order event or snapshot to the send of what follows from it",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
+PORTFOLIO_DIFFERENCES = Counter(
+    "tidewire_portfolio_differences_total",
+    "Quantities and cash in a broker's snapshot that differ from the fold as of that moment",
+    ["what"],
+)
+PORTFOLIO_POSITIONS_DIFFERING = Gauge(
+    "tidewire_portfolio_positions_differing", "Positions that differed in the newest snapshots"
+)
+PORTFOLIO_FILLS_WAITING = Gauge(
+    "tidewire_portfolio_fills_waiting", "Fills of accounts whose opening balance is not known yet"
+)
+
 # ---------------------------------------------------------------- sinks: PostgreSQL
 
 POSTGRES_COPIES = Counter(

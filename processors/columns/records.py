@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -11,14 +11,18 @@ State = dict[str, Any]
 
 
 class Records:
-    """States by key; the caller puts back what it has changed. Decimals are kept as text by the caller."""
+    """States by key; the caller puts back what it has changed. Decimals are kept as text by the caller.
+
+    `prepare` is called before changed rows are taken: who keeps states elsewhere puts them there.
+    """
 
     def __init__(self, version: int, stored: Mapping[bytes, bytes] | None = None) -> None:
         self.expected: dict[str, int] = {}  # by input topic, the offset that follows the last one handled
         self._version = version
         self._stored = dict(stored or {})
         self._states: dict[bytes, State] = {}
-        self._changed: set[bytes] = set()
+        self._changed: dict[bytes, None] = {}
+        self.prepare: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._stored.keys() | self._states.keys())
@@ -42,18 +46,29 @@ class Records:
         """Set a state; it counts as changed until the next `take_changed`."""
         self._stored.pop(key, None)
         self._states[key] = state
-        self._changed.add(key)
+        self._touch(key)
 
     def delete(self, key: bytes) -> None:
         """Forget a key."""
         self._stored.pop(key, None)
         self._states.pop(key, None)
-        self._changed.add(key)
+        self._touch(key)
 
     def take_changed(self) -> dict[bytes, bytes | None]:
-        """The rows changed since the last call, as JSON by key; None: deleted."""
-        changed, self._changed = self._changed, set()
-        return {key: self._row(key) for key in sorted(changed)}
+        """The rows changed since the last call, as JSON by key; None: deleted.
+
+        They come in the order of their last change, deletions last: a crash amid the writing leaves rows that
+        depend on others, or stand in for deleted ones, only beside those.
+        """
+        if self.prepare is not None:
+            self.prepare()
+        changed, self._changed = self._changed, {}
+        rows = {key: self._row(key) for key in changed}
+        return dict(sorted(rows.items(), key=lambda row: row[1] is None))
+
+    def _touch(self, key: bytes) -> None:
+        self._changed.pop(key, None)
+        self._changed[key] = None
 
     def _row(self, key: bytes) -> bytes | None:
         state = self._states.get(key)

@@ -1,0 +1,1 @@
+"""Orders, positions and accounts: a pure fold of trade updates, snapshots and marks, and the app for it."""

@@ -1,0 +1,233 @@
+"""The portfolio's table and agents: records decoded, folded by the book, what it announces sent at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from aiokafka.partitioner import murmur2
+from faust.types import TP
+
+from processors.columns.app import ColumnApp, StillOurs
+from processors.columns.records import Records
+from processors.columns.single import Single, bury, read_singles
+from processors.portfolio import refusals
+from processors.portfolio.account import Difference
+from processors.portfolio.book import APPLIED, Announced, Book
+from processors.portfolio.exact import exact
+from processors.portfolio.readout import account_record, position_record, subscriptions
+from schemas.catalogue import (
+    ACCOUNT_SNAPSHOTS,
+    PORTFOLIO_ACCOUNTS,
+    PORTFOLIO_MARKS,
+    PORTFOLIO_ORDERS,
+    PORTFOLIO_POSITIONS,
+    SUBSCRIPTIONS,
+    TRADE_UPDATES,
+    Catalogue,
+)
+from schemas.codec import Codec, Record
+from tidewire import log, metrics
+from tidewire.clock import Clock
+from tidewire.columns import Block
+from tidewire.columns.poison import PoisonLimit
+from tidewire.errors import SchemaError
+
+STAGE = "portfolio"
+TABLE = "portfolio"
+VERSION = 1
+
+_log = log.get(__name__)
+
+Pair = tuple[bytes, bytes | None]
+
+
+@dataclass(slots=True)
+class Input:
+    """One input topic: how its records are refused and folded. `kind` names its offsets in the book."""
+
+    topic: str
+    stem: str
+    kind: str
+    key_field: str
+    refuse: Callable[[Record], str | None]
+    fold: Callable[[Book, Record, int], str]
+    poison: PoisonLimit
+
+
+class Portfolio:
+    """Wires the table, its inputs and its outputs into an app."""
+
+    def __init__(self, app: ColumnApp, catalogue: Catalogue, codec: Codec, clock: Clock) -> None:
+        self._app, self._codec, self._clock = app, codec, clock
+        self._name = catalogue.name
+        self._table = app.record_table(TABLE, version=VERSION)
+        self._books: WeakKeyDictionary[Records, Book] = WeakKeyDictionary()
+        self._sending: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._encode = {
+            stem: codec.encoder(stem)
+            for stem in ("portfolio_order", "portfolio_position", "portfolio_account", "subscription")
+        }
+        app.before_commit.append(self._send_totals)
+        for one in self._inputs():
+            name = "fold-" + one.topic.rsplit(".", 1)[-1]
+            app.batch_agent(app.batch_topic(one.topic, max_records=2_000), name, partial(self._handle, one))
+
+    def _inputs(self) -> Iterator[Input]:
+        updates, snapshots = self._name(TRADE_UPDATES), self._name(ACCOUNT_SNAPSHOTS)
+        marks = self._name(PORTFOLIO_MARKS)
+        limits = {topic: PoisonLimit(topic) for topic in (updates, snapshots, marks)}
+        yield Input(
+            updates,
+            "trade_update",
+            "update",
+            "account",
+            refusals.of_update,
+            Book.fold_update,
+            limits[updates],
+        )
+        yield Input(
+            snapshots,
+            "account_snapshot",
+            "snapshot",
+            "account",
+            refusals.of_snapshot,
+            _fold_snapshot,
+            limits[snapshots],
+        )
+        yield Input(marks, "mark", "mark", "symbol", refusals.of_mark, Book.fold_mark, limits[marks])
+
+    # ---------------------------------------------------------------- in
+
+    async def _handle(self, one: Input, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
+        """One batch of one partition: refused records away, the others folded, what changed sent."""
+        started = time.perf_counter()
+        singles = [self._check(one, tp, s) for s in read_singles(blocks, self._codec, one.stem)]
+        await bury(self._app.output.producer, tp, STAGE, singles, one.poison)
+        if not still_ours():
+            return
+        book = self._book(tp.partition)
+        self._check_order(book, one, tp, blocks)
+        book.records.expected[one.topic] = blocks[-1].last + 1
+        results = Counter(one.fold(book, s.record, s.offset) for s in singles if s.record is not None)
+        await self._send(tp.partition, book)
+        self._count(one, singles, results)
+        metrics.BATCH_SECONDS.labels(STAGE, one.topic).observe(time.perf_counter() - started)
+
+    def _check(self, one: Input, tp: TP, single: Single) -> Single:
+        """The record, or the record refused."""
+        record = single.record
+        if record is None:
+            return single
+        if single.key != record[one.key_field].encode():
+            return single.refuse(f"its key is not its {one.key_field}")
+        if one.key_field == "account" and self._partition(single.key) != tp.partition:
+            return single.refuse(f"account {record['account']} belongs to another partition")
+        reason = one.refuse(record)
+        return single if reason is None else single.refuse(reason)
+
+    def _partition(self, key: bytes | None) -> int:
+        return int(murmur2(key or b"") & 0x7FFFFFFF) % int(self._app.conf.topic_partitions)
+
+    def _book(self, partition: int) -> Book:
+        records = self._table.part(partition)
+        book = self._books.get(records)
+        if book is None:
+            book = self._books[records] = Book(records)
+        return book
+
+    def _check_order(self, book: Book, one: Input, tp: TP, blocks: list[Block]) -> None:
+        """A hole, or a table that is ahead of its topic, would let records count as folded that are not.
+
+        Raises:
+            RuntimeError: batches were skipped; after a restart they are read again.
+            SchemaError: the topic is not the one that the table was folded from.
+        """
+        expected = book.records.expected.get(one.topic)
+        if expected is not None:
+            if blocks[0].start > expected:
+                raise RuntimeError(f"offsets {expected}-{blocks[0].start - 1} of {tp} were not delivered")
+            return
+        folded, end = book.folded[one.kind], self._app.consumer.highwater(tp)
+        if end is not None and folded > end:
+            raise SchemaError(
+                f"the table has folded {one.topic} partition {tp.partition} up to offset {folded}, but the "
+                f"topic ends at {end}: it was deleted and made again. Delete "
+                f"{self._table.changelog_topic_name} too, or use another TIDEWIRE_TOPIC_PREFIX."
+            )
+
+    def _count(self, one: Input, singles: list[Single], results: Counter[str]) -> None:
+        for result, count in results.items():
+            if result == APPLIED:
+                metrics.RECORDS_APPLIED.labels(STAGE, one.topic).inc(count)
+            else:
+                metrics.RECORDS_SKIPPED.labels(STAGE, one.topic, result).inc(count)
+        metrics.BATCH_RECORDS.labels(STAGE, one.topic).observe(len(singles))
+        books = [self._books[part] for part in self._table.parts.values() if part in self._books]
+        if one.kind != "mark":
+            metrics.PORTFOLIO_FILLS_WAITING.set(sum(book.waiting() for book in books))
+            metrics.PORTFOLIO_POSITIONS_DIFFERING.set(sum(book.differing() for book in books))
+            received = [s.record["received_ts"] for s in singles if s.record is not None]
+            if received:
+                metrics.PORTFOLIO_LATENCY.observe(max(0, self._clock() - max(received)) / 1e9)
+
+    # ---------------------------------------------------------------- out
+
+    async def _send(self, partition: int, book: Book) -> None:
+        # Rendered only when it is this batch's turn: the last record of a key is its newest state.
+        async with self._sending[partition]:
+            if self._table.parts.get(partition) is not book.records:
+                return  # given away in a rebalance: its new owner announces what it loads
+            with exact():
+                outputs = list(self._render(book.take_announced()))
+            for topic, pairs in outputs:
+                at = 0 if topic == SUBSCRIPTIONS else partition
+                if pairs:
+                    await self._app.output.send(self._name(topic), at, pairs)
+
+    async def _send_totals(self) -> None:
+        for partition, records in list(self._table.parts.items()):
+            book = self._books.get(records)
+            if book is not None:
+                book.announce_totals()
+                await self._send(partition, book)
+
+    def _render(self, announced: Announced) -> Iterator[tuple[str, list[Pair]]]:
+        orders = [(f"{o['account']}:{o['order_id']}", o) for o in announced.orders]
+        yield PORTFOLIO_ORDERS, self._pairs("portfolio_order", orders)
+        positions = [*announced.steps, *map(position_record, announced.holdings.values())]
+        keyed = [(f"{p['account']}:{p['symbol']}", p) for p in positions]
+        yield PORTFOLIO_POSITIONS, self._pairs("portfolio_position", keyed)
+        accounts = [(name, account_record(account)) for name, account in announced.accounts.items()]
+        yield PORTFOLIO_ACCOUNTS, self._pairs("portfolio_account", accounts)
+        wanted = [pair for held in announced.subscriptions.values() for pair in subscriptions(held)]
+        yield SUBSCRIPTIONS, self._pairs("subscription", wanted)
+
+    def _pairs(self, stem: str, records: Iterable[tuple[str, dict[str, Any] | None]]) -> list[Pair]:
+        encode = self._encode[stem]
+        return [(key.encode(), None if record is None else encode(record)) for key, record in records]
+
+
+def _fold_snapshot(book: Book, snapshot: Record, offset: int) -> str:
+    result, differences = book.fold_snapshot(snapshot, offset)
+    for difference in differences:
+        _tell(snapshot["account"], difference)
+    return result
+
+
+def _tell(account: str, difference: Difference) -> None:
+    what = "cash" if difference.symbol is None else "quantity"
+    metrics.PORTFOLIO_DIFFERENCES.labels(what).inc()
+    _log.warning(
+        "the broker says otherwise",
+        account=account,
+        what=difference.symbol or what,
+        ours=str(difference.ours),
+        theirs=str(difference.theirs),
+    )

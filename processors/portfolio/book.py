@@ -1,0 +1,266 @@
+"""All accounts of one partition: every input is folded here, and what has changed is announced. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from processors.columns.records import Records
+from processors.portfolio.account import Account, Difference
+from processors.portfolio.exact import exact
+from processors.portfolio.executions import Execution, from_fill
+from processors.portfolio.holding import Holding
+from processors.portfolio.orders import Order
+from processors.portfolio.readout import position_record
+from processors.portfolio.shelf import Shelf
+from schemas.fills import Fill, fills
+
+TOTALS_EVERY_NS = 250_000_000
+"""Marks move an account's totals at most this often, in event time; the last of them goes out at a commit."""
+
+KEEP_ORDERS = 1_000
+PRUNE_ORDERS_AT = 2_000
+"""Orders that ended, an account: at this many the oldest are forgotten until KEEP_ORDERS are left."""
+
+APPLIED, DUPLICATE, LATE = "applied", "duplicate", "late"
+CONTAINED = "contained"  # a fill that the opening balance has counted
+UNMATCHED = "unmatched"  # a correction of an execution that is not known
+NOT_HELD = "not_held"  # a mark of a symbol that no account of the partition holds
+
+
+@dataclass(slots=True)
+class Announced:
+    """What changed and is not sent yet. `steps` are positions passed on the way, ready as records."""
+
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    holdings: dict[tuple[str, str], Holding] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    subscriptions: dict[tuple[str, str], Holding] = field(default_factory=dict)
+
+
+class Book:
+    """The live objects of one partition, over the rows that its table keeps.
+
+    A new book announces all that it has loaded: a crash may have come between a row and its record. Only
+    orders have a record an event; they are announced again when the event is replayed.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.announced = Announced()
+        self._shelf = Shelf(records)
+        self._resting: dict[str, Account] = {}  # whose totals have moved, to go out at a commit
+        self._holders: dict[str, dict[str, Holding]] = {}
+        with exact():
+            for account in self._shelf.accounts.values():
+                for held in account.holdings.values():
+                    account.recount(held)
+                    self._index(held)
+                self._announce_all(account)
+
+    @property
+    def folded(self) -> Mapping[str, int]:
+        """By input (update, snapshot, mark): the greatest offset that a loaded row had folded, plus 1."""
+        return self._shelf.folded
+
+    # ---------------------------------------------------------------- trade updates
+
+    def fold_update(self, update: Mapping[str, Any], offset: int) -> str:
+        """Fold one decoded trade update that is not refused; returns what became of it."""
+        with exact():
+            account = self._shelf.account(update["account"])
+            replayed, fresh = self._fold_order(account, update, offset)
+            results = [self._take(account, fill, update, offset) for fill in fills(update)]
+            self._prune(account)
+        if replayed:
+            return DUPLICATE
+        if UNMATCHED in results:
+            return UNMATCHED
+        if fresh or APPLIED in results:
+            return APPLIED
+        if CONTAINED in results:
+            return CONTAINED
+        return LATE if fresh is None else DUPLICATE
+
+    def _fold_order(
+        self, account: Account, update: Mapping[str, Any], offset: int
+    ) -> tuple[bool, bool | None]:
+        """Whether the update is a replayed one, and whether it was news (None: its order is forgotten)."""
+        order = account.orders.get(update["order_id"])
+        if order is None:
+            if update["ts"] <= account.pruned_ts:
+                return False, None
+            order = account.orders[update["order_id"]] = Order(account.name, update["order_id"])
+        replayed = offset < order.next_update
+        fresh = order.fold(update, offset)
+        if replayed or fresh:
+            self.announced.orders.append(order.record())
+        self._shelf.touch(order)
+        return replayed, fresh
+
+    def _take(self, account: Account, fill: Fill, update: Mapping[str, Any], offset: int) -> str:
+        """Fold one execution, if it is neither known nor in the opening balance."""
+        execution = from_fill(fill, update["received_ts"], update["source"], offset)
+        held = account.holdings.get(fill.symbol)
+        if held is not None and held.known(execution.id) is not None:
+            return DUPLICATE
+        if account.opening is not None and account.opening.contains(execution):
+            return CONTAINED
+        if held is None:
+            held = account.holdings[fill.symbol] = Holding(account.name, fill.symbol, fill.asset_class)
+        elif held.may_be_absorbed(execution) and self._shelf.is_absorbed(held, execution):
+            return DUPLICATE
+        self._shelf.keep(held, execution)
+        self._shelf.touch(held)
+        if account.opening is None:
+            held.wait(execution)
+            return APPLIED
+        self._fold(account, held, execution)
+        return UNMATCHED if execution.kind == "correct" and held.unmatched(execution) else APPLIED
+
+    def _fold(self, account: Account, held: Holding, execution: Execution) -> None:
+        was_open = bool(held.now.quantity)
+        for step in held.add(execution)[:-1]:
+            self.announced.steps.append(position_record(held, step))
+        moved = held.absorb()
+        if moved:
+            self._shelf.absorbed(held, moved)
+        self._changed(account, held, was_open)
+
+    def _changed(self, account: Account, held: Holding, was_open: bool) -> None:
+        self._index(held)
+        account.recount(held)
+        self._announce(account, held, subscribe=was_open != bool(held.now.quantity))
+
+    def _announce(self, account: Account, held: Holding, subscribe: bool = False) -> None:
+        key = account.name, held.symbol
+        self.announced.holdings[key] = held
+        self.announced.accounts[account.name] = account
+        if subscribe:
+            self.announced.subscriptions[key] = held
+
+    def _announce_all(self, account: Account) -> None:
+        if account.opening is not None:
+            self.announced.accounts[account.name] = account
+            for held in account.holdings.values():
+                self._announce(account, held, subscribe=bool(held.now.quantity or held.kept))
+
+    def _index(self, held: Holding) -> None:
+        if held.now.quantity:
+            self._holders.setdefault(held.symbol, {})[held.account] = held
+        elif held.symbol in self._holders:
+            self._holders[held.symbol].pop(held.account, None)
+
+    def _prune(self, account: Account) -> None:
+        if len(account.orders) < PRUNE_ORDERS_AT:
+            return
+        ended = sorted((o for o in account.orders.values() if o.terminal), key=lambda o: (o.ts, o.order_id))
+        if len(ended) < PRUNE_ORDERS_AT:
+            return
+        for order in ended[:-KEEP_ORDERS]:
+            del account.orders[order.order_id]
+            self._shelf.forget(order)
+            account.pruned_ts = order.ts
+        self._shelf.touch(account)
+
+    # ---------------------------------------------------------------- snapshots
+
+    def fold_snapshot(self, snapshot: Mapping[str, Any], offset: int) -> tuple[str, list[Difference]]:
+        """Fold one decoded snapshot that is not refused; returns what became of it, and its differences."""
+        with exact():
+            account = self._shelf.account(snapshot["account"])
+            if offset < account.next_snapshot:
+                return DUPLICATE, []
+            account.next_snapshot = offset + 1
+            self._shelf.touch(account)
+            if account.broker is not None and snapshot["ts"] <= account.broker.ts:
+                return (DUPLICATE if snapshot["ts"] == account.broker.ts else LATE), []
+            return APPLIED, self._look(account, snapshot)
+
+    def _look(self, account: Account, snapshot: Mapping[str, Any]) -> list[Difference]:
+        differences: list[Difference] = []
+        if account.opening is None:
+            self._open(account, snapshot)
+        else:
+            found = account.differences(snapshot)
+            differences = found or []
+            if found is not None:
+                account.differing = sum(d.symbol is not None for d in found)
+        for held in account.look(snapshot):
+            account.recount(held)
+            self._shelf.touch(held)
+            self.announced.holdings[account.name, held.symbol] = held
+        self._take_orders(account, snapshot)
+        self.announced.accounts[account.name] = account
+        return differences
+
+    def _open(self, account: Account, snapshot: Mapping[str, Any]) -> None:
+        account.open(snapshot)
+        assert account.opening is not None
+        for held in account.holdings.values():
+            for execution in [e for e in held.kept if account.opening.contains(e)]:
+                held.remove(execution)
+                self._shelf.drop(held, execution)
+            held.recompute()
+            self._shelf.touch(held)
+            self._changed(account, held, was_open=False)
+
+    def _take_orders(self, account: Account, snapshot: Mapping[str, Any]) -> None:
+        for listed in snapshot["orders"]:
+            if listed["order_id"] not in account.orders:
+                order = account.orders[listed["order_id"]] = Order(account.name, listed["order_id"])
+                order.open_from(listed, snapshot)
+                self._shelf.touch(order)
+                self.announced.orders.append(order.record())
+
+    def waiting(self) -> int:
+        """Executions that wait for an opening balance."""
+        unopened = (a for a in self._shelf.accounts.values() if a.opening is None)
+        return sum(len(held.kept) for account in unopened for held in account.holdings.values())
+
+    def differing(self) -> int:
+        """Positions that differed from the broker's in the newest snapshots."""
+        return sum(account.differing for account in self._shelf.accounts.values())
+
+    # ---------------------------------------------------------------- marks
+
+    def fold_mark(self, mark: Mapping[str, Any], offset: int) -> str:
+        """Fold one decoded mark that is not refused; returns what became of it."""
+        holders = self._holders.get(mark["symbol"])
+        if not holders:
+            return NOT_HELD
+        with exact():
+            results = {self._mark(held, mark, offset) for held in holders.values()}
+        return next(result for result in (APPLIED, DUPLICATE, LATE) if result in results)
+
+    def _mark(self, held: Holding, mark: Mapping[str, Any], offset: int) -> str:
+        account = self._shelf.accounts[held.account]
+        if offset < held.next_mark:
+            return DUPLICATE
+        held.next_mark = offset + 1
+        self._shelf.touch(held)
+        if not held.take_mark(mark["price"], mark["ts"]):
+            return LATE
+        held.saw((mark["received_ts"], mark["ts"], mark["source"], mark["event_id"].hex()))
+        account.recount(held)
+        self.announced.holdings[held.account, held.symbol] = held
+        self._resting[account.name] = account
+        if abs(mark["ts"] - account.total_ts) >= TOTALS_EVERY_NS:
+            account.total_ts = mark["ts"]
+            self.announced.accounts[account.name] = account
+        return APPLIED
+
+    # ---------------------------------------------------------------- announcements
+
+    def announce_totals(self) -> None:
+        """Announce the accounts whose totals have moved since they were last sent."""
+        self.announced.accounts |= self._resting
+
+    def take_announced(self) -> Announced:
+        """What has changed since the last call."""
+        announced, self.announced = self.announced, Announced()
+        for name in announced.accounts:
+            self._resting.pop(name, None)
+        return announced

@@ -1,0 +1,64 @@
+"""What an opening balance contains: which executions the broker had counted when it was asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from processors.portfolio.executions import Execution
+from schemas.event_id import plain_quantity
+
+SETTLED_NS = 60_000_000_000
+"""Fills older than the cursor by more than this are contained; within it only those that are listed."""
+
+_MILLISECOND = 1_000_000
+_CURSOR_DIGITS = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a snapshot reaches: the time of its cursor in ns (None: the account had no activity yet), and
+    the fills of the minute before, as `order id:cumulative quantity`."""
+
+    cursor: str | None
+    cursor_ts: int | None
+    listed: frozenset[str]
+
+    def contains(self, execution: Execution) -> bool:
+        """Whether the snapshot's balance has this execution in it."""
+        if self.cursor_ts is None:
+            return name_of(execution) in self.listed
+        if execution.kind != "fill":
+            return execution.ts < self.cursor_ts + _MILLISECOND  # revisions are not listed
+        return execution.ts < self.cursor_ts - SETTLED_NS or name_of(execution) in self.listed
+
+
+def reach_of(snapshot: Mapping[str, Any]) -> Reach:
+    """The reach of one decoded `account_snapshot` record.
+
+    Raises:
+        ValueError: its cursor does not begin with a time.
+    """
+    cursor = snapshot["activity_cursor"]
+    listed = frozenset(snapshot["contained_fills"])
+    return Reach(cursor, None if cursor is None else cursor_time(cursor), listed)
+
+
+def cursor_time(cursor: str) -> int:
+    """The time at the beginning of an activity id (yyyymmddHHMMSSmmm, UTC), in ns.
+
+    Raises:
+        ValueError: there is none.
+    """
+    digits = cursor[:_CURSOR_DIGITS]
+    if len(digits) < _CURSOR_DIGITS or not digits.isascii() or not digits.isdigit():
+        raise ValueError(f"activity id {cursor!r} does not begin with yyyymmddHHMMSSmmm")
+    second = datetime.strptime(digits[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return int(second.timestamp()) * 1_000_000_000 + int(digits[14:]) * _MILLISECOND
+
+
+def name_of(execution: Execution) -> str:
+    """How a snapshot names a fill."""
+    return f"{execution.order_id}:{plain_quantity(execution.cumulative)}"

@@ -1,0 +1,94 @@
+"""What goes out: records of positions and accounts, and the subscriptions of what is held. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from processors.portfolio.account import Account
+from processors.portfolio.cost import Standing
+from processors.portfolio.exact import ZERO, rounded
+from processors.portfolio.holding import Holding, Input
+from schemas.event_id import subscription_id
+
+_FEEDS = {"us_equity": "stocks", "crypto": "crypto"}  # options have no feed of their own yet
+_CHANNELS = ("trades", "quotes")
+_NO_ID = bytes(8)
+
+
+def position_record(holding: Holding, standing: Standing | None = None) -> dict[str, Any]:
+    """The `portfolio_position` record of a holding, or of one standing that it went through."""
+    now = holding.now if standing is None else standing
+    price = holding.price if now.quantity else None
+    value = holding.market_value if now.quantity else ZERO
+    broker = holding.broker
+    return {
+        "account": holding.account,
+        "symbol": holding.symbol,
+        "asset_class": holding.asset_class,
+        "epoch": now.epoch,
+        "quantity": rounded(now.quantity),
+        "average_price": holding.average_price(now),
+        "cost_basis": rounded(now.cost),
+        "multiplier": holding.multiplier,
+        "realized_pnl": rounded(now.realized),
+        "mark_price": None if price is None else price.price,
+        "mark_ts": None if price is None else price.ts,
+        "market_value": rounded(value),
+        "unrealized_pnl": rounded(value - now.cost),
+        "broker_quantity": None if broker is None else broker.quantity,
+        "broker_average_price": None if broker is None else broker.average_price,
+        "opened_ts": now.opened_ts,
+        "strategy": None,
+    } | _origin(holding.newest)
+
+
+def account_record(account: Account) -> dict[str, Any]:
+    """The `portfolio_account` record of an account that was opened."""
+    broker = account.broker
+    assert broker is not None, "an opened account has had a snapshot"
+    equity = rounded(account.equity)
+    return {
+        "account": account.name,
+        "cash": rounded(account.cash),
+        "equity": equity,
+        "buying_power": rounded(account.buying_power),
+        "portfolio_value": equity,
+        "day_pnl": rounded(account.equity - broker.last_equity),
+        "last_equity": broker.last_equity,
+        "blocked": broker.blocked,
+        "activity_cursor": broker.cursor,
+    } | _origin(account.newest)
+
+
+def subscriptions(holding: Holding) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Key and record of each subscription that the holding needs; None releases it."""
+    feed = _FEEDS.get(holding.asset_class)
+    if feed is None:
+        return
+    holder = f"position:{holding.account}"
+    received_ts, ts, source, _ = holding.newest
+    for channel in _CHANNELS:
+        record = {
+            "feed": feed,
+            "channel": channel,
+            "symbol": holding.symbol,
+            "holder": holder,
+            "ts": ts,
+            "priority": "position",
+            "expires_ts": None,
+            "received_ts": received_ts,
+            "source": source,
+            "event_id": subscription_id(feed, channel, holding.symbol, holder, ts),
+        }
+        yield f"{feed}:{channel}:{holding.symbol}:{holder}", record if holding.now.quantity else None
+
+
+def _origin(newest: Input) -> dict[str, Any]:
+    received_ts, ts, source, id = newest
+    return {
+        "ts": ts,
+        "received_ts": received_ts,
+        "source": source,
+        "event_id": bytes.fromhex(id) if id else _NO_ID,
+    }
