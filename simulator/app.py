@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 
 from simulator import tapes
+from simulator.broker.service import BrokerService
 from simulator.control import Control, state_of
 from simulator.crypto.books import Books
 from simulator.crypto.rest import CryptoRest
@@ -62,6 +63,10 @@ class Simulator:
         self._crypto.hub.greeting = self._whole_books
         self.prices = LatestPrices(self._stocks.prices, self._crypto.prices)
         self._guard = Guard(options, time.time)
+        home = settings.tidewire_home
+        self.broker = BrokerService(
+            home, options, self.prices, lambda: self._now(self._stocks), self._symbols
+        )
         self._runner: web.AppRunner | None = None
         self._running: dict[asyncio.Task[None], Venue] = {}
         self.port = 0
@@ -87,6 +92,7 @@ class Simulator:
         Raises:
             TidewireError: the port is taken.
         """
+        await self.broker.start()
         app = web.Application()
         self._add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -120,6 +126,7 @@ class Simulator:
         """Close the sockets, the server and the ledgers."""
         for venue in self._venues.values():
             await venue.stop()
+        await self.broker.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         for venue in self._venues.values():
@@ -140,7 +147,9 @@ class Simulator:
         app.router.add_routes(CryptoRest(crypto, self._books, guard, lambda: self._now(crypto)).routes())
         trading = TradingRest(ExchangeCalendar(), guard, lambda: self._now(stocks), self._symbols)
         app.router.add_routes(trading.routes())
-        app.router.add_routes(Control(self._venues, self._rejects, self._tape, dict).routes())
+        app.router.add_routes(self.broker.routes())
+        control = Control(self._venues, self._rejects, self._tape, self.broker.status)
+        app.router.add_routes(control.routes())
 
     def _whole_books(self, added: Subscriptions) -> list[Frame]:
         """What a new subscriber of order books gets first, as at Alpaca; all other subscribers get it too."""

@@ -56,6 +56,12 @@ class SimulatorOptions:
 
     accounts: int = 2
     """Trading accounts, each with a key pair of its own; every pair may read market data."""
+    orders_per_minute: int | None = 200
+    """Requests a minute that each account may send to the trading API; None: as many as it likes."""
+    strategy: bool | None = None
+    """Whether the house strategy trades account 1; None: in a synthetic market only."""
+    trading_bytes: int = 4 * MIB
+    """Bytes of trade updates waiting for one client before it is closed."""
     deflate: bool = True
     """Accept permessage-deflate when a client offers it, as Alpaca does."""
     auth_seconds: float = 10.0

@@ -1,0 +1,1 @@
+"""The simulated broker: orders, fills, accounts and their trading socket, beside the simulated market."""

@@ -1,0 +1,76 @@
+"""What a test may ask of the broker beyond Alpaca: busts, corrections, rare events, faults of the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from simulator.broker import revisions
+from simulator.broker.amounts import ZERO
+from simulator.broker.engine import Broker
+from simulator.broker.entry import number
+from simulator.broker.order_json import order_json
+from simulator.broker.orders import Order
+from simulator.broker.rejections import invalid, malformed
+from simulator.broker.trading_guard import json_body, respond
+from simulator.broker.trading_socket import TradingSocket
+
+
+class ControlRoutes:
+    """/sim/trading/bust, /correct, /emit and /faults; they need no keys, like all of /sim."""
+
+    def __init__(self, broker: Broker, socket: TradingSocket, done: Callable[[], None]) -> None:
+        self._broker = broker
+        self._socket = socket
+        self._done = done
+
+    def routes(self) -> list[web.RouteDef]:
+        """For the application's router."""
+        return [
+            web.post("/sim/trading/bust", self._wrap(self._bust)),
+            web.post("/sim/trading/correct", self._wrap(self._correct)),
+            web.post("/sim/trading/emit", self._wrap(self._emit)),
+            web.post("/sim/trading/faults", self._wrap(self._fault)),
+        ]
+
+    def _wrap(self, handler: Callable[[Mapping[str, Any]], Any]) -> Callable[[web.Request], Any]:
+        async def act(request: web.Request, _: int) -> Any:
+            body = await json_body(request)
+            if not isinstance(body, Mapping):
+                raise malformed("failed to decode request body")
+            try:
+                result = handler(body)
+            finally:
+                self._done()
+            return order_json(result, self._broker.find) if isinstance(result, Order) else result
+
+        async def handle(request: web.Request) -> web.Response:
+            return await respond(act, request, 0)
+
+        return handle
+
+    def _bust(self, body: Mapping[str, Any]) -> Order:
+        return revisions.bust(self._broker, str(body.get("execution_id") or body.get("order_id")))
+
+    def _correct(self, body: Mapping[str, Any]) -> Order:
+        qty, price = number(body, "qty") or ZERO, number(body, "price") or ZERO
+        return revisions.correct(self._broker, str(body.get("execution_id")), qty, price)
+
+    def _emit(self, body: Mapping[str, Any]) -> Order:
+        reason = body.get("reason")
+        return revisions.emit(
+            self._broker,
+            str(body.get("order_id")),
+            str(body.get("event")),
+            None if reason is None else str(reason),
+        )
+
+    def _fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        count = body.get("count", 1)
+        try:
+            sockets = self._socket.inflict(str(body.get("kind")), count if type(count) is int else 1)
+        except ValueError as error:
+            raise invalid(str(error)) from None
+        return {"kind": body.get("kind"), "sockets": sockets}

@@ -1,0 +1,62 @@
+"""The broker as it was before it was stopped or killed, from what its journal kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from simulator.broker.engine import Broker
+from simulator.broker.journal import execution_of
+from simulator.broker.orders import Order, unpack
+
+
+def restore(broker: Broker, entries: Iterable[dict[str, Any]]) -> bool:
+    """Put the broker back; returns whether there was anything."""
+    orders: dict[str, dict[str, Any]] = {}
+    executions: dict[str, tuple[int, dict[str, Any]]] = {}
+    any_at_all = False
+    for entry in entries:
+        any_at_all = True
+        changed = entry.get("changed", {})
+        orders.update({kept["id"]: kept for kept in changed.get("orders", ())})
+        executions.update({kept["id"]: (n, kept) for n, kept in changed.get("executions", ())})
+        _note(broker, entry)
+    for n, kept in executions.values():
+        if n in broker.accounts:
+            broker.accounts[n].fill(execution_of(kept))
+    for order in sorted(map(unpack, orders.values()), key=lambda o: (o.submitted, o.id)):
+        if order.account in broker.accounts:
+            price = order.limit_price or order.stop_price or _quoted(broker, order)
+            broker.accounts[order.account].keep(order, price)
+    for account in broker.accounts.values():
+        for order in account.orders.values():
+            if order.open and order.role != "leg" and (order.status != "held" or order.live):
+                broker.exchange.wait(order)
+    return any_at_all
+
+
+def _quoted(broker: Broker, order: Order) -> Decimal:
+    quote = broker.view.quote(order.symbol, broker.view.now())
+    return quote.ask if quote is not None else Decimal(0)
+
+
+def _note(broker: Broker, entry: dict[str, Any]) -> None:
+    if "event_id" in entry:
+        broker.ulids.after(entry["event_id"])
+        broker.exchange.stamped(entry["ts"])
+    if "opened" in entry:
+        for account in broker.accounts.values():
+            account.opened = entry["opened"]
+    account_number = entry.get("account")
+    if account_number not in broker.accounts:
+        return
+    account = broker.accounts[account_number]
+    if "configuration" in entry:
+        account.configuration.update(entry["configuration"])
+    if "closing" in entry:
+        account.closed_at = entry["closing"]
+        account.last_equity = Decimal(entry["equity"])
+        account.last_prices = {symbol: Decimal(price) for symbol, price in entry["prices"].items()}
+    if "sample" in entry:
+        account.samples.append((entry["sample"], Decimal(entry["equity"])))
