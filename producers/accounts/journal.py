@@ -66,7 +66,7 @@ class Journal:
         self._log, self._redactor, self._frames = log, redactor, frames_topic
         self._epoch = owner_epoch
         self._received = MESSAGES_RECEIVED.labels(FEED, CHANNEL)
-        self._duplicates = MESSAGES_DUPLICATE.labels(CHANNEL)
+        self._duplicates = MESSAGES_DUPLICATE.labels(FEED, CHANNEL)
 
     def frame(self, raw: bytes | str, received_ns: int) -> tuple[Content | None, Json | None]:
         """Take one message of the socket: the update that was published, or the control message it is.
