@@ -133,6 +133,7 @@ class Feed:
                 self._note(error.kind, str(error))
                 if error.meaning is Meaning.STOP:
                     refusal = error.refusal(self._url, self._advice)
+                    self.lost = str(refusal)
             except LostError as error:
                 self._note(error.kind, str(error))
             finally:
@@ -227,7 +228,7 @@ class Feed:
 
     def _note(self, kind: str, reason: str) -> None:
         CONNECTION_ERRORS.labels(self.label, kind).inc()
-        self.lost = reason
+        self.lost = "stopped" if self._stopping else reason
         if not self._stopping:
             _log.warning("connection trouble", feed=self.name, kind=kind, reason=reason)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator
@@ -17,62 +15,13 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from schemas import cluster
+from tests.integration.producer_process import start
 from tidewire.config import Settings
 
 pytestmark = pytest.mark.kafka
 
 CANARY_ID, CANARY_SECRET = "CANARYKEYID7Q", "CANARYSECRET9Z"
-PROGRAM = (
-    "import sys; from producers.app import main; from tidewire import config; "
-    "sys.exit(main(config.load(_env_file=None)))"
-)
 TOPICS = ("trades", "quotes", "bars", "corrections", "frames")
-
-
-class Process:
-    """A producer process with its log lines."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self._reader = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.lines.append(line.decode())
-
-    async def said(self, event: str, seconds: float = 60) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            for line in self.lines:
-                if line.startswith("{") and json.loads(line)["event"] == event:
-                    found: dict[str, Any] = json.loads(line)
-                    return found
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{event!r} was not logged: {''.join(self.lines)}")
-
-    async def end(self, seconds: float) -> tuple[int, str]:
-        code = await asyncio.wait_for(self.process.wait(), seconds)
-        await self._reader
-        return code, "".join(self.lines)
-
-
-async def _start(settings: Settings, **variables: str) -> Process:
-    environment = {
-        **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
-        "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
-        "TIDEWIRE_PARTITIONS": str(settings.tidewire_partitions or ""),
-        "TIDEWIRE_NEWS_SYMBOLS": "-",
-        "TIDEWIRE_LOG": "json",
-        "TIDEWIRE_LOG_LEVEL": "debug",
-        **variables,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    return Process(process)
 
 
 async def _alpaca(socket: ServerConnection) -> None:
@@ -129,7 +78,7 @@ async def _get(port: int, path: str) -> str:
 
 async def test_the_keys_are_sent_to_alpaca_and_appear_nowhere_else(ready: Settings, alpaca: Any) -> None:
     keys = {"APCA_API_KEY_ID": CANARY_ID, "APCA_API_SECRET_KEY": CANARY_SECRET}
-    process = await _start(ready, TIDEWIRE_STREAM_URL=_url(alpaca), TIDEWIRE_SYMBOLS="AAPL", **keys)
+    process = await start(ready, TIDEWIRE_STREAM_URL=_url(alpaca), TIDEWIRE_SYMBOLS="AAPL", **keys)
     port = (await process.said("started"))["http_port"]
     await process.said("subscribed")
     public = await _get(port, "/metrics") + await _get(port, "/health")
@@ -146,7 +95,7 @@ async def test_the_keys_are_sent_to_alpaca_and_appear_nowhere_else(ready: Settin
 
 
 async def test_sigterm_ends_it_in_time_with_everything_read_in_kafka(ready: Settings, alpaca: Any) -> None:
-    process = await _start(ready, TIDEWIRE_STREAM_URL=_url(alpaca), TIDEWIRE_SYMBOLS="AAPL")
+    process = await start(ready, TIDEWIRE_STREAM_URL=_url(alpaca), TIDEWIRE_SYMBOLS="AAPL")
     port = (await process.said("started"))["http_port"]
     await process.said("subscribed")
     health = json.loads(await _get(port, "/health"))
@@ -167,7 +116,7 @@ async def test_sigterm_ends_it_in_time_with_everything_read_in_kafka(ready: Sett
 
 
 async def test_without_keys_it_ends_at_once_and_says_which_and_where(ready: Settings) -> None:
-    process = await _start(ready)
+    process = await start(ready)
     code, log = await process.end(30)
     assert code == 2
     assert "APCA_API_KEY_ID and APCA_API_SECRET_KEY are not set" in log

@@ -1,0 +1,341 @@
+"""Stocks, crypto and news in one producer, against sockets that speak Alpaca's protocol and a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from producers.app import Producer
+from schemas import cluster, event_id
+from schemas.catalogue import (
+    CONNECTIONS,
+    CRYPTO_BARS,
+    CRYPTO_FRAMES,
+    CRYPTO_QUOTES,
+    CRYPTO_TRADES,
+    NEWS,
+    NEWS_FRAMES,
+    STOCK_BARS,
+    STOCK_CORRECTIONS,
+    STOCK_FRAMES,
+    STOCK_QUOTES,
+    STOCK_TRADES,
+    SUBSCRIPTIONS,
+)
+from schemas.codec import load_codec
+from tests.integration.producer_process import start
+from tests.integration.producer_venues import CRYPTO, STOCKS, Alpaca, Message, Venue, metric, until
+from tests.integration.producer_venues import NEWS as NEWS_PATH
+from tidewire import kafka
+from tidewire.config import Settings
+from tidewire.errors import RefusedError
+from tidewire.health import Health
+
+pytestmark = pytest.mark.kafka
+
+T0 = 1_763_740_800_000_000_000
+TOPICS = (
+    STOCK_TRADES, STOCK_QUOTES, STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, CRYPTO_TRADES, CRYPTO_QUOTES,
+    CRYPTO_BARS, CRYPTO_FRAMES, NEWS, NEWS_FRAMES, CONNECTIONS, SUBSCRIPTIONS,
+)  # fmt: skip
+
+
+def _at(number: int) -> msgpack.Timestamp:
+    return msgpack.Timestamp.from_unix_nano(T0 + number * 10**6)
+
+
+def _trade(number: int, **other: Any) -> Message:
+    return {
+        "T": "t",
+        "S": "BTC/USD",
+        "i": number,
+        "p": 71856.5,
+        "s": 0.25,
+        "tks": "B",
+        "t": _at(number),
+        **other,
+    }
+
+
+def _quote(number: int) -> Message:
+    return {"T": "q", "S": "ETH/USD", "bp": 3500.5, "bs": 1.5, "ap": 3501.0, "as": 2.0, "t": _at(number)}
+
+
+def _bar(kind: str, close: float) -> Message:
+    numbers = {"o": 1.0, "h": 2.0, "l": 0.5, "c": close, "v": 0.5, "n": 3, "vw": 1.25}
+    return {"T": kind, "S": "BTC/USD", **numbers, "t": _at(0)}
+
+
+def _article(number: int, revision: int = 0, **other: Any) -> Message:
+    texts = {"headline": f"H{number}", "summary": "s", "content": "<p>c</p>", "author": "a", "url": "u"}
+    times = {"created_at": _at(number), "updated_at": _at(number + revision)}
+    return {"T": "n", "id": number, **texts, "source": "benzinga", **times, "symbols": ["AAPL"], **other}
+
+
+@pytest.fixture
+async def ready(settings: Settings) -> Settings:
+    await cluster.apply(settings, TOPICS)
+    return settings.model_copy(
+        update={"tidewire_symbols": ("AAPL",), "tidewire_crypto_symbols": ("BTC/USD", "ETH/USD")}
+    )
+
+
+class Clock:
+    """Real time, moved on by the test."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() + self.ahead_ns
+
+
+@asynccontextmanager
+async def _running(settings: Settings, url: str, clock: Clock | None = None) -> AsyncIterator[Producer]:
+    chosen = settings.model_copy(update={"tidewire_stream_url": url})
+    producer, health = Producer(chosen, start_seconds=5, clock=clock or Clock()), Health("producer")
+    producer.health = health  # type: ignore[attr-defined]
+    stop = asyncio.Event()
+    task = asyncio.create_task(producer.run(health, stop))
+    try:
+        yield producer
+        assert not task.done(), task.exception()
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 15)
+
+
+def _reason(producer: Producer) -> str | None:
+    found: str | None = producer.health.not_ready  # type: ignore[attr-defined]
+    return found
+
+
+async def _held(settings: Settings, topic: str) -> list[Any]:
+    name = settings.tidewire_topic_prefix + topic
+    consumer = AIOKafkaConsumer(
+        name, **kafka.client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
+        ends = await consumer.end_offsets(parts)
+        records: list[Any] = []
+        while len(records) < sum(ends.values()):
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def _decoded(settings: Settings, topic: str) -> list[Message]:
+    codec = load_codec(settings)
+    return [codec.decode(record.value)[1] for record in await _held(settings, topic)]
+
+
+async def _connected(alpaca: Alpaca, *paths: str) -> list[Venue]:
+    venues = [alpaca.venues[path] for path in paths]
+    await until(lambda: all(venue.held for venue in venues))
+    return venues
+
+
+async def test_each_feed_arrives_once_and_bad_messages_cost_only_themselves(ready: Settings) -> None:
+    """Crypto and news must be as complete as stocks: received is published, duplicate or dead-lettered."""
+    names = {"crypto": "crypto:us", "news": "news"}
+    before = {n: [metric(f"tidewire_messages_{w}_total", feed=n) for w in ("received", "duplicate")]
+              for n in names.values()}  # fmt: skip
+    alpaca = Alpaca()
+    bad, book = _trade(99, p="12"), {"T": "o", "S": "BTC/USD", "t": _at(1), "b": [], "a": []}
+    async with alpaca as url, _running(ready, url) as producer:
+        crypto, news = await _connected(alpaca, CRYPTO, NEWS_PATH)
+        await crypto.say(_trade(1), _trade(2), _quote(1), _quote(1), bad, book, _trade(1))
+        await crypto.say(_bar("b", 1.5), _bar("b", 1.5), _bar("u", 1.6), _bar("d", 9.0))
+        await news.say(_article(1), _article(1), _article(2, content="x" * 2_000_000))
+        await news.say(_article(1, revision=5, new=1), {**_article(3), "headline": None}, 7)
+        prefix = ready.tidewire_topic_prefix
+        published, dead = "tidewire_messages_published_total", "tidewire_records_dead_lettered_total"
+        await until(lambda: metric(published, topic=prefix + CRYPTO_BARS) == 3)
+        await until(lambda: metric(published, topic=prefix + NEWS) == 3)
+        await until(lambda: metric(dead, topic=prefix + NEWS_FRAMES) == 1)
+        await until(lambda: _reason(producer) is None)
+        details = producer.details()
+        feeds: Any = details["feeds"]
+        assert list(feeds) == ["stocks:iex", "crypto:us", "news"]
+        assert details["subscribed_symbols"] == ["AAPL"]
+        assert feeds["crypto:us"]["subscribed_symbols"] == ["BTC/USD", "ETH/USD"]
+        assert feeds["news"]["subscribed_symbols"] == ["*"]
+        assert feeds["news"]["last_message_time"] is not None
+        assert set(crypto.held) == {"trades", "quotes", "bars", "updatedBars", "dailyBars"}
+        assert all(symbols == ["BTC/USD", "ETH/USD"] for symbols in crypto.held.values())
+    grown = {n: [metric(f"tidewire_messages_{w}_total", feed=n) - was
+                 for w, was in zip(("received", "duplicate"), before[n], strict=True)]
+             for n in names.values()}  # fmt: skip
+    assert grown == {"crypto:us": [11, 2], "news": [6, 1]}  # 11 = 7 records + 2 + 2 bad; 6 = 3 + 1 + 2
+    trades = await _decoded(ready, CRYPTO_TRADES)
+    assert [(t["id"], t["taker_side"], t["source"]) for t in trades] == [(1, "B", "ws"), (2, "B", "ws")]
+    assert len({q["event_id"] for q in await _decoded(ready, CRYPTO_QUOTES)}) == 2
+    bars = await _decoded(ready, CRYPTO_BARS)
+    assert [(b["interval"], b["revision"]) for b in bars] == [("minute", 0), ("minute", 1), ("day", 0)]
+    articles = await _decoded(ready, NEWS)
+    assert Counter((a["id"], a["revision"] - T0) for a in articles) == Counter(
+        [("1", 10**6), ("2", 2 * 10**6), ("1", 6 * 10**6)]
+    )
+    assert {a["event_id"] for a in articles} == {
+        event_id.news_id("benzinga", a["id"], a["revision"]) for a in articles
+    }
+    (letter,) = await _held(ready, CRYPTO_TRADES + ".dlq")
+    assert letter.value == msgpack.packb(bad)
+    (letter,) = await _held(ready, CRYPTO_FRAMES + ".dlq")
+    assert letter.value == msgpack.packb(book)
+    (letter,) = await _held(ready, NEWS_FRAMES + ".dlq")
+    assert letter.value == msgpack.packb(7)
+
+
+async def test_killed_with_9_and_started_again_it_neither_repeats_nor_collides(ready: Settings) -> None:
+    """A restart in the middle of the day must not send the day's news to every analyzer again."""
+    alpaca = Alpaca()
+    first = [_trade(1), _trade(2), _quote(1), _bar("b", 1.0), _bar("d", 1.0)]
+    variables = {"TIDEWIRE_SYMBOLS": "AAPL", "TIDEWIRE_CRYPTO_SYMBOLS": "*", "TIDEWIRE_NEWS_SYMBOLS": "*"}
+    async with alpaca as url:
+        process = await start(ready, TIDEWIRE_STREAM_URL=url, **variables)
+        crypto, news = await _connected(alpaca, CRYPTO, NEWS_PATH)
+        await crypto.say(*first)
+        await news.say(_article(1), _article(2))
+        await _hold(ready, {CRYPTO_TRADES: 2, CRYPTO_QUOTES: 1, CRYPTO_BARS: 2, NEWS: 2})
+        process.process.kill()
+        await process.end(10)
+        crypto.held, news.held = {}, {}
+        process = await start(ready, TIDEWIRE_STREAM_URL=url, **variables)
+        await _connected(alpaca, CRYPTO, NEWS_PATH)
+        await crypto.say(*first, _trade(3), _bar("u", 2.0), _bar("d", 3.0))
+        await news.say(_article(1), _article(2, revision=1), _article(3))
+        await _hold(ready, {CRYPTO_TRADES: 3, CRYPTO_QUOTES: 2, CRYPTO_BARS: 4, NEWS: 4})
+        process.process.terminate()
+        code, log = await process.end(10)
+    assert code == 0, log
+    assert sorted(t["id"] for t in await _decoded(ready, CRYPTO_TRADES)) == [1, 2, 3]
+    bars = await _decoded(ready, CRYPTO_BARS)
+    assert sorted((b["interval"], b["revision"]) for b in bars) == [
+        ("day", 0), ("day", 1), ("minute", 0), ("minute", 1),
+    ]  # fmt: skip
+    for topic in (CRYPTO_QUOTES, NEWS):
+        records = await _decoded(ready, topic)
+        assert len({r["event_id"] for r in records}) == len(records)
+
+
+async def _hold(settings: Settings, counts: dict[str, int]) -> None:
+    deadline = time.monotonic() + 30
+    for topic, count in counts.items():
+        while len(await _held(settings, topic)) < count:
+            assert time.monotonic() < deadline, (topic, count)
+
+
+async def test_a_refused_feed_ends_alone_and_all_refused_end_the_service(ready: Settings) -> None:
+    """A plan without news must not cost the stocks; a wrong key must not be retried for ever."""
+    alpaca = Alpaca()
+    alpaca.venues[NEWS_PATH].refusal = {"T": "error", "code": 409, "msg": "insufficient subscription"}
+    async with alpaca as url:
+        async with _running(ready, url) as producer:
+            (crypto,) = await _connected(alpaca, CRYPTO)
+            await until(lambda: metric("tidewire_feed_refused", feed="news") == 1)
+            await until(lambda: "TIDEWIRE_NEWS_SYMBOLS=-" in str(_reason(producer)))
+            assert str(_reason(producer)).startswith("news: Alpaca refused the connection")
+            await crypto.say(_trade(1))
+            name = ready.tidewire_topic_prefix + CRYPTO_TRADES
+            await until(lambda: metric("tidewire_messages_published_total", topic=name) == 1)
+            assert alpaca.venues[NEWS_PATH].connections == 1
+        newest = {r["feed"]: r for r in await _decoded(ready, CONNECTIONS) if r["reason"] != "stopped"}
+        assert newest["news"]["state"] == "DISCONNECTED"
+        assert "409" in newest["news"]["reason"]
+        assert (newest["crypto:us"]["state"], newest["crypto:us"]["reason"]) == ("CONNECTED", None)
+        assert newest["stocks:iex"]["state"] == "CONNECTED"
+        for venue in alpaca.venues.values():
+            venue.refusal = {"T": "error", "code": 402, "msg": "auth failed"}
+        again = Producer(ready.model_copy(update={"tidewire_stream_url": url}))
+        with pytest.raises(RefusedError, match=r"/v2/iex.*402"):
+            await asyncio.wait_for(again.run(Health("producer"), asyncio.Event()), 20)
+
+
+async def test_the_test_stream_stands_alone(ready: Settings) -> None:
+    """Trying one's keys must not open streams that the plan may not have."""
+    test = ready.model_copy(update={"tidewire_feed": "test"})
+    alpaca = Alpaca()
+    alpaca.venues["/v2/test"] = Venue()
+    async with alpaca as url, _running(test, url) as producer:
+        await until(lambda: alpaca.venues["/v2/test"].held)
+        await until(lambda: _reason(producer) is None)
+        assert list(producer.details()["feeds"]) == ["stocks:test"]  # type: ignore[call-overload]
+        assert [alpaca.venues[path].connections for path in (STOCKS, CRYPTO, NEWS_PATH)] == [0, 0, 0]
+
+
+class Holder:
+    """A client that writes to control.subscriptions."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer, name: str) -> None:
+        self._topic = settings.tidewire_topic_prefix + SUBSCRIPTIONS
+        self._producer, self._name, self._codec = producer, name, load_codec(settings)
+
+    async def hold(self, feed: str, channel: str, symbol: str, seconds: float | None = None) -> None:
+        now = time.time_ns()
+        record = {
+            "feed": feed, "channel": channel, "symbol": symbol, "holder": self._name, "ts": now,
+            "priority": "client", "expires_ts": None if seconds is None else now + int(seconds * 10**9),
+            "received_ts": now, "source": "ws",
+            "event_id": event_id.subscription_id(feed, channel, symbol, self._name, now),
+        }  # fmt: skip
+        await self._send(feed, channel, symbol, self._codec.encode("subscription", record))
+
+    async def release(self, feed: str, channel: str, symbol: str) -> None:
+        await self._send(feed, channel, symbol, None)
+
+    async def _send(self, feed: str, channel: str, symbol: str, value: bytes | None) -> None:
+        key = f"{feed}:{channel}:{symbol}:{self._name}".encode()
+        await self._producer.send_and_wait(self._topic, key=key, value=value)
+
+
+async def test_what_clients_want_is_subscribed_while_the_last_of_them_wants_it(ready: Settings) -> None:
+    """The gateway's tape: a symbol nobody configured comes when somebody watches, and goes afterwards."""
+    alpaca, clock = Alpaca(), Clock()
+    alpaca.venues[STOCKS].unknown = {"NOPE"}
+    async with AIOKafkaProducer(**kafka.client_arguments(ready)) as sender:
+        one, two = Holder(ready, sender, "one"), Holder(ready, sender, "two")
+        await one.hold("stocks", "trades", "MSFT")  # before the producer starts
+        await one.hold("stocks", "quotes", "GONE", seconds=-1)
+        async with alpaca as url, _running(ready, url, clock):
+            stocks, crypto = alpaca.venues[STOCKS], alpaca.venues[CRYPTO]
+            await until(lambda: stocks.held.get("trades") == ["AAPL", "MSFT"])
+            assert stocks.held["quotes"] == ["AAPL"]
+            await two.hold("stocks", "trades", "MSFT", seconds=30)
+            await two.hold("crypto", "quotes", "SOL/USD", seconds=30)
+            await two.hold("stocks", "trades", "NOPE", seconds=30)
+            await two.hold("stocks", "trades", "TSLA", seconds=30)
+            await two.hold("stocks", "trades", "AAPL", seconds=30)  # configured in any case
+            await sender.send_and_wait(ready.tidewire_topic_prefix + SUBSCRIPTIONS, key=b"x", value=b"junk")
+            await sender.send_and_wait(ready.tidewire_topic_prefix + SUBSCRIPTIONS, key=b"y", value=b"junk!")
+            await until(lambda: crypto.held.get("quotes") == ["BTC/USD", "ETH/USD", "SOL/USD"])
+            await until(lambda: stocks.held["trades"] == ["AAPL", "MSFT", "TSLA"])
+            await until(lambda: metric("tidewire_symbols_refused", feed="iex", channel="trades") == 1)
+            await until(lambda: metric("tidewire_symbols_subscribed", feed="iex", channel="trades") == 3)
+            await one.release("stocks", "trades", "MSFT")  # two still wants it
+            await one.hold("stocks", "bars", "MSFT")
+            await until(lambda: stocks.held["bars"] == ["AAPL", "MSFT"])
+            assert stocks.held["trades"] == ["AAPL", "MSFT", "TSLA"]
+            assert stocks.socket is not None
+            stocks.socket.transport.abort()  # a new connection asks for the same again
+            await until(lambda: stocks.connections == 2 and stocks.held.get("bars") == ["AAPL", "MSFT"])
+            await until(lambda: stocks.held.get("trades") == ["AAPL", "MSFT", "TSLA"])
+            clock.ahead_ns = 60 * 10**9  # nobody renews
+            await until(lambda: stocks.held["trades"] == ["AAPL"])
+            await until(lambda: crypto.held["quotes"] == ["BTC/USD", "ETH/USD"])
+            assert stocks.held["bars"] == ["AAPL", "MSFT"]
+            await until(lambda: metric("tidewire_symbols_refused", feed="iex", channel="trades") == 0)
+            assert metric("tidewire_subscription_entries_total", outcome="unreadable") == 2
