@@ -150,15 +150,23 @@ CREATE TABLE fills (
     CONSTRAINT fills_kind CHECK (kind IN ('fill', 'bust', 'correct'))
 );
 CREATE INDEX fills_symbol ON fills (account, symbol, ts);
+CREATE INDEX fills_execution ON fills (account, execution_id) WHERE execution_id IS NOT NULL;
 CREATE INDEX fills_revised ON fills (account, previous_execution_id) WHERE previous_execution_id IS NOT NULL;
 
--- What did happen in the end: without busted executions, corrected ones as corrected (however often).
+-- What did happen in the end: without busted executions, corrected ones as corrected (however often; of several
+-- revisions of one execution the last counts). A correction of an execution that is not here is left out, as what it
+-- replaces is not known.
 CREATE VIEW fills_effective AS
     SELECT f.* FROM fills f
     WHERE f.kind <> 'bust'
       AND NOT EXISTS (SELECT FROM fills r
-                      WHERE r.account = f.account AND r.previous_execution_id = f.execution_id
-                        AND r.kind <> 'fill' AND r.event_id <> f.event_id);
+                      WHERE r.account = f.account AND r.kind <> 'fill'
+                        AND r.previous_execution_id IN (f.execution_id, f.previous_execution_id)
+                        AND (f.kind = 'fill' OR (r.ts, r.ts_nanos, r.event_id) > (f.ts, f.ts_nanos, f.event_id)))
+      AND (f.kind = 'fill'
+           OR EXISTS (SELECT FROM fills p
+                      WHERE p.account = f.account AND p.execution_id = f.previous_execution_id
+                        AND p.event_id <> f.event_id));
 
 -- The state of things: one row a key, replaced by newer records only. Within one partition of one topic
 -- (k_topic_id is Kafka's id of it) the greater offset is newer, else the later ts.
