@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from processors.portfolio.executions import Execution
+from schemas import activity
 from schemas.event_id import plain_quantity
 
 SETTLED_NS = 60_000_000_000
 """Fills older than the cursor by more than this are contained; within it only those that are listed."""
 
 _MILLISECOND = 1_000_000
-_CURSOR_DIGITS = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,7 @@ def reach_of(snapshot: Mapping[str, Any]) -> Reach:
     """
     cursor = snapshot["activity_cursor"]
     listed = frozenset(snapshot["contained_fills"])
-    return Reach(cursor, None if cursor is None else cursor_time(cursor), listed)
-
-
-def cursor_time(cursor: str) -> int:
-    """The time at the beginning of an activity id (yyyymmddHHMMSSmmm, UTC), in ns.
-
-    Raises:
-        ValueError: there is none.
-    """
-    digits = cursor[:_CURSOR_DIGITS]
-    if len(digits) < _CURSOR_DIGITS or not digits.isascii() or not digits.isdigit():
-        raise ValueError(f"activity id {cursor!r} does not begin with yyyymmddHHMMSSmmm")
-    second = datetime.strptime(digits[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    return int(second.timestamp()) * 1_000_000_000 + int(digits[14:]) * _MILLISECOND
+    return Reach(cursor, None if cursor is None else activity.moment(cursor), listed)
 
 
 def name_of(execution: Execution) -> str:

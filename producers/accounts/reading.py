@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from calendar import timegm
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from producers.accounts import values
 from producers.accounts.recovered import flattened
 from producers.accounts.rest import PAGE_ACTIVITIES, PAGE_ORDERS, RestError, TradingApi
 from producers.accounts.values import Json
+from schemas import activity
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND, Clock
 from tidewire.errors import RecordError
 from tidewire.metrics import ACCOUNT_SNAPSHOTS
@@ -21,7 +20,6 @@ MARGIN_NS = 60 * NS_PER_SECOND
 """Activities need not appear in the order of their ids: so far before a cursor is looked again."""
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.25
-_CURSOR = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d{3})::.*", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +71,26 @@ async def orders_after(api: TradingApi, after: int) -> list[Json]:
     return await _orders(api, "all", after)
 
 
-def cursor_ts(cursor: str) -> int | None:
-    """The time that an activity's id begins with, read as UTC, in ns; None: it begins with none.
+def since_when(fills: Sequence[Json]) -> int | None:
+    """From when on a snapshot names the fills that it contains, ns; None: from the first.
 
-    Alpaca's own ids tell New York's time, which is behind: read as UTC they name a moment before the
-    activity, never one after it.
+    A minute before the time in its cursor, as every reader of the snapshot takes it.
+
+    Raises:
+        RecordError: the newest activity has no time.
     """
-    found = _CURSOR.fullmatch(cursor)
-    if found is None:
+    if not fills:
         return None
-    *parts, milliseconds = map(int, found.groups())
+    cursor, happened = values.identity(fills[0], "id"), fill_ts(fills[0])
+    return min(happened, cursor_ts(cursor) or happened) - MARGIN_NS
+
+
+def cursor_ts(cursor: str) -> int | None:
+    """The time in an activity's id, ns; None: there is none."""
     try:
-        moment = datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]  # six of them, by the pattern
+        return activity.moment(cursor)
     except ValueError:
         return None
-    return timegm(moment.timetuple()) * NS_PER_SECOND + milliseconds * NS_PER_MS
 
 
 def fill_ts(activity: Json) -> int:
@@ -100,10 +103,8 @@ def fill_ts(activity: Json) -> int:
 
 async def _fills(api: TradingApi, bound: int | None, opening: bool) -> list[Json]:
     page = found = await api.fills()
-    if opening and found:
-        named = cursor_ts(values.identity(found[0], "id"))
-        happened = fill_ts(found[0])
-        bound = min(happened, happened if named is None else named) - MARGIN_NS
+    if opening:
+        bound = since_when(found)
     while len(page) >= PAGE_ACTIVITIES and (bound is None or fill_ts(page[-1]) > bound):
         page = await api.fills(values.identity(page[-1], "id"))
         found = found + page

@@ -155,10 +155,9 @@ class Rounds:
             self._contained = set(self._names(found.fills))
         await self._recover(found, opening)
         await self._settle()
-        newest = fill_ts(found.fills[0]) if found.fills else None
-        self._publish(found, newest, opening)
+        self._publish(found)
         self._opened = True
-        self._bound = None if newest is None else newest - MARGIN_NS
+        self._bound = reading.since_when(found.fills)
         self._looked_ts = found.asked
 
     async def _until_due(self) -> None:
@@ -273,10 +272,8 @@ class Rounds:
             self._refused.add(text)
             self._journal.refuse(text, error, self._clock())
 
-    def _publish(self, found: Reading, newest: int | None, opening: bool) -> None:
-        # An opening names every fill since a minute before its cursor's time; that time, read as UTC, may be
-        # hours before the fill itself (see reading.cursor_ts). Later ones need the last minute only.
-        since = None if newest is None or opening else newest - MARGIN_NS
+    def _publish(self, found: Reading) -> None:
+        since = reading.since_when(found.fills)
         listed = [a for a in found.fills if since is None or fill_ts(a) > since]
         content = snapshots.content(
             self._journal.account, found.account, found.positions, found.orders,

@@ -1,7 +1,7 @@
 """A small broker for tests of the accounts producer: Alpaca's trading stream and its REST.
 
-It fills nothing by itself: a test says what happens. That is in REST at once, and on the stream unless the test
-says that it was not told.
+It fills nothing by itself: a test says what happens. That is in REST at once, and on the stream unless
+the test says that it was not told.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Broker:
         order: Json = {
             "id": str(uuid.uuid4()), "client_order_id": f"mine-{len(self.orders)}", "created_at": now,
             "updated_at": now, "submitted_at": now, "filled_at": None, "expired_at": None,
-            "canceled_at": None, "failed_at": None, "replaced_at": None, "replaced_by": None, "replaces": None, "symbol": symbol,
+            "canceled_at": None, "failed_at": None, "replaced_at": None, "replaced_by": None,
+            "replaces": None, "symbol": symbol,
             "asset_class": "us_equity", "notional": None, "qty": qty, "filled_qty": "0",
             "filled_avg_price": None, "order_class": "", "order_type": "limit", "type": "limit", "side": side,
             "time_in_force": "day", "limit_price": "100", "stop_price": None, "status": "new",

@@ -31,8 +31,9 @@ CODEC = load_codec(config.load(_env_file=None))
 FIXTURES = Path(__file__).parents[3] / "shared" / "data" / "alpaca" / "fixtures"
 EVENTS = (
     "fill", "partial_fill", "canceled", "expired", "replaced", "rejected", "new", "done_for_day", "accepted",
-    "pending_new", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended", "held", "restated",
-    "order_replace_rejected", "order_cancel_rejected", "trade_bust", "trade_correct", "something_of_2030",
+    "pending_new", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended", "held",
+    "restated", "order_replace_rejected", "order_cancel_rejected", "trade_bust", "trade_correct",
+    "something_of_2030",
 )  # fmt: skip
 ORDER: Json = {
     "id": "904837e3-3b76-47ec-b432-046db621571b", "client_order_id": "mine", "asset_class": "us_equity",
@@ -169,7 +170,8 @@ def test_no_message_ever_raises_anything_but_a_reason(base: Json, data: st.DataO
     message = copy.deepcopy(base)
     odd = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-        | st.just("\ud800") | st.sampled_from(["1e400", "-0", "٣", "2024-02-30T00:00:00Z", "0001-01-01T00:00:00+23:59"]),
+        | st.just("\ud800")
+        | st.sampled_from(["1e400", "-0", "٣", "2024-02-30T00:00:00Z", "0001-01-01T00:00:00+23:59"]),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
         max_leaves=6,
     )  # fmt: skip
@@ -307,14 +309,24 @@ def test_a_snapshot_is_whole_or_none() -> None:
             snapshots.content("one", broken, [], [], ts=7, cursor=None, contained=[])
 
 
-def test_a_cursor_never_names_a_time_after_its_fill() -> None:
-    """Alpaca's ids tell New York's time: fills of the opening would be counted a second time."""
-    utc = values.time({"t": "2022-03-04T17:39:22.801Z"}, "t")
-    named = reading.cursor_ts("20220304123922801::3b8a937c-b1d9-4ebe-ae94-5e0b52c3f350")
-    assert utc is not None
-    assert named == utc - 5 * 3600 * 10**9
+@pytest.mark.parametrize(
+    ("cursor", "utc"),
+    [
+        ("20220304123922801::3b8a937c-b1d9-4ebe-ae94-5e0b52c3f350", "2022-03-04T17:39:22.801Z"),
+        ("20190524113406977::8efc7b9a-8b2b-4000-9955-d36e7db0df74", "2019-05-24T15:34:06.977Z"),
+    ],
+)
+def test_the_time_in_an_activity_id_is_new_yorks(cursor: str, utc: str) -> None:
+    """Fills of the opening's last hours would be counted a second time (ids and times are Alpaca's own)."""
+    assert reading.cursor_ts(cursor) == values.time({"t": utc}, "t")
+
+
+def test_an_activity_id_without_a_time_is_no_cursor() -> None:
+    """A strange id would stop the snapshots of an account."""
     assert reading.cursor_ts("activity-123") is None
     assert reading.cursor_ts("20221304123922801::x") is None
+    fills: list[Mapping[str, Any]] = [{"id": "activity-123", "transaction_time": "1970-01-01T00:02:00Z"}]
+    assert reading.since_when(fills) == 60 * 10**9
 
 
 @given(st.text(min_size=6, max_size=20), st.text(max_size=20))
