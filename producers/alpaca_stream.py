@@ -1,5 +1,6 @@
-"""alpaca-py's stock stream, opened up: whole frames out, and every error with its code.
+"""alpaca-py's data stream, opened up: whole frames out, and every error with its code.
 
+Stocks, crypto and news speak one protocol, so one class serves them all: the address is passed in.
 `StockDataStream` brings the address, the keys, the handshake headers and the way the socket is opened. Its
 own loop is not used: it hides connects, acks and error frames, retries refused keys for ever, and loses the
 rest of a frame when one message is bad. Compare `_connect` and `_auth` with alpaca-py's when raising its

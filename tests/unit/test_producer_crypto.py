@@ -92,7 +92,7 @@ def _extra(m: dict[str, Any]) -> bool:
 
 
 @given(st.lists(trades, min_size=1, max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_a_trade_is_written_once_and_as_the_codec_writes_it(messages: list[dict[str, Any]]) -> None:
     """A wrong byte makes every reader of the topic stumble; a repeat counts volume twice."""
     encoder, seen = _encoder(), set()
@@ -110,7 +110,7 @@ def test_a_trade_is_written_once_and_as_the_codec_writes_it(messages: list[dict[
 
 
 @given(st.lists(quotes, min_size=1, max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_a_quote_is_written_as_the_codec_writes_it_and_a_repeat_under_the_next_ordinal(
     messages: list[dict[str, Any]],
 ) -> None:
@@ -160,7 +160,7 @@ def test_the_samples_of_alpacas_documents_with_a_field_that_it_may_add() -> None
 
 
 @given(st.lists(trades | quotes | bars, max_size=8), st.lists(trades | quotes | bars, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_a_restart_goes_on_as_if_there_had_been_none(
     before: list[dict[str, Any]], after: list[dict[str, Any]]
 ) -> None:

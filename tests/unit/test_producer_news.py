@@ -48,7 +48,7 @@ def _encoder() -> NewsEncoder:
 
 
 @given(st.lists(whole, min_size=1, max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_a_revision_is_written_once_and_as_the_codec_writes_it(messages: list[dict[str, Any]]) -> None:
     """Repeats would be scored again by every analyzer; a lost revision would leave a wrong headline."""
     encoder, seen = _encoder(), set()
