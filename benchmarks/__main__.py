@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, line, processing, storing
+from benchmarks import fanout, ingest, line, portfolio, processing, storing
 from benchmarks.process import ROOT
 from benchmarks.results import Benchmark, Result, write
 from benchmarks.servers import Servers, running
@@ -63,6 +63,12 @@ def catalogue(shared: Shared) -> list[Benchmark]:
         Benchmark("line", "whole line on 2 cores", "messages/s", 25_000, "more", line.throughput),
         Benchmark(
             "latency", "socket to feature record at 5,000/s, p99", "ms", 100, "less", line.latency
+        ),
+        Benchmark(
+            "fanout", "a trade to 1,000 clients / only sending", _RATIO, 0.7, "more", fanout.measure
+        ),
+        Benchmark(
+            "portfolio", "order to position_update, 100 clients, p99", "ms", 200, "less", portfolio.measure
         ),
     ]  # fmt: skip
 
