@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from psycopg import conninfo, sql
 
@@ -24,17 +18,13 @@ from schemas import cluster
 from schemas.catalogue import STOCK_BARS, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec, load_codec
 from sinks.postgres import app, connection, migrate, outbox
-from sinks.postgres.record_tables import SOURCES
-from sinks.postgres.tables import TABLES
+from tests.integration.sink_process import TOPICS, count, produce, rows, running, start_process, until
 from tidewire.config import Settings
-from tidewire.health import Health
 from tidewire.kafka import client_arguments
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
-ROOT = Path(__file__).parents[2]
 DAY = 1_381_104_000_000_000_000  # 2013-10-07 UTC, ns
-TOPICS = tuple(fed.topic for fed in (*TABLES, *SOURCES))
 COMMON = {"extra": None, "received_ts": DAY, "source": "ws", "owner_epoch": 1}
 
 
@@ -63,65 +53,8 @@ def bar(n: int) -> dict[str, Any]:
     return head | prices | COMMON | {"volume": n, "trade_count": n, "event_id": n.to_bytes(8, "big")}
 
 
-async def produce(settings: Settings, topic: str, values: list[tuple[str, bytes]]) -> None:
-    producer = AIOKafkaProducer(**client_arguments(settings), linger_ms=5, max_batch_size=4096)
-    await producer.start()
-    try:
-        sent = [
-            await producer.send(settings.tidewire_topic_prefix + topic, key=symbol.encode(), value=value)
-            for symbol, value in values
-        ]
-        await asyncio.gather(*sent)
-    finally:
-        await producer.stop()
-
-
 def encoded(codec: Codec, stem: str, records: list[dict[str, Any]]) -> list[tuple[str, bytes]]:
     return [(r["symbol"], codec.encode(stem, r)) for r in records]
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[tuple[app.Sink, Health]]:
-    """A sink in this process; leaves as with SIGTERM."""
-    sink, health, stop = app.Sink(settings), Health("sink"), asyncio.Event()
-    task = asyncio.create_task(sink.run(health, stop))
-    try:
-        yield sink, health
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 30)
-
-
-def rows(settings: Settings, text: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(connection.url(settings)) as database:
-        return database.execute(text.encode()).fetchall()
-
-
-def count(settings: Settings, table: str) -> int:
-    if rows(settings, f"SELECT to_regclass('{table}')") == [(None,)]:
-        return 0
-    return int(rows(settings, f"SELECT count(*) FROM {table}")[0][0])
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.02)
-
-
-def start_process(settings: Settings) -> subprocess.Popen[bytes]:
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("TIDEWIRE_")},
-        "KAFKA_BOOTSTRAP_SERVERS": str(settings.kafka_bootstrap_servers),
-        "DATABASE_URL": connection.url(settings),
-        "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
-        "TIDEWIRE_HOME": str(settings.tidewire_home),
-        "POLARS_MAX_THREADS": "1",
-    }
-    code = "import sys; from sinks.postgres.app import main; from tidewire.config import load; "
-    code += "sys.exit(main(load()))"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment)
 
 
 async def test_every_record_of_three_topics_once_whenever_the_process_is_killed(topics: Settings) -> None:
