@@ -127,8 +127,6 @@ def _check_brackets(entry: Entry, closing: bool, quote: Quote | None) -> None:
 
 
 def _check_wash(account: Account, entry: Entry) -> None:
-    if entry.order_class not in ("", "simple"):
-        return
     for order in account.holds.working.get(entry.symbol, {}).values():
         if order.side == entry.side or order.status == "held":
             continue
@@ -138,15 +136,23 @@ def _check_wash(account: Account, entry: Entry) -> None:
 
 
 def _crosses(entry: Entry, order: Order) -> str | None:
-    """Why two orders on opposite sides could meet; None when their limits keep them apart."""
+    """Why two orders on opposite sides could meet; None when their limits keep them apart.
+
+    Complex orders are exempt, but an entry with exits stands alone: what it will hold for its exits must not be
+    sold by an opening order of the other side.
+    """
+    market, limit = "opposite side market/stop order exists", "opposite side limit order exists"
+    simple = entry.order_class in ("", "simple")
+    if not simple or order.legs:
+        return None if order.closing or entry.order_class == "oco" else limit
     if order.type != "limit":
-        return "opposite side market/stop order exists"
+        return market
     if entry.type != "limit" or entry.limit_price is None or order.limit_price is None:
-        return "opposite side limit order exists"
+        return limit
     buy, sell = entry.limit_price, order.limit_price
     if entry.side == "sell":
         buy, sell = sell, buy
-    return "opposite side limit order exists" if buy >= sell else None
+    return limit if buy >= sell else None
 
 
 def _check_power(account: Account, entry: Entry, asset_class: str, quote: Quote | None, price: Price) -> None:

@@ -81,6 +81,7 @@ def _say(broker: Broker, n: int, execution: Execution, event: str, previous: str
         order,
         event,
         ts,
+        execution_id=broker.new_id(),
         previous_execution_id=previous,
         price=text(execution.price),
         qty=text(execution.qty),
