@@ -40,7 +40,7 @@ def list_(as_json: Json = False) -> None:
     """Show the users, their accounts and how often they are signed in."""
     found = users.users(_url())
     known = accounts.load(config.load())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "user": user.name,
             "password": user.has_password,

@@ -2,7 +2,7 @@
 
 Market data is stale after 30 s in which no market feed brought a message; an account is stale when its
 trading connection has not been CONNECTED for 30 s (it is silent by nature, so its messages say nothing). The
-state of each connection is written every ten seconds: a record older than 30 s says that its producer is gone.
+state of each connection is written every ten seconds: with none for 30 s its producer is gone.
 """
 
 from __future__ import annotations

@@ -55,27 +55,30 @@ class Reader:
         Raises:
             RecordError: it is no record of its topic.
         """
-        if topic == TRADE_UPDATES:
-            return list(self._executed(value))
+        try:
+            return (
+                list(self._executed(value)) if topic == TRADE_UPDATES else [self._change(topic, key, value)]
+            )
+        except (ValueError, OverflowError, ArithmeticError) as error:  # a time or a number beyond all sense
+            raise RecordError(f"cannot be shown: {error}") from error
+
+    def _change(self, topic: str, key: bytes | None, value: bytes | None) -> Change:
         if value is None:
-            return [_gone(topic, key)]
+            return _gone(topic, key)
         stem, record = self._decode(value)
         if topic == PORTFOLIO_POSITIONS and stem == "portfolio_position":
-            return [_position(record)]
+            return _position(record)
         if topic == PORTFOLIO_ORDERS and stem == "portfolio_order":
-            return [_order(record)]
+            return _order(record)
         if topic == PORTFOLIO_ACCOUNTS and stem == "portfolio_account":
-            return [_account(record)]
+            return _account(record)
         raise RecordError(f"a {stem} record in {topic}")
 
     def _executed(self, value: bytes | None) -> list[Executed]:
         stem, record = self._decode(value)
         if stem != "trade_update":
             raise RecordError(f"a {stem} record in {TRADE_UPDATES}")
-        try:
-            found = [fill for fill in fills(record) if fill.kind == "fill"]
-        except ValueError as error:
-            raise RecordError(str(error)) from None
+        found = [fill for fill in fills(record) if fill.kind == "fill"]
         new = [fill for fill in found if self._first(fill.event_id)]
         client_id = record["client_order_id"]
         return [

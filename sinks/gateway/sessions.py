@@ -1,9 +1,9 @@
 """Which cookies are signed in: PostgreSQL's sessions behind a short memory.
 
 A session is looked up at most twice a second; `watch` looks at all remembered ones together, so a session
-that ended elsewhere (sign-out at another gateway, `tidewire users remove`) closes its sockets within a second.
-While PostgreSQL is away nothing can be revoked in it either: sessions that were confirmed within GRACE_SECONDS
-go on, until their own end; unknown ones cannot be judged, and are told so.
+that ended elsewhere (sign-out at another gateway, `tidewire users remove`) closes its sockets within
+a second. While PostgreSQL is away nothing can be revoked in it either: sessions that were confirmed within
+GRACE_SECONDS go on, until their own end; unknown ones cannot be judged, and are told so.
 """
 
 from __future__ import annotations
