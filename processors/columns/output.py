@@ -64,8 +64,10 @@ class Output:
         return count
 
     async def _queue(self, batch: Any, topic: str, partition: int) -> None:
+        queued = await self.producer.send_batch(batch, topic, partition=partition)
+        # Only now: another task may have put a new list in its place during the await.
         self._sent = [future for future in self._sent if not future.done() or future.exception()]
-        self._sent.append(await self.producer.send_batch(batch, topic, partition=partition))
+        self._sent.append(queued)
 
     async def settle(self) -> None:
         """Wait until Kafka has acknowledged everything sent before the call.

@@ -65,6 +65,10 @@ class Book:
         """By input (update, snapshot, mark): the greatest offset that a loaded row had folded, plus 1."""
         return self._shelf.folded
 
+    def account(self, name: str) -> Account:
+        """The account of that name, a new one if there is none."""
+        return self._shelf.account(name)
+
     # ---------------------------------------------------------------- trade updates
 
     def fold_update(self, update: Mapping[str, Any], offset: int) -> str:

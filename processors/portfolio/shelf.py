@@ -120,8 +120,13 @@ class Shelf:
 
     def _left_over(self, account: Account, held: Holding, found: list[Execution]) -> list[Execution]:
         """Rows that a crash kept from being deleted."""
-        absorbed, opening = self._chunk(held, held.chunks - 1), account.opening
-        return [e for e in found if e.id in absorbed or (opening is not None and opening.contains(e))]
+        opening = account.opening
+        return [
+            e
+            for e in found
+            if (opening is not None and opening.contains(e))
+            or (held.may_be_absorbed(e) and self.is_absorbed(held, e))
+        ]
 
     def _chunk(self, held: Holding, chunk: int) -> frozenset[str]:
         key = _chunk_key(held, chunk)

@@ -1,0 +1,150 @@
+"""Totals of an account, its marks, and where it differs from the broker's word.
+
+If these fail, equity and day P&L are wrong, or a position that differs from the broker's goes unnoticed.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from processors.columns.records import Records
+from processors.portfolio import refusals
+from processors.portfolio.account import Difference
+from processors.portfolio.book import APPLIED, DUPLICATE, LATE, NOT_HELD, Book
+from processors.portfolio.exact import exact
+from processors.portfolio.readout import account_record, position_record, subscriptions
+from tests.portfolio_history import (
+    BASE,
+    CURSOR,
+    SECOND,
+    Event,
+    a_mark,
+    a_position,
+    a_snapshot,
+    an_update,
+)
+
+
+def a_fill(number: int, side: str, quantity: str, price: str, **more: object) -> Event:
+    amount = Decimal(quantity)
+    what = {"quantity": amount, "price": Decimal(price), "cumulative_quantity": amount}
+    return an_update("fill", f"o{number}", BASE + number * SECOND, side=side, **(what | more))
+
+
+def opened(**more: object) -> Book:
+    book = Book(Records(1))
+    book.fold_snapshot(a_snapshot(BASE, **more), 0)
+    return book
+
+
+def test_the_newest_mark_values_what_is_held() -> None:
+    """Unrealised P&L, equity and day P&L follow the price of the symbol, not the order of arrival."""
+    book = opened(last_equity=Decimal(999_000))
+    assert book.fold_mark(a_mark("AAPL", BASE, "9"), 0) == NOT_HELD
+    book.fold_update(a_fill(1, "sell", "10", "5"), 0)
+    assert book.fold_mark(a_mark("AAPL", BASE + 3 * SECOND, "6"), 1) == APPLIED
+    assert book.fold_mark(a_mark("AAPL", BASE + 2 * SECOND, "7"), 2) == LATE
+    assert book.fold_mark(a_mark("AAPL", BASE + 3 * SECOND, "6"), 1) == DUPLICATE
+    account = book.account("demo-1")
+    with exact():
+        position, record = position_record(account.holdings["AAPL"]), account_record(account)
+    assert (position["market_value"], position["cost_basis"], position["unrealized_pnl"]) == (-60, -50, -10)
+    assert (position["average_price"], position["mark_price"]) == (5, 6)
+    assert (record["cash"], record["equity"], record["day_pnl"]) == (1_000_050, 999_990, 990)
+    assert record["buying_power"] == 2_000_000 - 50
+
+
+def test_totals_go_out_four_times_a_second_and_once_more_at_the_commit() -> None:
+    """A thousand marks a second must not be a thousand account updates, and the last one must not be lost."""
+    book = opened()
+    book.fold_update(a_fill(1, "buy", "10", "5"), 0)
+    book.take_announced()
+    sent = 0
+    for i in range(100):
+        book.fold_mark(a_mark("AAPL", BASE + 2 * SECOND + i * 10_000_000, str(6 + i)), i)
+        sent += len(book.take_announced().accounts)
+    assert sent == 4
+    book.announce_totals()
+    assert list(book.take_announced().accounts) == ["demo-1"]
+    book.announce_totals()
+    assert not book.take_announced().accounts
+
+
+def test_a_position_subscribes_its_symbol_while_it_is_open() -> None:
+    """The price of what is held must come without anybody asking for it, and stop when it is gone."""
+    book = opened()
+    wanted = []
+    for number, (side, quantity) in enumerate([("buy", "1"), ("buy", "1"), ("sell", "2")]):
+        book.fold_update(a_fill(number, side, quantity, "5", symbol="BTC/USD", asset_class="crypto"), number)
+        held = book.take_announced().subscriptions.values()
+        wanted.append([(key, record is not None) for h in held for key, record in subscriptions(h)])
+    keys = [f"crypto:{channel}:BTC/USD:position:demo-1" for channel in ("trades", "quotes")]
+    assert wanted == [[(key, True) for key in keys], [], [(key, False) for key in keys]]
+
+
+def test_later_snapshots_are_compared_as_of_their_moment_and_overwrite_nothing() -> None:
+    """A fill on its way is no difference; one that never came is."""
+    book = opened()
+    for number in (1, 2):
+        book.fold_update(a_fill(number, "buy", "10", "5"), number)
+    cursor = CURSOR.replace("2640000", "2642000")  # two seconds later
+    listed = {"activity_cursor": cursor, "contained_fills": ["o1:10"], "cash": Decimal(1_000_000 - 50)}
+    theirs = [a_position("AAPL", "10", "5.01")]
+    result = book.fold_snapshot(a_snapshot(BASE + 5 * SECOND, positions=theirs, **listed), 1)
+    assert result == (APPLIED, [])
+    missing = listed | {"contained_fills": ["o1:10", "o9:1"]}
+    assert book.fold_snapshot(a_snapshot(BASE + 6 * SECOND, **missing), 2) == (APPLIED, [])
+    theirs = [a_position("AAPL", "11", "5"), a_position("IBM", "1", "2")]
+    wrong = listed | {"positions": theirs, "buying_power": Decimal(7), "trading_blocked": True}
+    result, differences = book.fold_snapshot(a_snapshot(BASE + 7 * SECOND, **wrong), 3)
+    assert differences == [
+        Difference("AAPL", Decimal(10), Decimal(11)),
+        Difference("IBM", Decimal(0), Decimal(1)),
+    ]
+    assert book.differing() == 2
+    account = book.account("demo-1")
+    assert account.holdings["AAPL"].now.quantity == 20
+    with exact():
+        position, record = position_record(account.holdings["AAPL"]), account_record(account)
+    assert (position["broker_quantity"], position["broker_average_price"]) == (11, 5)
+    assert (record["buying_power"], record["blocked"]) == (7, True)
+    assert book.fold_snapshot(a_snapshot(BASE + 6 * SECOND), 4) == (LATE, [])
+    assert book.fold_snapshot(a_snapshot(BASE + 7 * SECOND, **wrong), 3) == (DUPLICATE, [])
+
+
+def test_what_does_not_add_up_in_cash_is_said() -> None:
+    """A fee or a deposit is no fill, and must be seen rather than guessed."""
+    _, differences = opened().fold_snapshot(a_snapshot(BASE + SECOND, cash=Decimal("999990")), 1)
+    assert differences == [Difference(None, Decimal(1_000_000), Decimal("999990"))]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"account": "a|b"}, "is no name of an account"),
+        ({"quantity": Decimal(0)}, "fill of 0 at 5"),
+        ({"price": Decimal(-1)}, "fill of 1 at -1"),
+        ({"price": None}, "without quantity or price"),
+        ({"side": "hold"}, "neither buys nor sells"),
+        ({"quantity": Decimal(10) ** 9, "price": Decimal(10) ** 9}, "beyond what is folded"),
+        ({"position_quantity": Decimal(10) ** 16}, "a number beyond 1e+15"),
+    ],
+)
+def test_updates_that_cannot_be_folded_are_refused_with_a_reason(change: Event, reason: str) -> None:
+    """They become dead letters; folded, they would poison every total of the account."""
+    assert refusals.of_update(a_fill(1, "buy", "1", "5")) is None
+    refused = refusals.of_update(a_fill(1, "buy", "1", "5") | change)
+    assert refused is not None
+    assert reason in refused
+
+
+def test_snapshots_and_marks_that_cannot_be_folded_are_refused() -> None:
+    """An opening balance with a cursor that says no time would count fills twice."""
+    assert refusals.of_snapshot(a_snapshot(BASE, activity_cursor=CURSOR)) is None
+    assert "yyyymmdd" in (refusals.of_snapshot(a_snapshot(BASE, activity_cursor="soon")) or "")
+    twice = [a_position("A", "1", "1"), a_position("A", "1", "1")]
+    assert "two positions" in (refusals.of_snapshot(a_snapshot(BASE, positions=twice)) or "")
+    assert "beyond" in (refusals.of_snapshot(a_snapshot(BASE, cash=Decimal(10) ** 18)) or "")
+    assert "price" in (refusals.of_mark(a_mark("A", BASE, "-1")) or "")
