@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from schemas.codec import Codec
 from tidewire import log, metrics
 from tidewire.config import Settings
-from tidewire.errors import RecordError, SchemaError
+from tidewire.errors import RecordError
 from tidewire.kafka import client_arguments
 
 _WAIT_MS = 200
@@ -30,15 +30,17 @@ class Positions:
         """Whether all that stood in the topic at the start is taken."""
 
     async def run(self, after: Callable[[], Awaitable[None]]) -> None:
-        """Read until cancelled; `after` is awaited after each look, also when nothing came.
-
-        Raises:
-            SchemaError: there is no such topic.
-        """
-        consumer = AIOKafkaConsumer(**client_arguments(self._settings), enable_auto_commit=False)
+        """Read until cancelled; `after` is awaited after each look, also when nothing came."""
+        consumer = AIOKafkaConsumer(
+            self._topic,  # subscribed without a group: all partitions, those added later included
+            **client_arguments(self._settings),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
         await consumer.start()
         try:
-            ends = await self._assign(consumer)
+            ends = await consumer.end_offsets(consumer.assignment())
             while True:
                 found = await consumer.getmany(timeout_ms=_WAIT_MS)
                 for record in (record for records in found.values() for record in records):
@@ -50,17 +52,6 @@ class Positions:
                     await after()
         finally:
             await consumer.stop()
-
-    async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-        await consumer.client.set_topics([self._topic])
-        numbers = consumer.partitions_for_topic(self._topic)
-        if not numbers:
-            raise SchemaError(f"no such topic: {self._topic}. `tidewire topics apply` creates it.")
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        return ends
 
     def _one(self, record: Any) -> None:
         """Take one record. One that cannot be read is named and counted; the account side owns the topic."""

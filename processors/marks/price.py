@@ -9,7 +9,8 @@ from typing import Any
 from schemas.event_id import mark_id, plain_quantity
 
 _PLACES = Decimal(1).scaleb(-18)
-_DIGITS = 60  # more than any double has before the point and 18 behind it
+_DIGITS = 60  # 20 before the point, 18 behind it, and some to spare
+_LARGEST = 1e19  # what a record of 38 digits can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,7 @@ def _middle(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
 
 def _decimal(price: float | None) -> Decimal | None:
     """The decimal that Alpaca wrote, to 18 places; None where that is no positive price."""
-    if not price or not 0 < price < float("inf"):
+    if not price or not 0 < price < _LARGEST:
         return None
     with localcontext(prec=_DIGITS):
-        try:
-            return Decimal(repr(float(price))).quantize(_PLACES) or None
-        except ArithmeticError:  # beyond 1e42 USD: no price
-            return None
+        return Decimal(repr(float(price))).quantize(_PLACES) or None

@@ -69,10 +69,16 @@ def _word(tokens: Sequence[str], i: int) -> float:
     token = tokens[i]
     if (token in words.ABOVE or token in words.BELOW) and _compares(tokens, i):
         return 3.0 if token in words.ABOVE else -3.0
-    moves = words.UP.get(token, 0.0) - words.DOWN.get(token, 0.0)
+    moves = _moves(token)
     if moves:
         return -moves if _burdened(tokens, i) else moves
+    if token in words.BURDENS and any(map(_moves, (*tokens[max(0, i - 1) : i], *tokens[i + 1 : i + 2]))):
+        return 0.0  # the movement says it
     return words.GOOD.get(token, 0.0) - words.BAD.get(token, 0.0)
+
+
+def _moves(token: str) -> float:
+    return words.UP.get(token, 0.0) - words.DOWN.get(token, 0.0)
 
 
 def _compares(tokens: Sequence[str], i: int) -> bool:

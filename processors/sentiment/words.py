@@ -18,7 +18,7 @@ _UP_VERBS = {
 _DOWN_VERBS = {
     3: ("collapse crash crumble nosedive plummet plunge slump tank tumble underperform"),
     2: ("decline dive drag drop fade lose retreat sag shed sink skid slide slip tank tumble wilt"),
-    1: ("contract cool decrease dip down ease fall lower shrink slacken slow soften weaken"),
+    1: ("contract narrow cool decrease dip down ease fall lower shrink slacken slow soften weaken"),
 }
 _GOOD = {
     3: ("blockbuster bonanza breakthrough bullish outperform triumph upgrade windfall"),
