@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +34,7 @@ class World:
         )
         self.broker = Broker(view, 2, random.Random(1))
         self.changes: list[Changes] = []
+        self.keep: Callable[[Changes], object] | None = None
 
     def quote(
         self, symbol: str, bid: float | str, ask: float | str, size: float | str = 1_000, ask_size: Any = None
@@ -42,19 +44,19 @@ class World:
         numbers = (Decimal(str(n)) for n in (bid, size, ask, size if ask_size is None else ask_size))
         self.quotes[symbol] = Quote(symbol, self.now, *numbers)
         self.broker.exchange.on_quote(self.quotes[symbol], self.now)
-        self._take()
+        self.flush()
 
     def print(self, symbol: str, price: float | str) -> None:
         """A trade of the market, one second later."""
         self.now += SECOND
         self.broker.exchange.on_trade(symbol, Decimal(str(price)), self.now)
-        self._take()
+        self.flush()
 
     def wait(self, ns: int) -> None:
         """Nothing but time passes."""
         self.now += ns
         self.broker.exchange.tick(self.now)
-        self._take()
+        self.flush()
 
     def order(self, symbol: str, side: str, qty: Any = None, *, n: int = 1, **fields: Any) -> dict[str, Any]:
         """Submit; a market order for the day unless said otherwise."""
@@ -65,17 +67,17 @@ class World:
         try:
             return self.broker.submit(n, body)
         finally:
-            self._take()
+            self.flush()
 
     def cancel(self, order_id: str) -> None:
         """DELETE an order of account 1."""
         self.broker.cancel(1, order_id)
-        self._take()
+        self.flush()
 
     def replace(self, order_id: str, **fields: Any) -> dict[str, Any]:
         """PATCH an order of account 1."""
         shown = self.broker.replace(1, order_id, fields)
-        self._take()
+        self.flush()
         return shown
 
     def refused(self, symbol: str, side: str, qty: Any = None, **fields: Any) -> dict[str, Any]:
@@ -107,6 +109,9 @@ class World:
         """Quantity held."""
         return self.broker.accounts[n].book.quantity(symbol)
 
-    def _take(self) -> None:
+    def flush(self) -> None:
+        """Take what was announced, and keep it if somebody does."""
         if changes := self.broker.announce.take():
             self.changes.append(changes)
+            if self.keep is not None:
+                self.keep(changes)

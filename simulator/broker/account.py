@@ -77,13 +77,13 @@ class Account:
         """Alpaca's id of the account."""
         return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"account-{self.n}.simulator.tidewire"))
 
-    def keep(self, order: Order, price: Decimal | None = None) -> None:
+    def keep(self, order: Order) -> None:
         """Note a new or changed order."""
         if order.id not in self.orders:
             self.orders[order.id] = order
             self.by_client_id[order.client_order_id] = order.id
             insort(self.submitted, (order.submitted, order.id))
-        self.holds.update(order, price)
+        self.holds.update(order)
 
     def fill(self, execution: Execution) -> None:
         """Note an execution."""

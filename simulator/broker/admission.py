@@ -138,8 +138,8 @@ def _check_wash(account: Account, entry: Entry) -> None:
 def _crosses(entry: Entry, order: Order) -> str | None:
     """Why two orders on opposite sides could meet; None when their limits keep them apart.
 
-    Complex orders are exempt, but an entry with exits stands alone: what it will hold for its exits must not be
-    sold by an opening order of the other side.
+    Complex orders are exempt, but an entry with exits stands alone: what it will hold for its exits must not
+    be sold by an opening order of the other side.
     """
     market, limit = "opposite side market/stop order exists", "opposite side limit order exists"
     simple = entry.order_class in ("", "simple")

@@ -115,7 +115,8 @@ class Broker:
         old.replaced_by = new.id
         self.exchange.finish(old, "replaced")
         self._inherit(old, new)
-        account.keep(new, new.limit_price or new.stop_price or ZERO)
+        new.reserve = new.limit_price or new.stop_price or old.reserve
+        account.keep(new)
         shown = order_json(new, self.find)
         if new.status == "held":
             if new.live:
@@ -199,14 +200,14 @@ class Broker:
             entry.side, entry.type, entry.tif, entry.order_class, entry.qty, entry.notional,
             entry.limit_price, entry.stop_price, entry.trail_price, entry.trail_percent,
             extended_hours=entry.extended_hours, intent=purpose, created=ts, updated=ts, submitted=ts,
-            expires=self.view.expiry(asset_class, entry.tif, ts),
+            expires=self.view.expiry(asset_class, entry.tif, ts), reserve=each,
         )  # fmt: skip
         make = multileg.legs if entry.order_class == "mleg" else groups.legs
         legs = make(entry, order, *([self.new_id() for _ in range(4)] for _ in range(2)))
         order.legs = tuple(leg.id for leg in legs)
-        account.keep(order, each)
+        account.keep(order)
         for leg in legs:
-            account.keep(leg, ZERO)
+            account.keep(leg)
             self.announce.changed(leg)
         self.announce.say(order, "pending_new", ts)
         shown = order_json(order, self.find)

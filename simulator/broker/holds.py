@@ -27,23 +27,19 @@ class Holds:
 
     def __init__(self) -> None:
         self._of: dict[str, Hold] = {}
-        self._price: dict[str, Decimal] = {}
         self._qty: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
         self.cost = ZERO
         """Buying power kept by all open orders, USD."""
         self.working: dict[str, dict[str, Order]] = defaultdict(dict)
         """Open orders by symbol and id."""
 
-    def update(self, order: Order, price: Decimal | None = None) -> None:
-        """An order is new or has changed; `price` is what one of it may cost, when it is first seen."""
+    def update(self, order: Order) -> None:
+        """An order is new or has changed."""
         old = self._of.pop(order.id, None)
         if old is not None:
             self._qty[old.key] -= old.qty
             self.cost -= old.cost
-        if price is not None:
-            self._price[order.id] = price
         if not order.open:
-            self._price.pop(order.id, None)
             self.working[order.symbol].pop(order.id, None)
             return
         self.working[order.symbol][order.id] = order
@@ -69,5 +65,5 @@ class Holds:
                 cost = order.notional or ZERO
             else:
                 times = OPTION_MULTIPLIER if order.asset_class == "us_option" else 1
-                cost = order.remaining * self._price.get(order.id, ZERO) * times
+                cost = order.remaining * order.reserve * times
         return Hold((order.symbol, order.side), order.remaining, cost)

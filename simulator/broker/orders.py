@@ -82,6 +82,8 @@ class Order:
     """A held stop-loss that watches the market, since its entry is filled."""
     triggered: bool = False
     reason: str | None = None
+    reserve: Decimal = ZERO
+    """What one was expected to cost when the order was taken: so much buying power it keeps."""
 
     @property
     def open(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from simulator.broker.engine import Broker
 from simulator.broker.journal import execution_of
-from simulator.broker.orders import Order, unpack
+from simulator.broker.orders import unpack
 
 
 def restore(broker: Broker, entries: Iterable[dict[str, Any]]) -> bool:
@@ -27,18 +27,12 @@ def restore(broker: Broker, entries: Iterable[dict[str, Any]]) -> bool:
             broker.accounts[n].fill(execution_of(kept))
     for order in sorted(map(unpack, orders.values()), key=lambda o: (o.submitted, o.id)):
         if order.account in broker.accounts:
-            price = order.limit_price or order.stop_price or _quoted(broker, order)
-            broker.accounts[order.account].keep(order, price)
+            broker.accounts[order.account].keep(order)
     for account in broker.accounts.values():
         for order in account.orders.values():
             if order.open and order.role != "leg" and (order.status != "held" or order.live):
                 broker.exchange.wait(order)
     return any_at_all
-
-
-def _quoted(broker: Broker, order: Order) -> Decimal:
-    quote = broker.view.quote(order.symbol, broker.view.now())
-    return quote.ask if quote is not None else Decimal(0)
 
 
 def _note(broker: Broker, entry: dict[str, Any]) -> None:
