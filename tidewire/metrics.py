@@ -92,7 +92,7 @@ RECORDS_APPLIED = Counter(
 )
 RECORDS_SKIPPED = Counter(
     "tidewire_records_skipped_total",
-    "Records not applied on purpose: duplicate (already applied), late, filtered",
+    "Records not applied on purpose: duplicate (already applied), late, filtered, superseded, tombstone",
     ["stage", "topic", "reason"],
 )
 RECORDS_DEAD_LETTERED = Counter(

@@ -27,9 +27,9 @@ from tidewire.kafka import client_arguments
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 HOT = (CRYPTO_TRADES, CRYPTO_QUOTES, CRYPTO_BARS)
-EVENTS = 1_500
+EVENTS = 1_000
 """Records of each topic of events."""
-STATES = 4_000
+STATES = 2_000
 """Records of each topic of states, of 40 keys."""
 CORRUPT = {7, 700}
 DAY = EARLIEST_NS + 86_400 * 10**9

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from schemas import examples
 from schemas.catalogue import schema
 from sinks.postgres import migrate
 from sinks.postgres.batches import Batch, Feed, prepare
@@ -160,6 +161,29 @@ def test_rows_equal_those_of_plain_inserts(
         assert Counter(map(str, ours)) == Counter(map(str, theirs))
     assert len(ours) == len(theirs) == applied
     assert applied + duplicates == start
+
+
+@pytest.mark.parametrize("feed", FEEDS[3:], ids=lambda feed: feed.table.name)
+def test_crypto_comes_out_of_postgresql_as_it_went_in(
+    database: str, open_writer: Callable[..., Writer], feed: Feed
+) -> None:
+    """Lost otherwise: fractions of a coin, or the nanoseconds of a trade."""
+    table = feed.table
+    made = [record for record, _ in zip(examples.records(schema(table.stem), 5), range(20), strict=False)]
+    for n, record in enumerate(made):
+        record |= {"ts": DAY + n * 1_001, "revision": n, "event_id": n.to_bytes(8, "big")}
+        record |= {name: 0.1 + n / 7 for name, value in record.items() if isinstance(value, float)}
+        record |= {"id": n} if "id" in record else {}
+    values = [(r["symbol"].encode(), encode(table.stem, r)) for r in made]
+    writer = open_writer()
+    place(writer, feed.topic)
+    assert writer.write(prepare(FEEDS, [span(values, topic=feed.topic)]))[feed.topic].applied == 20
+    stored = query(database, f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY k_offset")
+    names = {"trade_id": "id", "bar_interval": "interval"}
+    for n, (row, record) in enumerate(zip(stored, made, strict=True)):
+        place_of = {"k_part": 0, "k_offset": n, "ts": moment(record["ts"]), "ts_nanos": record["ts"] % 1000}
+        values_of = record | place_of
+        assert row == tuple(values_of[names.get(name, name)] for name in table.names)
 
 
 # -- duplicates, fences, lost connections --------------------------------------------------------------------

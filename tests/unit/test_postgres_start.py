@@ -51,6 +51,14 @@ def test_a_changed_a_missing_and_a_newer_migration_are_told_apart() -> None:
         migrate.pending(known, [*rows, (len(known) + 1, "9999_future.sql", "x")])
 
 
+def test_a_migration_that_arrives_after_one_with_a_greater_number_is_applied_too() -> None:
+    """Lost otherwise: the tables of whoever's work was merged second."""
+    known = migrate.packaged()
+    rows = [(m.version, m.name, m.checksum) for m in known]
+    for late in range(len(known)):
+        assert migrate.pending(known, rows[:late] + rows[late + 1 :]) == [known[late]]
+
+
 def test_a_checkout_with_other_line_ends_is_no_change() -> None:
     one = migrate.packaged()[0]
     assert replace(one, text=one.text.replace("\n", "\r\n")).checksum == one.checksum
