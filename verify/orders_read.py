@@ -85,8 +85,11 @@ async def find(
     """
     topic: list[Event] = []
     names: dict[str, str] = {}
+    looked_up: set[Event] = set()
     async for record in _records(settings, codec, TRADE_UPDATES, stops):
         topic.append(_event(record))
+        if record["source"] == "rest":
+            looked_up.add(topic[-1])
         names[record["order_id"]] = record["account"]
     folded: dict[str, Standing] = {}
     async for record in _records(settings, codec, PORTFOLIO_ORDERS):
@@ -106,6 +109,7 @@ async def find(
         pushed,
         visible,
         dead_lettered,
+        frozenset(looked_up),
     )
 
 

@@ -87,8 +87,12 @@ def simulator(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any.")] = 0,
     symbols: Annotated[str, typer.Option(help="Symbols of the synthetic market, comma separated.")] = "",
     accounts: Annotated[
-        int, typer.Option(min=1, max=100, help="Trading accounts, each with a key pair.")
+        int, typer.Option(min=1, max=500, help="Trading accounts, each with a key pair.")
     ] = 2,
+    strategy: Annotated[
+        bool | None,
+        typer.Option("--strategy/--no-strategy", help="Trade account 1 [default: in a synthetic market]."),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Start the tape and its ledger anew, or go on with them.")
     ] = True,
@@ -107,6 +111,7 @@ def simulator(
         symbols=settings.symbols,
         fresh=fresh,
         accounts=accounts,
+        strategy=strategy,
     )
     raise typer.Exit(main(settings, options))
 

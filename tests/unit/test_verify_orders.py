@@ -96,3 +96,15 @@ def test_without_a_broker_that_can_be_asked_topic_and_database_are_compared() ->
     outcome = compare(None, FOUND)
     assert (outcome.sent, outcome.missing, outcome.extra, outcome.pushed) == (None, 0, 0, None)
     assert compare(None, replace(FOUND, rows=FOUND.rows[1:])).missing == 1
+
+
+def test_a_state_that_only_rest_told_is_no_invention_but_a_fill_is() -> None:
+    """Alpaca's stream says nothing of a bracket's held leg; a fill that the broker never sent is money."""
+    held = Event("leg", "new", D(0), None, None)
+    more = (*SENT.events, held)
+    outcome = compare(SENT, replace(FOUND, topic=more, rows=more, looked_up=frozenset({held})))
+    assert (outcome.extra, outcome.looked_up, outcome.problems) == (0, 1, [])
+    invented = replace(
+        FOUND, topic=(*SENT.events, FILL), rows=(*SENT.events, FILL), looked_up=frozenset({FILL})
+    )
+    assert compare(SENT, invented).extra == 1
