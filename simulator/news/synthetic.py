@@ -50,8 +50,8 @@ _MANY_SHARE = 0.03
 MANY_SYMBOLS = 150
 REMEMBERED = 50
 _SECOND = 1_000_000_000
-_FIRST_ID_AT = 16_000_000_000
-"""Ids are tenths of a second since September 2020, so that they go on after a restart."""
+_IDS_SINCE = 1_700_000_000_000
+"""The first id is in ms since November 2023, so that ids go on after a restart."""
 
 
 class SyntheticNews:
@@ -72,7 +72,7 @@ class SyntheticNews:
         self._start = start
         self._seconds = seconds
         self._limit = limit
-        self._next_id = start // (_SECOND // 10) - _FIRST_ID_AT
+        self._next_id = start // 1_000_000 - _IDS_SINCE
         self._recent: deque[Article] = deque(maxlen=REMEMBERED)
 
     def read(self, streams: Streams) -> Iterator[list[Message]]:
