@@ -14,7 +14,7 @@ class Holders:
 
     def __init__(self, partition_of: Callable[[str], int]) -> None:
         self._partition_of = partition_of
-        self._positions: dict[bytes, tuple[str, int]] = {}  # by record key: symbol and partition
+        self._positions: dict[bytes, tuple[str, int, int]] = {}  # by record key: symbol, partition, epoch
         self._counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
     def __len__(self) -> int:
@@ -29,21 +29,24 @@ class Holders:
         return frozenset(counts) if counts else Nothing
 
     def take(self, key: bytes, position: Mapping[str, Any] | None) -> tuple[str, int] | None:
-        """The newest record of a position, None: deleted. Returns symbol and partition where newly held."""
-        held = position is not None and position["quantity"] != 0
-        now = (position["symbol"], self._partition_of(position["account"])) if position and held else None
-        before = self._positions.get(key)
-        if now == before:
-            return None
+        """The newest record of a position, None: deleted. Returns symbol and partition if it is newly opened.
+
+        A new epoch is a new position, and one beside another in the same partition is new as well: whoever
+        folds them has no mark for it yet.
+        """
+        now = self._held(position)
+        before = self._positions.pop(key, None)
+        if now is not None:
+            self._positions[key] = now
+            self._counts[now[0]][now[1]] += 1
         if before is not None:
-            del self._positions[key]
-            self._release(*before)
-        if now is None:
+            self._release(before[0], before[1])
+        return None if now is None or now == before else now[:2]
+
+    def _held(self, position: Mapping[str, Any] | None) -> tuple[str, int, int] | None:
+        if position is None or not position["quantity"]:
             return None
-        self._positions[key] = now
-        symbol, partition = now
-        self._counts[symbol][partition] += 1
-        return now if self._counts[symbol][partition] == 1 else None
+        return position["symbol"], self._partition_of(position["account"]), position["epoch"]
 
     def _release(self, symbol: str, partition: int) -> None:
         counts = self._counts[symbol]

@@ -98,25 +98,27 @@ changes = st.lists(
         st.sampled_from(["a", "bb", "ccc", "dddd"]),
         st.sampled_from(["AAPL", "BTC/USD"]),
         st.sampled_from([None, Decimal(0), Decimal("-1.5"), Decimal(2)]),
+        st.integers(1, 2),
     ),
     max_size=40,
 )
 
+Positions = dict[tuple[str, str], tuple[Decimal | None, int]]
+
 
 @given(changes)
 def test_the_holders_are_those_of_the_newest_positions(
-    history: list[tuple[str, str, Decimal | None]],
+    history: list[tuple[str, str, Decimal | None, int]],
 ) -> None:
     """Marks for a position that is closed are waste; none for one that is open is a wrong P&L."""
     holders = Holders(partition_of)
-    newest: dict[tuple[str, str], Decimal | None] = {}
-    for account, symbol, quantity in history:
-        before = wanted(newest)
-        newest[account, symbol] = quantity
-        record = None if quantity is None else {"account": account, "symbol": symbol, "quantity": quantity}
-        fresh = holders.take(f"{account}:{symbol}".encode(), record)
-        new = wanted(newest)[symbol] - before[symbol]
-        assert fresh == ((symbol, next(iter(new))) if new else None)
+    newest: Positions = {}
+    for account, symbol, quantity, epoch in history:
+        before, newest[account, symbol] = newest.get((account, symbol)), (quantity, epoch)
+        record = {"account": account, "symbol": symbol, "quantity": quantity, "epoch": epoch}
+        fresh = holders.take(f"{account}:{symbol}".encode(), None if quantity is None else record)
+        opened = quantity and (before is None or not before[0] or before[1] != epoch)
+        assert fresh == ((symbol, partition_of(account)) if opened else None)
     expected = wanted(newest)
     for symbol in ("AAPL", "BTC/USD"):
         assert holders.partitions(symbol) == expected[symbol]
@@ -124,9 +126,9 @@ def test_the_holders_are_those_of_the_newest_positions(
     assert len(holders) == sum(map(bool, expected.values()))
 
 
-def wanted(positions: dict[tuple[str, str], Decimal | None]) -> defaultdict[str, set[int]]:
+def wanted(positions: Positions) -> defaultdict[str, set[int]]:
     found: defaultdict[str, set[int]] = defaultdict(set)
-    for (account, symbol), quantity in positions.items():
+    for (account, symbol), (quantity, _) in positions.items():
         if quantity:
             found[symbol].add(partition_of(account))
     return found
