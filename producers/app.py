@@ -79,7 +79,6 @@ class Producer:
         async with AsyncExitStack() as ending:
             ending.push_async_callback(publisher.stop)
             await self._assemble(ending, publisher, keys)
-            ending.push_async_callback(self._flush, publisher)
             watcher = asyncio.create_task(self._watch(health, publisher))
             try:
                 await side_by_side.run(self._feeds, stop)
@@ -128,10 +127,12 @@ class Producer:
             )
         )
         teller = await ending.enter_async_context(small_producer(settings))
+        announcers: list[Announcer] = []
+        ending.push_async_callback(self._last_words, publisher, announcers)
         for plan, encoder in encoders.items():
             announcer = Announcer(settings, codec, teller, plan.name, owner_epoch=epoch, clock=self._clock)
             announcer.start()
-            ending.push_async_callback(announcer.stop)
+            announcers.append(announcer)
             self._feeds.append(self._feed(plan, encoder, publisher, announcer, keys))
         self._follow_wishes(ending, codec, chosen)
 
@@ -169,6 +170,9 @@ class Producer:
             for feed in self._feeds:
                 feed.tell()
             await asyncio.sleep(0.1)
+
+    async def _last_words(self, publisher: Publisher, announcers: Iterable[Announcer]) -> None:
+        await asyncio.gather(self._flush(publisher), *(announcer.stop() for announcer in announcers))
 
     async def _flush(self, publisher: Publisher) -> None:
         try:
