@@ -38,7 +38,17 @@ from schemas.catalogue import (
     TRADE_UPDATES,
 )
 from schemas.codec import Codec, load_codec
-from tests.portfolio_history import BASE, SECOND, Event, a_mark, a_snapshot, an_update, expected_positions
+from tests.portfolio_history import (
+    BASE,
+    CURSOR,
+    SECOND,
+    Event,
+    a_mark,
+    a_position,
+    a_snapshot,
+    an_update,
+    expected_positions,
+)
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments
 
@@ -145,9 +155,6 @@ class Worker:
             await asyncio.sleep(0.05)
         raise AssertionError(f"{health}\n{self.log.read_text()[-4000:]}")
 
-    async def caught_up(self) -> None:
-        await self.until(lambda h: len(h["lag"]) == 3 and not any(h["lag"].values()))
-
     async def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(self.process.wait, 15) == 0
@@ -242,6 +249,26 @@ def assert_accounts(
         assert found[account]["equity"] == pytest.approx(found[account]["cash"] + sum(held))
 
 
+def assert_marked(found: dict[str, dict[str, Any]]) -> None:
+    assert all(p["mark_price"] == Decimal("77.5") for p in found.values() if p["quantity"])
+
+
+async def eventually(
+    settings: Settings, codec: Codec, check: Callable[[dict[str, dict[str, Any]]], None]
+) -> dict[str, dict[str, Any]]:
+    """The last position records, once they pass the check."""
+    deadline = time.monotonic() + 40
+    while True:
+        found = await last_of(settings, codec, PORTFOLIO_POSITIONS)
+        try:
+            check(found)
+            return found
+        except (AssertionError, KeyError):
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+
+
 async def wanted_symbols(settings: Settings) -> set[str]:
     last = {r.key.decode(): r.value for r in await read_all(settings, SUBSCRIPTIONS, [0])}
     return {key for key, value in last.items() if value is not None}
@@ -250,48 +277,43 @@ async def wanted_symbols(settings: Settings) -> set[str]:
 async def test_positions_and_totals_are_right_although_the_worker_is_killed(
     settings: Settings, codec: Codec, producer: AIOKafkaProducer
 ) -> None:
-    """kill -9 twice amid fills, repeats, late ones and busts; in the end two workers share the partitions."""
+    """kill -9 amid fills, repeats, late ones and busts; in the end two workers share the partitions."""
     chance = random.Random(4)
     log = Log(settings, codec, producer)
     updates: list[Event] = []
     await log.snapshots(a_snapshot(BASE - 90 * SECOND, account=account) for account in ACCOUNTS)
-    for kill in range(2):
-        fresh = a_history(chance, 300, kill * 300)
-        updates += fresh
-        await log.updates(fresh[:300])
+    fresh = a_history(chance, 500, 0)
+    updates += fresh
+    await log.updates(fresh[:600])
+    await log.flush()
+    with worker(settings) as running:
+        await running.until(lambda h: h["keys"] > 100)
+        feeding = asyncio.create_task(log.updates(fresh[600:]))
+        await log.marks(a_mark(symbol, BASE + i, str(5 + i)) for symbol in SYMBOLS for i in range(40))
+        await asyncio.sleep(chance.uniform(0, 1.2))  # the moment of the crash, not a wait for something
+        running.process.kill()
+        running.process.wait()
+        await feeding
         await log.flush()
-        with worker(settings) as running:
-            await running.until(lambda h: h["keys"] > 100)
-            feeding = asyncio.create_task(log.updates(fresh[300:]))
-            await log.marks(
-                a_mark(s, BASE + kill * SECOND + i, str(5 + i)) for s in SYMBOLS for i in range(40)
-            )
-            await asyncio.sleep(chance.uniform(0, 1.2))  # the moment of the crash, not a wait for something
-            running.process.kill()
-            running.process.wait()
-            await feeding
-            await log.flush()
     with worker(settings) as one, worker(settings) as two:
         both = [one, two]
         await asyncio.gather(
             *(w.until(lambda h: 0 < len(h["partitions"].get(named(settings), [])) < 4) for w in both)
         )
-        fresh = a_history(chance, 100, 600)
+        fresh = a_history(chance, 100, 500)
         updates += fresh
         await log.updates(fresh)
         await log.flush()
-        await asyncio.gather(*(w.caught_up() for w in both))
+        positions = await eventually(settings, codec, lambda found: assert_positions(found, updates))
         await log.marks(a_mark(symbol, BASE + 9_000 * SECOND, "77.5") for symbol in SYMBOLS)
         await log.flush()
-        await asyncio.gather(*(w.caught_up() for w in both))
+        positions = await eventually(settings, codec, assert_marked)
         await one.stop()  # a commit sends the totals that still rest
         await two.stop()
-    positions = await last_of(settings, codec, PORTFOLIO_POSITIONS)
     assert_positions(positions, updates)
-    assert all(p["mark_price"] == Decimal("77.5") for p in positions.values() if p["quantity"])
     assert_accounts(await last_of(settings, codec, PORTFOLIO_ACCOUNTS), positions, updates)
     orders = await last_of(settings, codec, PORTFOLIO_ORDERS)
-    assert len(orders) == 700
+    assert len(orders) == 600
     assert {order["status"] for order in orders.values()} == {"filled"}
     held = {
         f"{'crypto' if '/' in p['symbol'] else 'stocks'}:{channel}:{p['symbol']}:position:{p['account']}"
@@ -322,7 +344,8 @@ async def test_broken_records_are_dead_letters_and_all_are_counted(
     for key, bad in broken:
         await log.raw(TRADE_UPDATES, key, bad)
     with worker(settings) as running:
-        await running.caught_up()
+        await running.until(lambda h: len(h["lag"]) == 3 and not any(h["lag"].values()) and h["keys"] > 0)
+        await eventually(settings, codec, lambda found: assert_held(found, 2))
         metrics = (await asyncio.to_thread(running.get, "/metrics")).decode()
         await running.stop()
     letters = await read_all(settings, TRADE_UPDATES + ".dlq", PARTITIONS)
@@ -336,5 +359,33 @@ async def test_broken_records_are_dead_letters_and_all_are_counted(
     assert f"tidewire_records_applied_total{labels}}} 1.0" in metrics
     duplicate = f'{{reason="duplicate",stage="portfolio",topic="{named(settings)}"}}'
     assert f"tidewire_records_skipped_total{duplicate} 1.0" in metrics
+
+
+def assert_held(found: dict[str, dict[str, Any]], quantity: int) -> None:
+    assert found["demo-1:AAPL"]["quantity"] == quantity
+
+
+async def test_fills_wait_for_the_opening_balance_and_rows_that_go_stay_gone(
+    settings: Settings, codec: Codec, producer: AIOKafkaProducer
+) -> None:
+    """What was known before the opening, and what the opening contains, must survive restarts as it was."""
+    log = Log(settings, codec, producer)
+    fill = {"quantity": Decimal(2), "price": Decimal(3), "cumulative_quantity": Decimal(2)}
+    opening: Event = {"activity_cursor": CURSOR, "contained_fills": ["o-1:2"], "cash": Decimal(100)}
+    await log.updates(an_update("fill", f"o{i}", BASE + i * SECOND, **fill) for i in (-100, -90, -2, -1))
+    await log.flush()
+    with worker(settings) as running:
+        await running.until(lambda h: h["keys"] == 9)  # 4 orders, 4 fills, the holding
+        await log.snapshots([a_snapshot(BASE, positions=[a_position("AAPL", "6", "3")], **opening)])
+        await log.flush()
+        await running.until(lambda h: h["keys"] == 7)  # three fills less, the account more
+        await running.stop()
+    await log.updates([an_update("fill", "o5", BASE + 5 * SECOND, **fill)])
+    await log.flush()
+    with worker(settings) as running:
+        health = await running.until(lambda h: h["keys"] == 9)
+        assert health["tables"] == {"portfolio": 9}
+        await running.stop()
     positions = await last_of(settings, codec, PORTFOLIO_POSITIONS)
-    assert positions["demo-1:AAPL"]["quantity"] == 2
+    assert (positions["demo-1:AAPL"]["quantity"], positions["demo-1:AAPL"]["cost_basis"]) == (10, 30)
+    assert (await last_of(settings, codec, PORTFOLIO_ACCOUNTS))["demo-1"]["cash"] == 100 - 12

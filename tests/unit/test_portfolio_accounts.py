@@ -98,7 +98,7 @@ def test_later_snapshots_are_compared_as_of_their_moment_and_overwrite_nothing()
     assert book.fold_snapshot(a_snapshot(BASE + 6 * SECOND, **missing), 2) == (APPLIED, [])
     theirs = [a_position("AAPL", "11", "5"), a_position("IBM", "1", "2")]
     wrong = listed | {"positions": theirs, "buying_power": Decimal(7), "trading_blocked": True}
-    result, differences = book.fold_snapshot(a_snapshot(BASE + 7 * SECOND, **wrong), 3)
+    _, differences = book.fold_snapshot(a_snapshot(BASE + 7 * SECOND, **wrong), 3)
     assert differences == [
         Difference("AAPL", Decimal(10), Decimal(11)),
         Difference("IBM", Decimal(0), Decimal(1)),

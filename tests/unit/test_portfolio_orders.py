@@ -22,7 +22,7 @@ EVENTS = ["pending_new", "new", "partial_fill", "fill", "canceled", "expired", "
 
 
 def an_event(kind: str, ts: int, filled: int) -> Event:
-    more = {"reason": "not enough buying power"} if kind == "rejected" else {}
+    more: Event = {"reason": "not enough buying power"} if kind == "rejected" else {}
     if kind in ("fill", "partial_fill"):
         more |= {"cumulative_quantity": Decimal(filled), "average_price": Decimal(10 + filled)}
         more |= {"quantity": Decimal(1), "price": Decimal(10)}

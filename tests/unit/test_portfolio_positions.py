@@ -59,7 +59,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
             events.append(an_update("partial_fill", f"o{order}", ts, execution_id=name, **what, **fill))
             for revision in draw(st.lists(st.sampled_from(["trade_bust", "trade_correct"]), max_size=2)):
                 ts += draw(st.integers(1, 9)) * SECOND + part  # an order's events of one kind differ in time
-                more = {"previous_execution_id": name, "execution_id": name + "c"}
+                more: Event = {"previous_execution_id": name, "execution_id": name + "c"}
                 if revision == "trade_correct":
                     fill = {"quantity": draw(quantities), "price": draw(prices)}
                     name += "c"
@@ -203,7 +203,7 @@ def test_a_flip_closes_one_epoch_and_opens_the_next() -> None:
     closed = book.announced.steps[-1]
     assert (closed["epoch"], closed["quantity"], closed["realized_pnl"]) == (1, 0, 20)
     now = book.account("demo-1").holdings["AAPL"].now
-    assert (now.epoch, now.quantity, now.cost, now.realized, now.realized_ever) == (2, -5, -35, 0, 20)
+    assert [now.epoch, now.quantity, now.cost, now.realized, now.realized_ever] == [2, -5, -35, 0, 20]
     assert now.opened_ts == BASE + 2 * SECOND
 
 
@@ -307,6 +307,6 @@ def test_the_opening_balance_contains_what_it_says_and_nothing_else() -> None:
             assert book.fold_update(old, 9) == CONTAINED
         account = book.account("demo-1")
         now = account.holdings["AAPL"].now
-        assert (now.quantity, now.cost) == (15, Decimal("13.5") + 60)
+        assert [now.quantity, now.cost] == [15, Decimal("13.5") + 60]
         assert account.cash == 1_000_000 - 60
         assert book.waiting() == 0
