@@ -8,8 +8,6 @@ import asyncio
 import socket as sockets
 from typing import Protocol
 
-from aiohttp import web
-
 from sinks.gateway import frames
 from sinks.gateway.sessions import Session
 from tidewire import metrics
@@ -24,6 +22,8 @@ FLOWING_BELOW = 16 * 1024
 
 STALLED_SECONDS = 10.0
 SILENT_SECONDS = 30.0
+
+_CLOSING_SECONDS = 2.0
 
 GOING_AWAY, POLICY = 1001, 1008
 SIGNED_OUT = 4401
@@ -42,6 +42,9 @@ class Transport(Protocol):
     def is_closing(self) -> bool:
         """Whether it is closed or about to be."""
 
+    def close(self) -> None:
+        """Close once everything queued is written."""
+
     def abort(self) -> None:
         """Close at once."""
 
@@ -56,7 +59,6 @@ class Client:
         self.flowed = now
         self.ended: str | None = None
         self.told_stale: tuple[str, ...] = ()
-        self.web_socket: web.WebSocketResponse | None = None
 
     @property
     def open(self) -> bool:
@@ -100,19 +102,26 @@ class Client:
         """Ask for a sign of life."""
         self.write(frames.PING, "ping")
 
-    async def close(self, reason: str, code: int, text: str) -> None:
-        """Close in order, with a code; at once where the client reads nothing."""
+    def close(self, reason: str, code: int, text: str) -> None:
+        """Send a close frame; whoever reads the socket sees the answer. Without one it ends in two seconds.
+
+        Not aiohttp's close(): called beside its receive() it ends the connection under the client's answer,
+        and some clients then report a broken connection instead of the code.
+        """
         if self.ended is not None:
             return
-        self.ended = reason
-        if self.web_socket is None or self.transport.get_write_buffer_size() > FLOWING_BELOW:
-            self.transport.abort()
+        if self.transport.get_write_buffer_size() > FLOWING_BELOW:
+            self.abort(reason)
             return
-        try:
-            async with asyncio.timeout(1):
-                await self.web_socket.close(code=code, message=text.encode())
-        except (TimeoutError, OSError):
+        self.ended = reason
+        self.transport.write(frames.close(code, text))
+        asyncio.get_running_loop().call_later(_CLOSING_SECONDS, self._end)
+
+    def _end(self) -> None:
+        if self.transport.get_write_buffer_size():
             self.transport.abort()
+        else:
+            self.transport.close()
 
 
 def narrow(transport: asyncio.BaseTransport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 from sinks.gateway.client import GOING_AWAY, SIGNED_OUT, Client
 from tidewire import metrics
@@ -11,6 +12,7 @@ from tidewire import metrics
 PING_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
 _YIELD_AFTER = 300
+_SHUTDOWN_SECONDS = 3.0
 
 
 class Clients:
@@ -19,7 +21,8 @@ class Clients:
     def __init__(self) -> None:
         self._pinged: dict[Client, float] = {}
         self._by_session: dict[bytes, dict[Client, None]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def __len__(self) -> int:
         return len(self._pinged)
@@ -35,12 +38,15 @@ class Clients:
     def add(self, client: Client, now: float) -> None:
         """A socket was opened."""
         self._pinged[client] = now
+        self._empty.clear()
         self._by_session.setdefault(client.session.id, {})[client] = None
         metrics.GATEWAY_CONNECTIONS.labels(client.kind).inc()
 
     def remove(self, client: Client) -> None:
         """A socket is gone."""
         del self._pinged[client]
+        if not self._pinged:
+            self._empty.set()
         of_session = self._by_session[client.session.id]
         del of_session[client]
         if not of_session:
@@ -53,11 +59,9 @@ class Clients:
         self.close(tuple(self._by_session.get(id, ())), "signed_out", SIGNED_OUT, "signed out")
 
     def close(self, clients: Iterable[Client], reason: str, code: int, text: str) -> None:
-        """Close sockets in order, in the background."""
+        """Close sockets in order."""
         for client in clients:
-            task = asyncio.get_running_loop().create_task(client.close(reason, code, text))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            client.close(reason, code, text)
 
     def of_users(self, users: Iterable[str]) -> list[Client]:
         """The sockets of these users."""
@@ -81,5 +85,6 @@ class Clients:
     async def close_all(self) -> None:
         """The gateway stops."""
         self.close(tuple(self._pinged), "shutdown", GOING_AWAY, "the gateway stops")
-        if self._closing:
-            await asyncio.wait(tuple(self._closing), timeout=3)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+                await self._empty.wait()

@@ -35,6 +35,12 @@ def enveloped(kind: str, timestamp: str, user: str, data: bytes) -> bytes:
     return text(b"".join((head[:-1], b',"data":', data, b"}")))
 
 
+def close(code: int, reason: str) -> bytes:
+    """A close frame; the reason is for people, in at most 123 bytes."""
+    payload = code.to_bytes(2, "big") + reason.encode()[:123]
+    return bytes((_CLOSE, len(payload))) + payload
+
+
 PING = bytes((_PING, 0))
 
 

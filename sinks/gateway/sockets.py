@@ -95,13 +95,12 @@ class Sockets:
         socket, transport = await _open(request)
         accounts = self._visibility.of(session.user)
         watcher = Watcher(session, transport, asyncio.get_running_loop().time(), accounts)
-        watcher.web_socket = socket
         self._portfolios.join(watcher)
         if reasons := self._stale(accounts):
             watcher.told_stale = tuple(reasons)
             self._portfolios.tell(watcher, "stale", tape_messages.staleness(reasons))
         try:
-            await self._read(watcher, lambda text: self._portfolio_message(watcher, text))
+            await self._read(watcher, socket, lambda text: self._portfolio_message(watcher, text))
         finally:
             self._portfolios.leave(watcher)
         return socket
@@ -109,21 +108,19 @@ class Sockets:
     async def _serve_tape(self, request: web.Request, session: Session) -> web.StreamResponse:
         socket, transport = await _open(request)
         client = TapeClient(session, transport, asyncio.get_running_loop().time())
-        client.web_socket = socket
         self._tape.join(client)
         if reasons := self._stale(()):
             client.told_stale = tuple(reasons)
             client.write(tape_messages.stale(reasons), "stale")
         try:
-            await self._read(client, lambda text: self._tape_message(client, text))
+            await self._read(client, socket, lambda text: self._tape_message(client, text))
         finally:
             self._tape.leave(client)
         return socket
 
-    async def _read(self, client: Client, answer: Answer) -> None:
-        """Read until the client is gone, has asked too much, or was closed by us."""
-        loop, rate, socket = asyncio.get_running_loop(), Rate(), client.web_socket
-        assert socket is not None
+    async def _read(self, client: Client, socket: web.WebSocketResponse, answer: Answer) -> None:
+        """Read until the client is gone, also after it was told to go."""
+        loop, rate = asyncio.get_running_loop(), Rate()
         self._clients.add(client, loop.time())
         try:
             while True:
@@ -131,22 +128,23 @@ class Sockets:
                 client.heard = loop.time()
                 if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                     break
-                if message.type is WSMsgType.PONG:
+                if message.type is WSMsgType.PONG or client.ended is not None:
                     continue
                 if not rate.allow(client.heard):
                     metrics.GATEWAY_REFUSED.labels("rate").inc()
-                    await client.close("limit", POLICY, f"more than {INBOUND_PER_MINUTE} messages a minute")
-                    break
-                if message.type is WSMsgType.PING:
+                    client.close("limit", POLICY, f"more than {INBOUND_PER_MINUTE} messages a minute")
+                elif message.type is WSMsgType.PING:
                     client.write(frames.pong(message.data), "pong")
                 else:
                     answer(message.data)
             if socket.close_code == WSCloseCode.MESSAGE_TOO_BIG:
-                metrics.GATEWAY_REFUSED.labels("too_big").inc()
                 client.ended = client.ended or "too_big"
+            if client.ended is None:
+                await socket.close(drain=False)
         finally:
-            self._clients.remove(client)
             client.ended = client.ended or "left"
+            self._clients.remove(client)
+            client.transport.close()
 
     def _portfolio_message(self, watcher: Watcher, text: str | bytes) -> None:
         try:
@@ -182,7 +180,9 @@ class Sockets:
 
 async def _open(request: web.Request) -> tuple[web.WebSocketResponse, Transport]:
     # No deflate: it costs half the throughput and 200 KB a connection, and frames could not be shared.
-    socket = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=INBOUND_BYTES, timeout=1.0)
+    socket = web.WebSocketResponse(
+        compress=False, autoping=False, autoclose=False, max_msg_size=INBOUND_BYTES, timeout=1.0
+    )
     await socket.prepare(request)
     transport = request.transport
     if transport is None:

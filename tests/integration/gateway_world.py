@@ -123,7 +123,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
     """Topics, an accounts.toml, and a producer; no gateway yet."""
     path = settings.tidewire_home / "accounts.toml"
     path.write_text(ACCOUNTS)
-    settings = settings.model_copy(update={"tidewire_accounts_file": path})
+    settings = settings.model_copy(update={"tidewire_accounts_file": path, "tidewire_partitions": 2})
     await cluster.apply(settings, only=TOPICS)
     producer = AIOKafkaProducer(**client_arguments(settings))
     await producer.start()

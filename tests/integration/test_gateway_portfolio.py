@@ -84,7 +84,7 @@ async def test_nobody_hears_of_another_users_account(place: World) -> None:
         talking(str(gateway.url), place.cookie("carl")) as carl,
         talking(str(gateway.url), place.cookie("nobody")) as nobody,
     ):
-        for round_ in range(6):
+        for round_ in range(4):
             for account in ("one", "two", "three", "four"):
                 for symbol in ("A", "B"):
                     await place.position(account, symbol, round_ + 1, strategy=account, mark_price=Decimal(1))

@@ -82,7 +82,7 @@ async def test_signing_in_and_out(place: World) -> None:
             await one.next()
             began = time.monotonic()
             assert (await http.post(f"{url}/api/sign-out", headers={"Cookie": mine})).status == 200
-            assert {await one.close_code(), await two.close_code()} == {4401}
+            assert set(await asyncio.gather(one.close_code(), two.close_code())) == {4401}
             assert time.monotonic() - began < 1
         assert await refusal(url, mine) == 401
         async with talking(url, place.cookie("anna")) as other:

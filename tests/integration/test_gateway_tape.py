@@ -117,7 +117,7 @@ async def test_a_client_that_stops_reading_is_closed_and_disturbs_nobody(
     place: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One sleeping laptop would freeze the prices of everybody else, or fill the memory."""
-    monkeypatch.setattr(gateway_client, "STALLED_SECONDS", 3.0)
+    monkeypatch.setattr(gateway_client, "STALLED_SECONDS", 2.0)
     async with serving(place) as gateway, talking(str(gateway.url), place.cookie("ben")) as ben:
         await ben.next()
         place.settings.tidewire_accounts_file.write_text('[accounts.one]\nusers = ["anna", "ben"]\n')

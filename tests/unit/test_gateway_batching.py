@@ -85,6 +85,9 @@ class Wire:
     def is_closing(self) -> bool:
         return False
 
+    def close(self) -> None:
+        raise AssertionError("closed")
+
     def abort(self) -> None:
         raise AssertionError("given up")
 
