@@ -90,8 +90,9 @@ class Report:
         return {
             "order_events": {
                 "sent": o.sent, "topic": o.topic, "table": o.folded, "postgres": o.postgres,
-                "pushed": pushed, "covered_by_snapshot": o.by_snapshot, "looked_up": o.looked_up, "duplicates": 0, "filtered": 0,
-                "late": 0, "dead_lettered": o.dead_lettered, "missing": o.missing, "extra": o.extra,
+                "pushed": pushed, "covered_by_snapshot": o.by_snapshot, "looked_up": o.looked_up,
+                "duplicates": 0, "filtered": 0, "late": 0, "dead_lettered": o.dead_lettered,
+                "missing": o.missing, "extra": o.extra,
             }
         }  # fmt: skip
 
