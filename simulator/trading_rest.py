@@ -127,6 +127,10 @@ def _stock(symbol: str) -> dict[str, Any]:
         "marginable": True,
         "shortable": True,
         "easy_to_borrow": True,
+        "borrow_status": "easy_to_borrow",
         "fractionable": True,
+        "maintenance_margin_requirement": 30,
+        "margin_requirement_long": "30",
+        "margin_requirement_short": "30",
         "attributes": [],
     }

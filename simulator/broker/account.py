@@ -17,6 +17,8 @@ from simulator.broker.orders import Order
 
 OPENING_CASH = Decimal(1_000_000)
 SAMPLES = 20_000
+KEPT_ORDERS = 200_000
+"""Orders that an account remembers; beyond it the oldest tenth goes, as far as it has ended."""
 CONFIGURATION: dict[str, Any] = {
     "dtbp_check": "entry",
     "trade_confirm_email": "all",
@@ -63,6 +65,8 @@ class Account:
     """(submission in ns, id) of every order, oldest first."""
     activities: list[tuple[str, str]] = field(default_factory=list)
     """(activity id, execution id), by activity id."""
+    transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Activities that are no trades (deposits, dividends), by activity id, as REST shows them."""
     configuration: dict[str, Any] = field(default_factory=lambda: dict(CONFIGURATION))
     last_equity: Decimal = OPENING_CASH
     last_prices: dict[str, Decimal] = field(default_factory=dict)
@@ -83,7 +87,20 @@ class Account:
             self.orders[order.id] = order
             self.by_client_id[order.client_order_id] = order.id
             insort(self.submitted, (order.submitted, order.id))
+            if len(self.orders) > KEPT_ORDERS:
+                self._forget_oldest()
         self.holds.update(order)
+
+    def _forget_oldest(self) -> None:
+        known = self.orders
+        for key in self.submitted[: KEPT_ORDERS // 10]:
+            order = known[key[1]]
+            kin = [*order.legs, *([order.parent] if order.parent is not None else [])]
+            group = [order, *(known[name] for name in kin if name in known)]
+            if not any(one.open for one in group):
+                del known[order.id]
+                self.by_client_id.pop(order.client_order_id, None)
+        self.submitted = [key for key in self.submitted if key[1] in known]
 
     def fill(self, execution: Execution) -> None:
         """Note an execution."""
@@ -96,6 +113,12 @@ class Account:
         """Note that an execution was busted or corrected."""
         execution.revised, execution.revision = at, activity
         insort(self.activities, (activity, execution.id))
+
+    def transfer(self, body: dict[str, Any]) -> None:
+        """Money comes or goes without a trade; `body` is its activity."""
+        self.book.cash += Decimal(body["net_amount"])
+        self.transfers[body["id"]] = body
+        insort(self.activities, (body["id"], ""))
 
     def worth(self, price: Price) -> Worth:
         """The account at current prices; without one a position counts at its average price."""

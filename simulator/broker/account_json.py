@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from simulator.broker.account import Account, Price
-from simulator.broker.amounts import ONE, ZERO, divide, shown, text
+from simulator.broker.amounts import ONE, ZERO, divide, read, shown, text
 from simulator.broker.book import Execution, Position
 from simulator.broker.order_json import asset_id
 from simulator.conditions import tape_of
@@ -16,6 +16,7 @@ from simulator.exchange_calendar import new_york
 from simulator.rfc3339 import show
 
 _EXCHANGE = {"A": "NYSE", "B": "ARCA", "C": "NASDAQ"}
+_OF_TRANSFERS = ("activity_sub_type", "description", "symbol", "qty", "per_share_amount", "group_id", "cusip")
 _HALF, _MAINTENANCE = Decimal("0.5"), Decimal("0.3")
 
 
@@ -43,6 +44,8 @@ def account_json(account: Account, price: Price, now: int) -> dict[str, Any]:
         "non_marginable_buying_power": cash_power,
         "options_buying_power": cash_power,
         "cash": worth.cash,
+        "cash_withdrawable": cash_power,
+        "cash_transferable": cash_power,
         "accrued_fees": ZERO,
         "pending_transfer_in": ZERO,
         "pending_transfer_out": ZERO,
@@ -149,6 +152,23 @@ def activity_json(account: Account, activity: str, execution: Execution) -> dict
         "qty": text(execution.qty),
         "previous_id": execution.id,
         "status": "canceled" if busted else "correct",
+    }
+
+
+def transfer_json(account: Account, asked: Mapping[str, Any], at: int, activity: str) -> dict[str, Any]:
+    """The activity of money that comes or goes at a time (ns): a deposit, a dividend, a fee."""
+    optional = {name: str(asked[name]) for name in _OF_TRANSFERS if asked.get(name) is not None}
+    return {
+        "id": activity,
+        "account_id": account.id,
+        "activity_type": str(asked.get("activity_type") or "CSD"),
+        "date": f"{new_york(at):%Y-%m-%d}",
+        "created_at": show(at),
+        "net_amount": text(read(asked.get("net_amount"))),
+        "currency": "USD",
+        "description": "",
+        "status": "executed",
+        **optional,
     }
 
 

@@ -16,7 +16,7 @@ from simulator.broker.order_list import bound, bounded
 from simulator.broker.rejections import invalid, malformed
 from simulator.broker.trading_guard import TradingGuard, answer, json_body
 from simulator.broker.updates import activity_moment
-from simulator.rfc3339 import LATEST
+from simulator.rfc3339 import LATEST, parse
 
 PAGE = 100
 _DAY = 86_400
@@ -137,17 +137,24 @@ def activities(account: Account, query: Mapping[str, str], kind: str | None) -> 
     found: list[dict[str, Any]] = []
     for place in places:
         activity, execution_id = account.activities[place]
-        execution = account.book.executions[execution_id]
-        at = execution.revised if activity == execution.revision else execution.at
-        if not after < at < until:
-            continue
-        body = activity_json(account, activity, execution)
-        wanted = not kinds or body["activity_type"] in kinds
-        if wanted and query.get("order_id", body["order_id"]) == body["order_id"]:
+        at, body = _activity(account, activity, execution_id)
+        wanted = after < at < until and (not kinds or body["activity_type"] in kinds)
+        order_id = body.get("order_id")
+        if wanted and query.get("order_id", order_id) == order_id:
             found.append(body)
         if len(found) == limit:
             break
     return found
+
+
+def _activity(account: Account, activity: str, execution_id: str) -> tuple[int, dict[str, Any]]:
+    """When it was, in ns, and what REST shows of it."""
+    if not execution_id:
+        body = account.transfers[activity]
+        return parse(body["created_at"]), body
+    execution = account.book.executions[execution_id]
+    at = execution.revised if activity == execution.revision else execution.at
+    return at, activity_json(account, activity, execution)
 
 
 def _range(account: Account, query: Mapping[str, str]) -> tuple[int, int]:

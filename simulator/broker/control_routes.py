@@ -8,23 +8,32 @@ from typing import Any
 from aiohttp import web
 
 from simulator.broker import revisions
+from simulator.broker.account_json import transfer_json
 from simulator.broker.amounts import ZERO
 from simulator.broker.engine import Broker
 from simulator.broker.entry import number
 from simulator.broker.order_json import order_json
 from simulator.broker.orders import Order
-from simulator.broker.rejections import invalid, malformed
+from simulator.broker.rejections import invalid, malformed, not_found
 from simulator.broker.trading_guard import json_body, respond
 from simulator.broker.trading_socket import TradingSocket
+from simulator.broker.updates import activity_id
 
 
 class ControlRoutes:
-    """/sim/trading/bust, /correct, /emit and /faults; they need no keys, like all of /sim."""
+    """/sim/trading/bust, /correct, /emit, /transfer and /faults; they need no keys, like all of /sim."""
 
-    def __init__(self, broker: Broker, socket: TradingSocket, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        socket: TradingSocket,
+        done: Callable[[], None],
+        remember: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._broker = broker
         self._socket = socket
         self._done = done
+        self._remember = remember
 
     def routes(self) -> list[web.RouteDef]:
         """For the application's router."""
@@ -32,6 +41,7 @@ class ControlRoutes:
             web.post("/sim/trading/bust", self._wrap(self._bust)),
             web.post("/sim/trading/correct", self._wrap(self._correct)),
             web.post("/sim/trading/emit", self._wrap(self._emit)),
+            web.post("/sim/trading/transfer", self._wrap(self._transfer)),
             web.post("/sim/trading/faults", self._wrap(self._fault)),
         ]
 
@@ -66,6 +76,19 @@ class ControlRoutes:
             str(body.get("event")),
             None if reason is None else str(reason),
         )
+
+    def _transfer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        account = self._broker.accounts.get(body.get("account", 1))
+        if account is None:
+            raise not_found("account not found")
+        ts = self._broker.exchange.stamp()
+        try:
+            shown = transfer_json(account, body, ts, activity_id(ts, self._broker.new_id()))
+        except ValueError:
+            raise malformed("net_amount must be a number") from None
+        self._remember({"account": account.n, "transfer": shown})
+        account.transfer(shown)
+        return shown
 
     def _fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
         count = body.get("count", 1)

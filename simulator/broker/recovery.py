@@ -46,6 +46,8 @@ def _note(broker: Broker, entry: dict[str, Any]) -> None:
     if account_number not in broker.accounts:
         return
     account = broker.accounts[account_number]
+    if "transfer" in entry:
+        account.transfer(entry["transfer"])
     if "configuration" in entry:
         account.configuration.update(entry["configuration"])
     if "closing" in entry:

@@ -74,7 +74,7 @@ class BrokerService:
         self.socket = TradingSocket(guard.account, options)
         self._order_routes = OrderRoutes(self.broker, guard, self.flush)
         self._account_routes = AccountRoutes(self.broker, guard, self.flush, self._journal.note)
-        self._control_routes = ControlRoutes(self.broker, self.socket, self.flush)
+        self._control_routes = ControlRoutes(self.broker, self.socket, self.flush, self._journal.note)
         trades = not options.ticks if options.strategy is None else options.strategy
         self._strategy = Strategy(self.broker, HOUSE_ACCOUNT, options.seed) if trades else None
         self._watched: set[str] = set()

@@ -39,7 +39,7 @@ BUY, SELL, DAY, GTC = OrderSide.BUY, OrderSide.SELL, TimeInForce.DAY, TimeInForc
 
 @asynccontextmanager
 async def running(home: Path, **options: Any) -> AsyncIterator[Simulator]:
-    defaults = {"symbols": ("AAPL", "MSFT"), "wait_for_subscriber": False, "strategy": False}
+    defaults: dict[str, Any] = {"symbols": ("AAPL", "MSFT"), "wait_for_subscriber": False, "strategy": False}
     simulator = Simulator(load(tidewire_home=home), SimulatorOptions(**(defaults | options)))
     await simulator.start()
     try:
