@@ -41,7 +41,8 @@ _COINS = (
     "{name} tumbles, liquidations top $500 million",
     "{name} steady ahead of Fed decision",
 )
-_TONES = ((_GOOD, 5), (_BAD, 4), (_PLAIN, 4))
+_TONES: Sequence[Sequence[str]] = (_GOOD, _BAD, _PLAIN)
+_TONE_WEIGHTS = (5, 4, 4)
 _AUTHORS = ("Benzinga Newsdesk", "A. Reporter", "Markets Desk", "Charles Example", "")
 _REVISION_SHARE = 0.12
 _CRYPTO_SHARE = 0.15
@@ -101,8 +102,9 @@ class SyntheticNews:
 
     def _article(self, arrival: int) -> Article:
         symbols = self._symbols()
-        tones, weights = zip(*_TONES, strict=True)
-        tone = _COINS if symbols[0] in self._pairs else self._random.choices(tones, weights)[0]
+        tone = self._random.choices(_TONES, _TONE_WEIGHTS)[0]
+        if symbols[0] in self._pairs:
+            tone = _COINS
         headline = self._random.choice(tone).format(name=symbols[0])
         summary = f"{headline}. Shares of {symbols[0]} are in focus today."
         if self._random.random() < _ENTITY_SHARE:
