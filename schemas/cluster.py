@@ -23,7 +23,7 @@ from tidewire.errors import SchemaError
 LOCAL_PARTITIONS = 4
 CLUSTER_PARTITIONS = 24
 CLUSTER_BROKERS = 3
-_PROCESSOR = "tidewire-processor"
+_PROCESSORS = ("tidewire-processor", "tidewire-portfolio")
 _BATCH = 20
 
 
@@ -128,7 +128,7 @@ async def check(settings: Settings, only: Collection[str] | None = None) -> list
 
 
 async def delete_all(settings: Settings, timeout_s: float = 60.0) -> list[str]:
-    """Delete this prefix's topics, dead letters, the processor's own topics and the consumer groups.
+    """Delete this prefix's topics, dead letters, the processors' own topics and the consumer groups.
 
     Returns the names of the topics deleted, when the cluster no longer knows any of them.
 
@@ -140,7 +140,7 @@ async def delete_all(settings: Settings, timeout_s: float = 60.0) -> list[str]:
     async with admin.connect(settings) as cluster:
         catalogue = Catalogue(settings.tidewire_topic_prefix, 1)
         ours = {topic.name for topic in catalogue.real()}
-        owned = catalogue.name(_PROCESSOR) + "-"
+        owned = tuple(f"{catalogue.name(processor)}-" for processor in _PROCESSORS)
         gone = sorted(name for name in await cluster.names() if name in ours or name.startswith(owned))
         await _delete_groups(cluster, catalogue.prefix, deadline)  # first: fails while a service still runs
         for start in range(0, len(gone), _BATCH):
