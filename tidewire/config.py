@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tidewire.errors import ConfigError
 
 Feed = Literal["iex", "sip", "delayed_sip", "test"]
+STOCK_FEEDS: tuple[Feed, ...] = get_args(Feed)
 
 _STREAM_HOST = "wss://stream.data.alpaca.markets"
 _DATA_HOST = "https://data.alpaca.markets"
@@ -262,4 +263,4 @@ def _readable(error: Mapping[str, object]) -> str:
     return f"{name}: {message}{given}"
 
 
-__all__ = ["Feed", "Settings", "load"]
+__all__ = ["STOCK_FEEDS", "Feed", "Settings", "load"]

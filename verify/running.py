@@ -54,9 +54,15 @@ def counters(settings: Settings) -> Counters:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name in wanted:
-                into, channel = wanted[sample.name], sample.labels.get("channel", "")
+                into, channel = wanted[sample.name], _channel(sample.labels)
                 into[channel] = into.get(channel, 0) + int(sample.value)
     return Counters(dropped, filtered)
+
+
+def _channel(labels: Mapping[str, str]) -> str:
+    """The report's name of a channel: those of the crypto feed have the stocks' names there."""
+    crypto = labels.get("feed", "").startswith("crypto")
+    return f"crypto_{labels.get('channel', '')}" if crypto else labels.get("channel", "")
 
 
 def _address(settings: Settings, name: str) -> str:

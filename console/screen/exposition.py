@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,9 +19,14 @@ def total(samples: Iterable[Sample], name: str) -> float:
     return sum(value for sample, _, value in samples if sample == name)
 
 
-def active_label(samples: Iterable[Sample], name: str, label: str) -> str | None:
-    """The label value of the one sample that is 1: a state metric."""
-    return next((labels[label] for sample, labels, value in samples if sample == name and value == 1), None)
+def active_label(
+    samples: Iterable[Sample], name: str, label: str, among: Mapping[str, Collection[str]]
+) -> str | None:
+    """The label value of the sample that is 1 among those with the labels of `among`: a state metric."""
+    for sample, labels, value in samples:
+        if sample == name and value == 1 and all(labels.get(k) in v for k, v in among.items()):
+            return labels[label]
+    return None
 
 
 def quantile(samples: Iterable[Sample], name: str, q: float) -> float | None:

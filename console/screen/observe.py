@@ -23,6 +23,7 @@ from console.screen.postgres_side import PostgresSide
 from console.screen.rates import Rates
 from console.screen.state import CHANNELS, CRYPTO, NEWS, ORDERS, STOCKS, Observation, Process, Simulator
 from tidewire import log
+from tidewire.config import STOCK_FEEDS
 from tidewire.supervision.supervisor import Row
 
 _LOOK_SECONDS = 0.25
@@ -103,7 +104,10 @@ class Observer:
             symbols=self._kafka.symbols(),
             simulator=self._simulator,
             processes=tuple(self._process(row) for row in self._rows()),
-            connection=exposition.active_label(producer.samples, "tidewire_connection_state", "state") or "-",
+            connection=exposition.active_label(
+                producer.samples, "tidewire_connection_state", "state", {"feed": STOCK_FEEDS}
+            )
+            or "-",
             buffered_bytes=producer.buffered_bytes,
             portfolio=None if self._client is None else self._client.portfolio(),
             headlines=self._news.headlines(),
