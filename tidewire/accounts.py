@@ -32,6 +32,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 _HOSTS = {"paper": "https://paper-api.alpaca.markets", "live": "https://api.alpaca.markets"}
 _KNOWN = {"key_file", "mode", "users"}
+_KEY = re.compile(r"[A-Za-z0-9+=]{16,}")
+"""A key or secret that was put where its file's name belongs; the message must not repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +110,14 @@ def _account(path: Path, name: str, table: Any, settings: Settings, problems: li
     ]
     mode, users, key_file = table.get("mode", "paper"), table.get("users", []), table.get("key_file")
     if mode not in _HOSTS:
-        problems.append(f"{where}.mode must be paper or live (got {mode!r})")
+        problems.append(f"{where}.mode must be paper or live")
     if mode == "live" and not settings.tidewire_allow_live:
         problems.append(f"{where}.mode is live: that also needs TIDEWIRE_ALLOW_LIVE=true")
     if not isinstance(users, list) or not all(isinstance(u, str) and NAME.fullmatch(u) for u in users):
         problems.append(f"{where}.users must be a list of user names (a-z 0-9 . _ -)")
         users = []
-    if key_file is not None and not isinstance(key_file, str):
-        problems.append(f"{where}.key_file must be a path")
+    if key_file is not None and (not isinstance(key_file, str) or _KEY.fullmatch(key_file)):
+        problems.append(f"{where}.key_file must be the path of a file; keys themselves never stand here")
         key_file = None
     return Account(name, mode, tuple(users), None if key_file is None else path.parent / key_file)
 

@@ -24,6 +24,9 @@ FEED = "trading"
 """Label of the metrics of all trading streams together: accounts are no labels."""
 CHANNEL = "trade_updates"
 
+_FREE_TEXTS = ("extra", "reason", "client_order_id")
+"""Where a server's words, or a careless user's key, may stand."""
+
 Add = Callable[[bytes, bytes, int], None]
 """Key, value, Kafka timestamp in ms."""
 
@@ -113,8 +116,9 @@ class Journal:
         self, encode: Callable[[Any], bytes], add: Add, content: Content, source: str, received_ns: int
     ) -> None:
         record = {**content, "received_ts": received_ns, "source": source, "owner_epoch": self._epoch}
-        if (extra := record["extra"]) is not None:
-            record["extra"] = self._redactor.text(extra)
+        for name in _FREE_TEXTS:
+            if (text := record.get(name)) is not None:
+                record[name] = self._redactor.text(text)
         add(self._key, encode(record), received_ns // NS_PER_MS)
 
     def _control(self, message: Json) -> Json:

@@ -136,8 +136,11 @@ class Rounds:
             except (RestError, RecordError) as error:
                 if isinstance(error, RestError) and error.status in (401, 403):
                     return
-                self.trouble = self._redactor.text(str(error))
                 failures += 1
+                self.trouble = self._redactor.text(str(error))
+                _log.warning(
+                    "brokerage account not known", account=self._journal.account, reason=self.trouble
+                )
                 await asyncio.sleep(backoff(failures, random.random))
 
     async def round(self) -> None:

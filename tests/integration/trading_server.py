@@ -36,6 +36,7 @@ class Broker:
         """By path: answers given instead of REST's own, the first one first."""
         self.always: web.Response | None = None
         self.refuse_streams = False
+        self.refusal = "authenticate"
         self.binary = True
         self.connections = 0
         self._server: TestServer | None = None
@@ -144,7 +145,7 @@ class Broker:
             if wish["action"] == "authenticate":
                 good = not self.refuse_streams and (data["key_id"], data["secret_key"]) in self.keys
                 status = "authorized" if good else "unauthorized"
-                answer = {"stream": "authorization", "data": {"status": status, "action": "authenticate"}}
+                answer = {"stream": "authorization", "data": {"status": status, "action": self.refusal}}
             else:
                 answer = {"stream": "listening", "data": {"streams": data["streams"]}}
             await socket.send_bytes(json.dumps(answer).encode())
