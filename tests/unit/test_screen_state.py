@@ -61,7 +61,7 @@ def test_the_samples_that_the_screen_takes() -> None:
         'x_total{a="1"} 2\nx_total{a="2"} 3\n'
     )
     samples = exposition.parse(text)
-    assert exposition.active_label(samples, "tidewire_connection_state", "state") == "CONNECTED"
+    assert exposition.active_label(samples, "tidewire_connection_state", "state", {}) == "CONNECTED"
     assert exposition.quantile(samples, "lat", 0.99) == 0.1
     assert exposition.quantile(samples, "none", 0.99) is None
     assert exposition.total(samples, "x_total") == 5
