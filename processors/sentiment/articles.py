@@ -31,7 +31,7 @@ from tidewire.columns.poison import PoisonLimit
 from tidewire.dead_letters import DeadLetter
 
 STAGE = "sentiment"
-_BATCH = 64
+_WHOLE_FETCH = 1 << 40
 
 Keyed = tuple[bytes, bytes]
 
@@ -53,7 +53,10 @@ class NewsSentiment:
         self._encode = codec.encoder("news_sentiment")
         self._topic, self._out = catalogue.name(NEWS), catalogue.name(NEWS_SENTIMENT)
         self._poison = PoisonLimit(self._topic)
-        app.batch_agent(app.batch_topic(self._topic, _BATCH), "analyze-news", self._handle)
+        # A full queue would hold up the fetches of all topics, the trades' too. So a fetch of a partition is
+        # one batch, and the queue, which stops fetching at 4/5, has room left for one of each partition.
+        room = 5 * (int(app.conf.topic_partitions) + 1)
+        app.batch_agent(app.batch_topic(self._topic, _WHOLE_FETCH, room), "analyze-news", self._handle)
 
     async def _handle(self, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
         started = time.perf_counter()
@@ -71,7 +74,7 @@ class NewsSentiment:
 
     async def _analyze(self, tp: TP, singles: Sequence[Single]) -> None:
         """A few articles at once, each with all analyzers at once; what follows from them in their order."""
-        articles = [(single, article_of(single.record or {})) for single in singles]
+        articles = await asyncio.to_thread(_articles, singles)  # a long page takes a while
         outcomes = await asyncio.gather(
             *(self._one(calls, *article) for article in articles for calls in self.analyzers)
         )
@@ -101,6 +104,10 @@ class NewsSentiment:
 
     def _partition(self, key: bytes) -> int:
         return partition_of(key, self._app.conf.topic_partitions)
+
+
+def _articles(singles: Sequence[Single]) -> list[tuple[Single, Article]]:
+    return [(single, article_of(single.record)) for single in singles if single.record is not None]
 
 
 def _sound(single: Single) -> Single:

@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas import cluster
-from schemas.catalogue import NEWS, NEWS_SENTIMENT, WATCHLIST_SCORES
+from schemas.catalogue import NEWS, NEWS_SENTIMENT, STOCK_QUOTES, WATCHLIST_SCORES
 from schemas.codec import Codec, load_codec
 from schemas.event_id import news_id, sentiment_id
 from tests.integration.processor_process import NEEDED, PARTITION_OF, PARTITIONS, Feeder, read_all, worker
@@ -155,6 +155,30 @@ async def test_news_is_scored_once_although_analyzers_hang_and_the_worker_is_kil
     )
     reasons = {headers["reason"] for _, _, headers in by_stage[f"sentiment:{HANG}"]}
     assert reasons == {"it took longer than 0.4 s", "not asked: all its 4 threads hang in earlier articles"}
+
+
+async def test_a_backlog_of_news_before_a_slow_analyzer_does_not_hold_up_the_features(
+    settings: Settings, codec: Codec, feeder: Feeder, tmp_path: Path
+) -> None:
+    """A model that takes its time makes news late; trades and quotes must not wait for it."""
+    (tmp_path / "slow_under_test.py").write_text("import time\ndef slow(article):\n    time.sleep(0.5)\n")
+    environment = {"TIDEWIRE_SENTIMENT": "slow_under_test:slow", "PYTHONPATH": str(tmp_path)}
+    values = [(a["id"], codec.encode("news", a)) for a in map(article, range(1200))]
+    await feeder.send(NEWS, values, size=16)
+    with worker(settings, **environment) as running:
+        await running.until(lambda h: h.get("lag", {}).get(settings.tidewire_topic_prefix + NEWS, 0) > 0)
+        quote = {"symbol": "AAPL", "ts": BASE, "bid_price": 1.0, "ask_price": 2.0, "received_ts": BASE}
+        sizes = {"bid_exchange": "V", "bid_size": 1, "ask_exchange": "V", "ask_size": 2, "tape": "C"}
+        rest: dict[str, Any] = {
+            "conditions": [],
+            "extra": None,
+            "source": "ws",
+            "owner_epoch": 1,
+            "event_id": b"12345678",
+        }
+        await feeder.send(STOCK_QUOTES, [("AAPL", codec.encode("stock_quote", quote | sizes | rest))])
+        health = await running.until(lambda h: h.get("keys") == 1, seconds=30)
+        assert health["lag"][settings.tidewire_topic_prefix + NEWS] > 0
 
 
 async def test_a_wrong_analyzer_is_told_at_the_start(settings: Settings) -> None:
