@@ -72,7 +72,7 @@ async def subscribe_and_leave(http: aiohttp.ClientSession, url: str, **channels:
             await ws.receive()
 
 
-async def test_two_kills_leave_no_trace_in_the_crypto_ledger(tmp_path: Path) -> None:
+async def test_a_kill_leaves_no_trace_in_the_crypto_ledger(tmp_path: Path) -> None:
     """Crypto records that nobody sent, or sent twice, would be reported as the pipeline's losses."""
     recording = tmp_path / "btcusdt"
     write_recording(recording)
@@ -83,7 +83,7 @@ async def test_two_kills_leave_no_trace_in_the_crypto_ledger(tmp_path: Path) -> 
     command = (sys.executable, "-c", STARTER, str(tmp_path / "home"), str(recording), str(port))
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     async with aiohttp.ClientSession() as http:
-        for kill in (1_500, 3_500, None):
+        for kill in (2_500, None):
             process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environment)
             try:
                 venue = await venue_of(http, url, "crypto")
