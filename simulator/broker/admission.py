@@ -23,11 +23,11 @@ from simulator.latest import Quote
 
 
 def intent(account: Account, entry: Entry) -> str:
-    """Whether the order opens or closes, as the request says or as the position is."""
+    """Whether the order opens or closes, by the position as it is."""
     position = account.book.quantity(entry.symbol)
     if entry.side == "buy":
         return "buy_to_close" if position < ZERO else "buy_to_open"
-    return "sell_to_close" if position > ZERO or entry.order_class == "oco" else "sell_to_open"
+    return "sell_to_close" if position > ZERO else "sell_to_open"
 
 
 def cost_price(entry: Entry, quote: Quote | None) -> Decimal:

@@ -6,7 +6,6 @@ Every call leaves its consequences in `announce`; the shell takes them, keeps th
 from __future__ import annotations
 
 import random
-import uuid
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -43,7 +42,9 @@ class Broker:
 
     def new_id(self) -> str:
         """A random UUID."""
-        return str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
+        digits = f"{self._chance.getrandbits(128):032x}"
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
     def find(self, order_id: str) -> Order | None:
         """An order of any account."""
@@ -203,7 +204,7 @@ class Broker:
             expires=self.view.expiry(asset_class, entry.tif, ts), reserve=each,
         )  # fmt: skip
         make = multileg.legs if entry.order_class == "mleg" else groups.legs
-        legs = make(entry, order, *([self.new_id() for _ in range(4)] for _ in range(2)))
+        legs = make(entry, order, self.new_id)
         order.legs = tuple(leg.id for leg in legs)
         account.keep(order)
         for leg in legs:

@@ -7,6 +7,7 @@ take-profit is canceled and it trades. A stop-loss without a take-profit works l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,15 @@ if TYPE_CHECKING:
 _ENTRIES = ("bracket", "oto")
 
 
-def legs(entry: Entry, parent: Order, ids: list[str], client_ids: list[str]) -> list[Order]:
-    """The held legs of a complex order; none for a simple one. Takes their ids from the lists."""
+def legs(entry: Entry, parent: Order, new_id: Callable[[], str]) -> list[Order]:
+    """The held legs of a complex order; none for a simple one."""
     made = []
     if entry.order_class in _ENTRIES and entry.take_profit is not None:
-        made.append(
-            _leg(parent, ids.pop(), client_ids.pop(), "take_profit", "limit", entry.take_profit, None)
-        )
+        made.append(_leg(parent, new_id(), new_id(), "take_profit", "limit", entry.take_profit, None))
     if entry.order_class in (*_ENTRIES, "oco") and entry.stop_loss is not None:
         kind = "stop" if entry.stop_loss_limit is None else "stop_limit"
         limit = entry.stop_loss_limit
-        made.append(_leg(parent, ids.pop(), client_ids.pop(), "stop_loss", kind, limit, entry.stop_loss))
+        made.append(_leg(parent, new_id(), new_id(), "stop_loss", kind, limit, entry.stop_loss))
     return made
 
 

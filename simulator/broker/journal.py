@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from simulator.broker.book import Execution
 from simulator.broker.orders import pack
 from simulator.broker.updates import Changes
 
+_NAMES = tuple(f.name for f in fields(Execution))
 _DECIMAL = frozenset(f.name for f in fields(Execution) if "Decimal" in str(f.type))
 
 Entry = dict[str, Any]
@@ -113,10 +114,13 @@ def execution_of(kept: Entry) -> Execution:
     return Execution(**values)
 
 
+def _plain(value: Any) -> Any:
+    return text(value) if isinstance(value, Decimal) else value
+
+
 def _state(changes: Changes) -> Entry:
     executions = [
-        [n, {k: text(v) if isinstance(v, Decimal) else v for k, v in asdict(e).items()}]
-        for n, e in changes.executions.values()
+        [n, {name: _plain(getattr(e, name)) for name in _NAMES}] for n, e in changes.executions.values()
     ]
     return {"orders": [pack(order) for order in changes.orders.values()], "executions": executions}
 

@@ -6,6 +6,7 @@ negative for a credit. There are no partial fills, and legs have no events of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +35,13 @@ def check(entry: Entry, known: set[str], now: int) -> None:
         raise invalid("qty must be integer")
 
 
-def legs(entry: Entry, parent: Order, ids: list[str], client_ids: list[str]) -> list[Order]:
+def legs(entry: Entry, parent: Order, new_id: Callable[[], str]) -> list[Order]:
     """The orders of the legs."""
     return [
         Order(
-            ids.pop(),
+            new_id(),
             parent.account,
-            client_ids.pop(),
+            new_id(),
             leg.symbol,
             "us_option",
             leg.side,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from simulator.broker.amounts import optional, shown, text
@@ -27,6 +28,12 @@ def asset_id(symbol: str) -> str:
     return known
 
 
+@lru_cache(4_096)
+def moment(ns: int) -> str:
+    """A time as text; the same few times come again in every update of an order."""
+    return show(ns)
+
+
 def order_json(order: Order, find: Find | None = None) -> dict[str, Any]:
     """One order; with `find` its legs are nested in it."""
     average = order.average
@@ -36,9 +43,9 @@ def order_json(order: Order, find: Find | None = None) -> dict[str, Any]:
     body = {
         "id": order.id,
         "client_order_id": order.client_order_id,
-        "created_at": show(order.created),
-        "updated_at": show(order.updated),
-        "submitted_at": show(order.submitted),
+        "created_at": moment(order.created),
+        "updated_at": moment(order.updated),
+        "submitted_at": moment(order.submitted),
         "filled_at": _time(order.filled),
         "expired_at": _time(order.expired),
         "expires_at": _time(order.expires),
@@ -79,4 +86,4 @@ def order_json(order: Order, find: Find | None = None) -> dict[str, Any]:
 
 
 def _time(ns: int | None) -> str | None:
-    return None if ns is None else show(ns)
+    return None if ns is None else moment(ns)

@@ -10,7 +10,7 @@ from typing import Any
 from simulator.broker.account import Account
 from simulator.broker.amounts import text
 from simulator.broker.book import Execution
-from simulator.broker.order_json import Find, order_json
+from simulator.broker.order_json import Find, moment, order_json
 from simulator.broker.orders import Order
 from simulator.exchange_calendar import new_york
 from simulator.rfc3339 import show
@@ -89,7 +89,7 @@ class Announcer:
             "at": show(ts - ts % 1_000),
             "event_id": self._ulids.next(ts),
             "event": event,
-            "timestamp": show(ts),
+            "timestamp": moment(ts),
             "order": order_json(order, self._find),
             **fields,
         }

@@ -131,6 +131,8 @@ BRACKET = {"order_class": "bracket", "take_profit": {"limit_price": "110"}, "sto
          "take_profit.limit_price must be > stop_loss.stop_price"),
         ("AAPL", {"qty": "1", "side": "sell", **BRACKET}, INVALID,
          "take_profit.limit_price must be < stop_loss.stop_price"),
+        ("AAPL", {"qty": "1", "side": "sell", **LIMIT, "order_class": "oco", "stop_loss": {"stop_price": "90"}},
+         INVALID, "oco orders must be exit orders"),
         ("AAPL", {"qty": "1", **BRACKET, "time_in_force": "ioc"}, INVALID,
          "bracket orders must be day or gtc orders"),
         ("AAPL", {"qty": "1", "client_order_id": "x" * 129}, INVALID,
