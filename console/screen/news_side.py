@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from console.screen.state import Headline
 from tidewire.config import Settings
@@ -57,16 +57,13 @@ class NewsSide:
 
     async def _connect(self) -> None:
         self._consumer = consumer = AIOKafkaConsumer(
-            **client_arguments(self._settings), enable_auto_commit=False, request_timeout_ms=5_000
+            *self._topics,  # subscribed without a group: all partitions
+            **client_arguments(self._settings),
+            enable_auto_commit=False,
+            request_timeout_ms=5_000,
         )
         await consumer.start()
-        await consumer.client.set_topics(self._topics)
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in self._topics
-            for number in consumer.partitions_for_topic(topic) or ()
-        ]
-        consumer.assign(partitions)
+        partitions = consumer.assignment()
         begins = await consumer.beginning_offsets(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():
             consumer.seek(partition, max(begins[partition], end - _KEPT))
