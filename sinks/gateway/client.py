@@ -65,11 +65,6 @@ class Client:
         """Whether anything can still be written."""
         return self.ended is None and not self.transport.is_closing()
 
-    @property
-    def behind(self) -> bool:
-        """Whether so much is queued that only the newest of each key is worth keeping."""
-        return self.transport.get_write_buffer_size() > CONFLATE_ABOVE
-
     def write(self, data: bytes, type: str, count: int = 1) -> bool:
         """Queue `count` frames; False: the client is gone, or was given up for being slow."""
         if not self.open:
@@ -81,6 +76,16 @@ class Client:
         self.transport.write(data)
         metrics.GATEWAY_FRAMES.labels(type).inc(count)
         metrics.GATEWAY_BYTES.labels(self.kind).inc(len(data))
+        return True
+
+    def offer(self, data: bytes) -> bool | None:
+        """Queue a frame of a fan-out: True; False: the client is behind; None: it is gone. See `count`."""
+        transport = self.transport
+        if self.ended is not None or transport.is_closing():
+            return None
+        if transport.get_write_buffer_size() > CONFLATE_ABOVE:
+            return False
+        transport.write(data)
         return True
 
     def abort(self, reason: str) -> None:
@@ -122,6 +127,12 @@ class Client:
             self.transport.abort()
         else:
             self.transport.close()
+
+
+def count(kind: str, type: str, frames_: int, bytes_: int) -> None:
+    """Count what a fan-out has written: once for all; a counter for each would cost more than its write."""
+    metrics.GATEWAY_FRAMES.labels(type).inc(frames_)
+    metrics.GATEWAY_BYTES.labels(kind).inc(bytes_)
 
 
 def narrow(transport: asyncio.BaseTransport) -> None:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 import orjson
 
 from sinks.gateway import frames
 from sinks.gateway.batching import Batcher
 from sinks.gateway.changes import Change, Executed
-from sinks.gateway.client import CONFLATE_ABOVE, Client, Transport
+from sinks.gateway.client import CONFLATE_ABOVE, count
 from sinks.gateway.holdings import Account, Held, Key
 from sinks.gateway.messages import Payload, moment
-from sinks.gateway.sessions import Session
 from sinks.gateway.subscriptions import Wanted
+from sinks.gateway.watcher import KIND, Shared, Watcher, as_json
 from tidewire import metrics
 from tidewire.clock import NS_PER_SECOND, Clock
 
-KIND = "portfolio"
 MOST_FILLS_QUEUED = 1000
 """Fills have no newer state that replaces them: a client that is behind by more of them is given up."""
 
@@ -33,34 +31,6 @@ _TYPES = {"positions": "position_update", "orders": "order_update", "account": "
 _YIELD_AFTER = 300
 _IDLE_SECONDS = 1.0
 _BEHIND_SECONDS = 0.1
-
-
-class Watcher(Client):
-    """A client of /ws/portfolio. `accounts`: what its user sees, fixed while it is connected."""
-
-    def __init__(self, session: Session, transport: Transport, now: float, accounts: tuple[str, ...]) -> None:
-        super().__init__(KIND, session, transport, now)
-        self.accounts = accounts
-        self.wanted = Wanted()
-        self.pending: dict[tuple[str, Key], None] = {}
-        self.fills: deque[bytes] = deque()
-
-    @property
-    def labelled(self) -> bool:
-        """Whether objects name their account: only where the user sees several, or they could be mixed up."""
-        return len(self.accounts) > 1
-
-    @property
-    def conflated(self) -> bool:
-        """Whether it gets only the newest of each key, once it has read what is queued."""
-        return bool(self.pending or self.fills) or self.behind
-
-    def defer(self, account: str, keys: Iterable[Key]) -> None:
-        """Remember what has changed instead of sending it."""
-        for key in keys:
-            if (account, key) in self.pending:
-                metrics.GATEWAY_CONFLATED.labels(KIND).inc()
-            self.pending[account, key] = None
 
 
 class Portfolios:
@@ -145,7 +115,7 @@ class Portfolios:
         """Send everything of these channels as it is now: one batch an account."""
         for account in watcher.accounts:
             payload = self.account(account).snapshot(wanted)
-            self._answer(watcher, "batch", _data(payload, account if watcher.labelled else None))
+            self._answer(watcher, "batch", as_json(payload, account if watcher.labelled else None))
 
     def tell(self, watcher: Watcher, kind: str, data: Payload) -> None:
         """Send something of our own in D1's envelope."""
@@ -163,37 +133,34 @@ class Portfolios:
 
     async def _send_object(self, account: str, key: Key, held: Held) -> None:
         kind = _TYPES[key.channel]
-        shared = _Shared(kind, moment(self._now()), account)
-        sent = 0
+        shared = Shared(kind, moment(self._now()), account)
         for watcher in tuple(self._watchers.get(account, ())):
             if not watcher.wanted.hears(key.channel, held.symbol):
                 continue
-            if watcher.conflated:
-                self._defer(watcher, account, (key,))
-            elif watcher.write(shared.frame(watcher, None, lambda: held.payload), kind):
-                sent += 1
+            written = shared.send(watcher, None, lambda: held.payload)
+            if written:
                 await self._breathe()
-        if sent:
-            self._observe(kind, held.received_ts)
+            elif written is False:
+                self._defer(watcher, account, (key,))
+        if shared.sent:
+            self._observe(shared, held.received_ts)
 
     async def _send_fill(self, fill: Executed) -> None:
         kind = "trade_executed"
-        shared = _Shared(kind, moment(self._now()), fill.account)
-        sent = 0
+        shared = Shared(kind, moment(self._now()), fill.account)
         for watcher in tuple(self._watchers.get(fill.account, ())):
             if not watcher.wanted.hears("trades", fill.symbol):
                 continue
-            frame = shared.frame(watcher, None, lambda: fill.payload)
-            if watcher.conflated:
-                watcher.fills.append(frame)
+            written = shared.send(watcher, None, lambda: fill.payload)
+            if written:
+                await self._breathe()
+            elif written is False:
+                watcher.fills.append(shared.frame(watcher, None, lambda: fill.payload))
                 self._behind[watcher] = None
                 if len(watcher.fills) > MOST_FILLS_QUEUED:
                     watcher.abort("slow")
-            elif watcher.write(frame, kind):
-                sent += 1
-                await self._breathe()
-        if sent:
-            self._observe(kind, fill.received_ts)
+        if shared.sent:
+            self._observe(shared, fill.received_ts)
 
     async def _send_due(self, account: str, single: list[Key], batch: list[Key]) -> None:
         objects = self.account(account).objects
@@ -202,21 +169,18 @@ class Portfolios:
                 await self._send_object(account, key, held)
         if not batch:
             return
-        shared = _Shared("batch", moment(self._now()), account)
-        sent = 0
+        shared = Shared("batch", moment(self._now()), account)
         for watcher in tuple(self._watchers.get(account, ())):
             wanted = watcher.wanted
-            if watcher.conflated:
+            written = shared.send(watcher, wanted, lambda w=wanted: self.account(account).batch(batch, w))
+            if written:
+                await self._breathe()
+            elif written is False:
                 heard = [k for k in batch if k in objects and wanted.hears(k.channel, objects[k].symbol)]
                 self._defer(watcher, account, heard)
-                continue
-            frame = shared.frame(watcher, wanted, lambda w=wanted: self.account(account).batch(batch, w))
-            if frame and watcher.write(frame, "batch"):
-                sent += 1
-                await self._breathe()
-        if sent:
+        if shared.sent:
             oldest = min((objects[key].received_ts for key in batch if key in objects), default=0)
-            self._observe("batch", oldest)
+            self._observe(shared, oldest)
 
     def _defer(self, watcher: Watcher, account: str, keys: Iterable[Key]) -> None:
         watcher.defer(account, keys)
@@ -237,7 +201,9 @@ class Portfolios:
                     keys = [key for of, key in pending if of == account]
                     payload = self.account(account).batch(keys, watcher.wanted)
                     if payload:
-                        self._answer(watcher, "batch", _data(payload, account if watcher.labelled else None))
+                        self._answer(
+                            watcher, "batch", as_json(payload, account if watcher.labelled else None)
+                        )
 
     async def _breathe(self) -> None:
         self._writes += 1
@@ -261,48 +227,11 @@ class Portfolios:
         pause = _BEHIND_SECONDS if self._behind else _IDLE_SECONDS
         return pause if due is None else min(pause, max(0.001, (due - self._now()) / NS_PER_SECOND))
 
-    def _observe(self, kind: str, received_ts: int) -> None:
+    def _observe(self, shared: Shared, received_ts: int) -> None:
+        count(KIND, shared.kind, shared.sent, shared.bytes)
         seconds = (self._now() - received_ts) / NS_PER_SECOND
-        metrics.GATEWAY_DELIVERY_SECONDS.labels(kind).observe(max(0.0, seconds))
-
-
-class _Shared:
-    """The frames of one message: its data is encoded once a content, the envelope once a user."""
-
-    def __init__(self, kind: str, timestamp: str, account: str) -> None:
-        self._kind, self._timestamp, self._account = kind, timestamp, account
-        self._data: dict[tuple[bool, Any], bytes] = {}
-        self._frames: dict[tuple[str, Any], bytes] = {}
-
-    def frame(self, watcher: Watcher, content: Any, payload: Any) -> bytes:
-        """The frame for a client; `payload()` gives what `content` names. Empty: nothing to say."""
-        frame = self._frames.get((watcher.user, content))
-        if frame is None:
-            which = (watcher.labelled, content)
-            data = self._data.get(which)
-            if data is None:
-                found = payload()
-                data = _data(found, self._account if watcher.labelled else None) if found else b""
-                self._data[which] = data
-            user, kind, timestamp = watcher.user, self._kind, self._timestamp
-            frame = frames.enveloped(kind, timestamp, user, data) if data else b""
-            self._frames[user, content] = frame
-        return frame
+        metrics.GATEWAY_DELIVERY_SECONDS.labels(shared.kind).observe(max(0.0, seconds))
 
 
 def _urgent(former: Held | None, held: Held) -> bool:
     return former is not None and former.traded != held.traded
-
-
-def _data(payload: Payload, account: str | None) -> bytes:
-    """JSON of a payload, each object in it with its account's name where there are several."""
-    if account is None:
-        return orjson.dumps(payload)
-    labelled = {
-        name: [part | {"account": account} for part in value] if isinstance(value, list)
-        else value | {"account": account} if isinstance(value, dict) else value
-        for name, value in payload.items()
-    }  # fmt: skip
-    if not any(isinstance(value, list | dict) for value in payload.values()):
-        labelled["account"] = account
-    return orjson.dumps(labelled)

@@ -13,13 +13,14 @@ from sinks.gateway import frames, requests, tape_messages
 from sinks.gateway.client import POLICY, Client, Transport, narrow
 from sinks.gateway.clients import Clients
 from sinks.gateway.limits import CONNECTIONS_PER_USER, INBOUND_BYTES, INBOUND_PER_MINUTE, Places, Rate
-from sinks.gateway.portfolio import Portfolios, Watcher
+from sinks.gateway.portfolio import Portfolios
 from sinks.gateway.requests import BadRequest
 from sinks.gateway.responses import own_page, refuse
 from sinks.gateway.sessions import Session
 from sinks.gateway.sign_in import SignIn
 from sinks.gateway.tape import Tape, TapeClient
 from sinks.gateway.visibility import Visibility
+from sinks.gateway.watcher import Watcher
 from tidewire import metrics
 from tidewire.config import Settings
 

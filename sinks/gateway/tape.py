@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sinks.gateway import tape_messages
 from sinks.gateway.alpaca_state import Connections
-from sinks.gateway.client import CONFLATE_ABOVE, Client, Transport
+from sinks.gateway.client import CONFLATE_ABOVE, Client, Transport, count
 from sinks.gateway.interest import Interest
 from sinks.gateway.sessions import Session
 from tidewire import metrics
@@ -109,14 +109,16 @@ class Tape:
         writes = 0
         for symbol, made in trades.items():
             joined = b"".join(made)
+            before = writes
             for client in tuple(self._watchers.get(symbol, ())):
-                if client.missed or client.behind:
+                written = False if client.missed else client.offer(joined)
+                if written:
+                    writes += 1
+                    if writes % _YIELD_AFTER == 0:
+                        await asyncio.sleep(0)
+                elif written is False:
                     self._skip(client, symbol, made)
-                    continue
-                client.write(joined, "trade", len(made))
-                writes += 1
-                if writes % _YIELD_AFTER == 0:
-                    await asyncio.sleep(0)
+            count(KIND, "trade", (writes - before) * len(made), (writes - before) * len(joined))
         if writes:
             seconds = (self._now() - received_ts) / NS_PER_SECOND
             metrics.GATEWAY_DELIVERY_SECONDS.labels("trade").observe(max(0.0, seconds))

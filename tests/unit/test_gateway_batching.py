@@ -16,9 +16,10 @@ from sinks.gateway.batching import QUICK_NS, WINDOW_NS, Batcher
 from sinks.gateway.changes import Change, Executed
 from sinks.gateway.client import CONFLATE_ABOVE
 from sinks.gateway.holdings import Held, Key
-from sinks.gateway.portfolio import Portfolios, Watcher
+from sinks.gateway.portfolio import Portfolios
 from sinks.gateway.requests import Request
 from sinks.gateway.sessions import Session
+from sinks.gateway.watcher import Watcher
 
 MS = 1_000_000
 STEPS = st.lists(
