@@ -147,7 +147,7 @@ SYMBOLS_HELD = Gauge("tidewire_symbols_held", "Symbols in which any account has 
 
 PORTFOLIO_LATENCY = Histogram(
     "tidewire_portfolio_latency_seconds",
-    "From the receive time of an order event or snapshot to the send of what follows from it",
+    "From the receive time of an order event to the send of what follows from it",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 PORTFOLIO_DIFFERENCES = Counter(

@@ -17,7 +17,7 @@ from processors.portfolio.executions import deals
 from processors.portfolio.holding import NO_INPUT, Broker, Holding, Input, Price
 from processors.portfolio.opening import Reach, name_of, reach_of
 from processors.portfolio.orders import Order
-from schemas.fills import multiplier
+from schemas.fills import asset_class, multiplier
 
 CENT = Decimal("0.01")
 """Brokers round cash to cents; less is no difference."""
@@ -122,7 +122,7 @@ class Account:
         for position in snapshot["positions"]:
             holding = self.holdings.get(position["symbol"])
             if holding is None:
-                holding = Holding(self.name, position["symbol"], position["asset_class"])
+                holding = Holding(self.name, position["symbol"], _class_of(position))
                 self.holdings[position["symbol"]] = holding
             holding.base, holding.base_price = _base(position, snapshot["ts"])
             holding.now = holding.base
@@ -131,7 +131,7 @@ class Account:
         """Take what a snapshot brings besides the opening; returns the holdings of which it says news."""
         told = {p["symbol"]: p for p in snapshot["positions"]}
         for symbol in told.keys() - self.holdings.keys():
-            self.holdings[symbol] = Holding(self.name, symbol, told[symbol]["asset_class"])
+            self.holdings[symbol] = Holding(self.name, symbol, _class_of(told[symbol]))
         received_ts = snapshot["received_ts"]
         news = []
         for symbol, holding in self.holdings.items():
@@ -222,11 +222,15 @@ def _input(snapshot: Mapping[str, Any]) -> Input:
     return snapshot["received_ts"], snapshot["ts"], snapshot["source"], snapshot["event_id"].hex()
 
 
+def _class_of(position: Mapping[str, Any]) -> str:
+    return asset_class(position["symbol"], position["asset_class"])
+
+
 def _base(position: Mapping[str, Any], ts: int) -> tuple[Standing, Price | None]:
     quantity, average = position["quantity"], position["average_price"]
     if not quantity:
         return NOTHING, None
-    cost = quantity * average * multiplier(position["asset_class"])
+    cost = quantity * average * multiplier(_class_of(position))
     current = position["current_price"]
     base = replace(NOTHING, quantity=quantity, cost=cost, epoch=1, opened_ts=ts)
     return base, Price(average if current is None else current, ts)

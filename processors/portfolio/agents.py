@@ -42,6 +42,7 @@ from tidewire.errors import SchemaError
 STAGE = "portfolio"
 TABLE = "portfolio"
 VERSION = 1
+_MOST_UNSENT = 2_000  # order records of a partition; with more the agents wait
 
 _log = log.get(__name__)
 
@@ -70,6 +71,7 @@ class Portfolio:
         self._table = app.record_table(TABLE, version=VERSION)
         self._books: WeakKeyDictionary[Records, Book] = WeakKeyDictionary()
         self._sending: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._busy: set[int] = set()  # partitions that are being sent
         self._encode = {
             stem: codec.encoder(stem)
             for stem in ("portfolio_order", "portfolio_position", "portfolio_account", "subscription")
@@ -116,7 +118,10 @@ class Portfolio:
         self._check_order(book, one, tp, blocks)
         book.records.expected[one.topic] = blocks[-1].last + 1
         results = Counter(one.fold(book, s.record, s.offset) for s in singles if s.record is not None)
-        await self._send(tp.partition, book)
+        if len(book.announced.orders) > _MOST_UNSENT:
+            await self._send(tp.partition, book)
+        else:
+            self._send_soon(tp.partition, book)
         self._count(one, singles, results)
         metrics.BATCH_SECONDS.labels(STAGE, one.topic).observe(time.perf_counter() - started)
 
@@ -173,23 +178,44 @@ class Portfolio:
         if one.kind != "mark":
             metrics.PORTFOLIO_FILLS_WAITING.set(sum(book.waiting() for book in books))
             metrics.PORTFOLIO_POSITIONS_DIFFERING.set(sum(book.differing() for book in books))
-            received = [s.record["received_ts"] for s in singles if s.record is not None]
-            if received:
-                metrics.PORTFOLIO_LATENCY.observe(max(0, self._clock() - max(received)) / 1e9)
 
     # ---------------------------------------------------------------- out
+
+    def _send_soon(self, partition: int, book: Book) -> None:
+        """Send beside the agents, or have the send that is under way go on with this.
+
+        An agent that waited for Kafka would let the batches behind it wait, those of other topics too. A
+        commit sends first what is not sent yet, so nothing counts as done before it went out.
+        """
+        if partition not in self._busy:
+            self._busy.add(partition)
+            self._app.add_future(self._send_while_any(partition, book))
+
+    async def _send_while_any(self, partition: int, book: Book) -> None:
+        try:
+            while book.announced:
+                await self._send(partition, book)
+        except Exception as error:
+            await self._app.crash(error)
+            raise
+        finally:
+            self._busy.discard(partition)
 
     async def _send(self, partition: int, book: Book) -> None:
         # Rendered only when it is this batch's turn: the last record of a key is its newest state.
         async with self._sending[partition]:
             if self._table.parts.get(partition) is not book.records:
+                book.take_announced()
                 return  # given away in a rebalance: its new owner announces what it loads
+            announced = book.take_announced()
             with exact():
-                outputs = list(self._render(book.take_announced()))
-            for topic, pairs in outputs:
-                at = 0 if topic == SUBSCRIPTIONS else partition
-                if pairs:
-                    await self._app.output.send(self._name(topic), at, pairs)
+                outputs = list(self._render(announced))
+            await asyncio.gather(*(self._queue(topic, partition, pairs) for topic, pairs in outputs if pairs))
+            if announced.received_ts:
+                metrics.PORTFOLIO_LATENCY.observe(max(0, self._clock() - announced.received_ts) / 1e9)
+
+    async def _queue(self, topic: str, partition: int, pairs: list[Pair]) -> None:
+        await self._app.output.send(self._name(topic), 0 if topic == SUBSCRIPTIONS else partition, pairs)
 
     async def _send_totals(self) -> None:
         for partition, records in list(self._table.parts.items()):

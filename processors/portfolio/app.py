@@ -22,7 +22,9 @@ from tidewire.clock import now_ns
 from tidewire.config import Settings
 
 APP_ID = "tidewire-portfolio"
-_FETCH = Fetch(wait_ms=250, min_bytes=1)  # an order event must not wait for others to come
+_FETCH = Fetch(wait_ms=20, min_bytes=1)
+"""An order event must not wait for others to come; nor, if it follows another of its partition, for the fetch
+that is in flight without that partition to time out."""
 
 
 def main(settings: Settings) -> int:

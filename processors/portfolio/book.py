@@ -31,13 +31,20 @@ NOT_HELD = "not_held"  # a mark of a symbol that no account of the partition hol
 
 @dataclass(slots=True)
 class Announced:
-    """What changed and is not sent yet. `steps` are positions passed on the way, ready as records."""
+    """What changed and is not sent yet. `steps` are positions passed on the way, ready as records.
+
+    `received_ts` is the receive time in ns of the newest order event among what led to it; 0: none did.
+    """
 
     orders: list[dict[str, Any]] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     holdings: dict[tuple[str, str], Holding] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     subscriptions: dict[tuple[str, str], Holding] = field(default_factory=dict)
+    received_ts: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.orders or self.steps or self.holdings or self.accounts or self.subscriptions)
 
 
 class Book:
@@ -101,6 +108,7 @@ class Book:
         fresh = order.fold(update, offset)
         if replayed or fresh:
             self.announced.orders.append(order.record())
+            self.announced.received_ts = max(self.announced.received_ts, update["received_ts"])
         self._shelf.touch(order)
         return replayed, fresh
 
