@@ -229,7 +229,7 @@ async def _gateway() -> dict[str, float]:
 
 async def _until_true(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not done():  # noqa: ASYNC110  (nothing tells us)
+    while not done():
         if time.monotonic() > deadline:
             raise RuntimeError("the clients did not all come, or do not read")
         await asyncio.sleep(0.05)

@@ -24,7 +24,7 @@ def positions(portfolio: Portfolio | None, room: int) -> RenderableType:
         return _waiting(table, "the gateway" if portfolio is None else portfolio.reason)
     for account in portfolio.accounts[:1]:
         table.add_row(
-            Text("equity", style="bold"), "", money(account["equity"]), profit(account["dayPnl"], "day ")
+            Text("equity", style="bold"), "", whole(account["equity"]), profit(account["dayPnl"], "day ")
         )
     for position in portfolio.positions[: max(0, room - len(table.rows))]:
         table.add_row(
@@ -72,7 +72,7 @@ def _score(scores: Sequence[tuple[str, float]]) -> Text:
 
 def _table(first: str, *others: str, plain: int | None = None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(first, no_wrap=True, overflow="ellipsis", ratio=1, min_width=8)
     for number, heading in enumerate(others, 1):
         table.add_column(heading, justify="left" if number == plain else "right", no_wrap=True)
     return table
@@ -89,6 +89,11 @@ def money(text: str | None) -> str:
         return "-"
     value = Decimal(text)
     return f"{value:,.2f}" if abs(value) >= 1 or value == 0 else f"{value:,.4f}"
+
+
+def whole(text: str) -> str:
+    """USD without cents: what an account is worth."""
+    return f"{Decimal(text):,.0f}"
 
 
 def profit(text: str | None, before: str = "") -> Text:
