@@ -66,7 +66,7 @@ def agree(book: Book, executions: list[Execution]) -> None:
         assert abs(Fraction(position.realized) / int(position.multiplier) - realized) < Fraction(1, 10**9)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(histories())
 def test_positions_and_cash_equal_a_naive_fold_with_flips_through_zero(history: list[Execution]) -> None:
     book = Book(OPENING)
@@ -75,7 +75,7 @@ def test_positions_and_cash_equal_a_naive_fold_with_flips_through_zero(history: 
     agree(book, history)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(histories(), st.data())
 def test_busts_and_corrections_leave_what_a_fold_without_them_would(
     history: list[Execution], data: st.DataObject

@@ -91,6 +91,7 @@ def test_unknown_assets(world: World) -> None:
 
 
 LIMIT = {"type": "limit", "limit_price": "100"}
+STOP = {"stop_loss": {"stop_price": "90"}}
 BRACKET = {"order_class": "bracket", "take_profit": {"limit_price": "110"}, "stop_loss": {"stop_price": "90"}}
 
 
@@ -131,8 +132,8 @@ BRACKET = {"order_class": "bracket", "take_profit": {"limit_price": "110"}, "sto
          "take_profit.limit_price must be > stop_loss.stop_price"),
         ("AAPL", {"qty": "1", "side": "sell", **BRACKET}, INVALID,
          "take_profit.limit_price must be < stop_loss.stop_price"),
-        ("AAPL", {"qty": "1", "side": "sell", **LIMIT, "order_class": "oco", "stop_loss": {"stop_price": "90"}},
-         INVALID, "oco orders must be exit orders"),
+        ("AAPL", {"qty": "1", "side": "sell", **LIMIT, "order_class": "oco", **STOP}, INVALID,
+         "oco orders must be exit orders"),
         ("AAPL", {"qty": "1", **BRACKET, "time_in_force": "ioc"}, INVALID,
          "bracket orders must be day or gtc orders"),
         ("AAPL", {"qty": "1", "client_order_id": "x" * 129}, INVALID,
