@@ -35,6 +35,8 @@ LISTENING_SECONDS = 5.0
 """The first round waits so long for the stream: what happens after it must come by the stream."""
 GRACE_NS = 2 * NS_PER_SECOND
 """What is younger may be on its way by the stream, which tells more of it than REST."""
+MOST_REFUSED = 1_000
+"""Answers of REST that could not be records and are remembered, so that each is one dead letter."""
 ORDERS_BACK_NS = 300 * NS_PER_SECOND
 """Orders submitted so long before the last round are looked at again."""
 
@@ -272,6 +274,8 @@ class Rounds:
     def _refuse(self, source: Json, error: RecordError) -> None:
         text = str(values.leftovers(source))
         if text not in self._refused:  # it will be found again in every round of a minute
+            if len(self._refused) >= MOST_REFUSED:
+                self._refused.clear()
             self._refused.add(text)
             self._journal.refuse(text, error, self._clock())
 
