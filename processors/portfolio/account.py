@@ -201,8 +201,8 @@ def from_row(name: str, row: dict[str, Any]) -> Account:
     """The account of `to_row`."""
     account = Account(name, row["next_snapshot"])
     if row["opening"] is not None:
-        cursor, cursor_ts, listed = row["opening"]
-        account.opening = Reach(cursor, cursor_ts, frozenset(listed))
+        cursor, cursor_ts, asked_ts, listed = row["opening"]
+        account.opening = Reach(cursor, cursor_ts, asked_ts, frozenset(listed))
     account.opening_cash = Decimal(row["opening_cash"])
     if row["broker"] is not None:
         ts, last, power, blocked, cursor, committed = row["broker"]
@@ -249,7 +249,7 @@ def _as_of(holding: Holding | None, reach: Reach) -> tuple[Decimal, Decimal]:
 
 
 def _reach_row(reach: Reach | None) -> list[Any] | None:
-    return None if reach is None else [reach.cursor, reach.cursor_ts, sorted(reach.listed)]
+    return None if reach is None else [reach.cursor, reach.cursor_ts, reach.asked_ts, sorted(reach.listed)]
 
 
 def _view_row(view: BrokerView | None) -> list[Any] | None:

@@ -18,20 +18,25 @@ _MILLISECOND = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far a snapshot reaches: the time of its cursor in ns (None: the account had no activity yet), and
-    the fills of the minute before, as `order id:cumulative quantity`."""
+    """How far a snapshot reaches: when it was asked for (ns), the time of its cursor in ns (None: the account
+    had no fill yet), and the fills of the minute before, as `order id:cumulative quantity`.
+
+    The cursor is that of a fill, and busts and corrections are not listed: one is contained if it happened
+    before the cursor, or was received before the snapshot was asked for.
+    """
 
     cursor: str | None
     cursor_ts: int | None
+    asked_ts: int
     listed: frozenset[str]
 
     def contains(self, execution: Execution) -> bool:
         """Whether the snapshot's balance has this execution in it."""
-        if self.cursor_ts is None:
-            return name_of(execution) in self.listed
         if execution.kind != "fill":
-            return execution.ts < self.cursor_ts + _MILLISECOND  # revisions are not listed
-        return execution.ts < self.cursor_ts - SETTLED_NS or name_of(execution) in self.listed
+            happened = self.cursor_ts is not None and execution.ts < self.cursor_ts + _MILLISECOND
+            return happened or execution.received_ts <= self.asked_ts
+        settled = self.cursor_ts is not None and execution.ts < self.cursor_ts - SETTLED_NS
+        return settled or name_of(execution) in self.listed
 
 
 def reach_of(snapshot: Mapping[str, Any]) -> Reach:
@@ -42,7 +47,8 @@ def reach_of(snapshot: Mapping[str, Any]) -> Reach:
     """
     cursor = snapshot["activity_cursor"]
     listed = frozenset(snapshot["contained_fills"])
-    return Reach(cursor, None if cursor is None else activity.moment(cursor), listed)
+    moment = None if cursor is None else activity.moment(cursor)
+    return Reach(cursor, moment, snapshot["ts"], listed)
 
 
 def name_of(execution: Execution) -> str:

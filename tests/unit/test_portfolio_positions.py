@@ -314,3 +314,18 @@ def test_the_opening_balance_contains_what_it_says_and_nothing_else() -> None:
         assert [now.quantity, now.cost] == [15, Decimal("13.5") + 60]
         assert account.cash == 1_000_000 - 60
         assert book.waiting() == 0
+
+
+def test_a_bust_that_the_opening_balance_has_counted_is_not_counted_again() -> None:
+    """The cursor names the newest fill, and a bust may have come after it, before the broker was asked."""
+    what = {"quantity": Decimal(4), "price": Decimal(8), "execution_id": "b", "previous_execution_id": "x"}
+    before, after = (an_update("trade_bust", "o1", BASE + at * SECOND, **what) for at in (3, 6))
+    opening = a_snapshot(BASE + 5 * SECOND, activity_cursor=CURSOR, positions=[a_position("AAPL", "9", "5")])
+    for waits in (True, False):
+        book = Book(Records(1))
+        steps: list[Any] = [lambda b: b.fold_snapshot(opening, 0), lambda b: b.fold_update(before, 0)]
+        for step in reversed(steps) if waits else steps:
+            step(book)
+        assert book.account("demo-1").holdings["AAPL"].now.quantity == 9
+        book.fold_update(after, 1)
+        assert book.account("demo-1").holdings["AAPL"].now.quantity == 5
