@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -15,11 +15,18 @@ from simulator.broker.trading_guard import TradingGuard, answer, json_body
 
 
 class OrderRoutes:
-    """`done` keeps and tells what a request changed; it is called before the answer leaves."""
+    """`prepare` is waited for before an order is taken; `done` keeps and tells what a request changed."""
 
-    def __init__(self, broker: Broker, guard: TradingGuard, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        guard: TradingGuard,
+        prepare: Callable[[], Awaitable[None]],
+        done: Callable[[], None],
+    ) -> None:
         self._broker = broker
         self._guard = guard
+        self._prepare = prepare
         self._done = done
 
     def routes(self) -> list[web.RouteDef]:
@@ -37,6 +44,7 @@ class OrderRoutes:
 
     async def _submit(self, request: web.Request, n: int) -> Any:
         body = await json_body(request)
+        await self._prepare()
         return self._then(lambda: self._broker.submit(n, body))
 
     async def _replace(self, request: web.Request, n: int) -> Any:

@@ -72,12 +72,13 @@ class BrokerService:
         self.broker = Broker(view, options.accounts, random.Random(os.urandom(16)))
         guard = TradingGuard(options, time.time)
         self.socket = TradingSocket(guard.account, options)
-        self._order_routes = OrderRoutes(self.broker, guard, self.flush)
+        self._order_routes = OrderRoutes(self.broker, guard, self._prepare, self.flush)
         self._account_routes = AccountRoutes(self.broker, guard, self.flush, self._journal.note)
         self._control_routes = ControlRoutes(self.broker, self.socket, self.flush, self._journal.note)
         trades = not options.ticks if options.strategy is None else options.strategy
         self._strategy = Strategy(self.broker, HOUSE_ACCOUNT, options.seed) if trades else None
         self._watched: set[str] = set()
+        self._prepared = not options.ticks
         self._closing = 0
         self._seen = 0
         self._sampled = 0
@@ -114,11 +115,11 @@ class BrokerService:
             raise TidewireError(
                 f"the journal in {self._folder} cannot be read ({error}); start the simulator with --fresh"
             ) from error
-        view = self.broker.view
-        # the exchange's calendar takes a second to load: not in the loop, and not at the first order
-        await asyncio.to_thread(view.sessions.next_close, view.now())
+        if entries or self._strategy is not None:
+            await self._prepare()
         self.flush()
         self._clock = asyncio.create_task(self._run_clock())
+        self._clock.add_done_callback(_complain)
 
     async def stop(self) -> None:
         """Close the sockets and the journal."""
@@ -148,14 +149,18 @@ class BrokerService:
         self.broker.exchange.tick(now)
         if self._strategy is not None:
             self._strategy.act(now)
-        if not self._closing:
-            self._closing = self.broker.view.sessions.next_close(now)
-        elif now >= self._closing:
-            self._close_day(self._closing)
-            self._closing = self.broker.view.sessions.next_close(now)
+        if self._prepared:
+            self._close_day_if_over(now)
         if now - self._sampled >= MINUTE_NS:
             self._sample(now)
         self.flush()
+
+    async def _prepare(self) -> None:
+        """Before the first order: the exchange's calendar takes a second to load, and most runs never ask."""
+        if not self._prepared:
+            view = self.broker.view
+            await asyncio.to_thread(view.sessions.next_close, view.now())
+            self._prepared = True
 
     def _on_price(self, price: Quote | Trade) -> None:
         now = self.broker.view.now()
@@ -169,6 +174,13 @@ class BrokerService:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.pass_time()
+
+    def _close_day_if_over(self, now: int) -> None:
+        if self._closing and now >= self._closing:
+            self._close_day(self._closing)
+            self._closing = 0
+        if not self._closing:
+            self._closing = self.broker.view.sessions.next_close(now)
 
     def _close_day(self, at: int) -> None:
         price = self.broker.view.price
@@ -186,3 +198,9 @@ class BrokerService:
             equity = account.worth(self.broker.view.price).equity
             account.samples.append((now, equity))
             self._journal.note({"account": n, "sample": now, "equity": text(equity)})
+
+
+def _complain(clock: asyncio.Task[None]) -> None:
+    """A clock that failed would otherwise be missed only by what no longer happens."""
+    if not clock.cancelled() and (error := clock.exception()) is not None:
+        log.error("the broker's clock has stopped", error=str(error), exc_info=error)

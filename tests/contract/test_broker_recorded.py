@@ -31,7 +31,7 @@ async def replaying(home: Path) -> AsyncIterator[tuple[Simulator, aiohttp.Client
     ticks = home / "bac_20131007_quote_tick.csv"
     ticks.write_text(HEADER + rows)
     options = SimulatorOptions(
-        ticks=(ticks,), rate=200, fresh=True, wait_for_subscriber=False, orders_per_minute=None
+        ticks=(ticks,), rate=200, fresh=True, wait_for_subscriber=True, orders_per_minute=None
     )
     simulator = Simulator(load(tidewire_home=home), options)
     await simulator.start()
@@ -61,6 +61,11 @@ async def status(http: aiohttp.ClientSession, order: dict[str, Any], *wanted: st
 async def test_a_replayed_day_ends(tmp_path: Path) -> None:
     async with replaying(tmp_path) as (simulator, http):
         assert simulator.broker.status()["updates"] == 0, "no house strategy in recorded ticks"
+        async with http.post("/v2/orders", json={}) as answer:  # by now the exchange's calendar is loaded
+            assert answer.status == 400
+        ws = await http.ws_connect("/v2/iex")  # the tape starts with the first subscription
+        await ws.send_json({"action": "auth", "key": "demo-key", "secret": "demo-secret"})
+        await ws.send_json({"action": "subscribe", "trades": ["BAC"]})
         while simulator.prices.quote("BAC") is None:
             await asyncio.sleep(0.01)
         # 30 shares from quotes of 9: it takes four of them
