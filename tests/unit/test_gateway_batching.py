@@ -22,9 +22,8 @@ from sinks.gateway.sessions import Session
 from sinks.gateway.watcher import Watcher
 
 MS = 1_000_000
-STEPS = st.lists(
-    st.tuples(st.integers(0, 1500), st.sampled_from("abc"), st.booleans()), min_size=1, max_size=60
-)
+WAITS = st.sampled_from([0, 1, 10, 24, 25, 30, 300, 975, 999, 1000, 1001, 2500])  # ms: about the limits
+STEPS = st.lists(st.tuples(WAITS, st.sampled_from("abc"), st.booleans()), min_size=5, max_size=40)
 
 
 @settings(max_examples=60)
@@ -136,11 +135,12 @@ ACTIONS = st.lists(
         st.tuples(st.just("change"), st.sampled_from(["one", "two"]), st.sampled_from("AB"), st.booleans()),
         st.tuples(st.just("order"), st.sampled_from(["one", "two"]), st.sampled_from("AB")),
         st.tuples(st.just("fill"), st.sampled_from(["one", "two"])),
-        st.tuples(st.just("wait"), st.integers(0, 1200)),
+        st.tuples(st.just("wait"), WAITS),
         st.tuples(st.just("join"), st.sampled_from(["anna", "ben", "both"])),
         st.tuples(st.just("slow"), st.integers(0, 5), st.booleans()),
     ),
-    max_size=60,
+    min_size=15,
+    max_size=40,
 )
 SEES = {"anna": ("one",), "ben": ("two",), "both": ("one", "two")}
 
@@ -156,6 +156,7 @@ async def _play(actions: list[tuple[Any, ...]]) -> None:
     now = [10**18]
     portfolios = Portfolios(lambda: now[0])
     clients: list[tuple[Watcher, Wire, list[str]]] = []
+    actions = [("join", "both"), ("join", "anna"), *actions]
     truth, fills = dict[tuple[str, str, str], int](), dict[str, list[str]]()
     for version, action in enumerate(actions, 1):
         if action[0] in ("change", "order"):
@@ -196,6 +197,7 @@ async def _play(actions: list[tuple[Any, ...]]) -> None:
         assert folded.versions == own
         missed = [f for a in watcher.accounts for f in fills.get(a, []) if f not in before]
         assert sorted(folded.fills) == sorted(missed)
+        assert watcher.labelled or folded.fills == missed, "fills of an account out of order"
 
 
 async def _tick(portfolios: Portfolios) -> None:
