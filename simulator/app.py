@@ -64,9 +64,7 @@ class Simulator:
         self.prices = LatestPrices(self._stocks.prices, self._crypto.prices)
         self._guard = Guard(options, time.time)
         home = settings.tidewire_home
-        self.broker = BrokerService(
-            home, options, self.prices, lambda: self._now(self._stocks), self._symbols
-        )
+        self.broker = BrokerService(home, options, self.prices, self._trading_now, self._symbols)
         self._runner: web.AppRunner | None = None
         self._running: dict[asyncio.Task[None], Venue] = {}
         self.port = 0
@@ -161,6 +159,10 @@ class Simulator:
 
     def _symbols(self) -> list[str]:
         return sorted({*WELL_KNOWN, *PAIRS, *self._stocks.streams.symbols(), *self._crypto.streams.symbols()})
+
+    def _trading_now(self) -> int:
+        """The stocks' clock, or that of recorded crypto where there are no stocks."""
+        return self._now(self._stocks if self._stocks.market.clock else self._crypto)
 
     def _now(self, venue: Venue) -> int:
         """A market's clock: the tape's time for recorded ticks, else the real one."""
