@@ -78,8 +78,14 @@ async def ends(settings: Settings, names: Iterable[str]) -> dict[str, Ends]:
     wanted = list(names)
     found = await places(settings, wanted)
     async with consumer(settings) as client:
+        await _track(client, found)
         offsets = dict(await client.end_offsets(found)) if found else {}
     return {name: {tp: end for tp, end in offsets.items() if tp.topic == name} for name in wanted}
+
+
+async def _track(client: AIOKafkaConsumer, found: Iterable[TopicPartition]) -> None:
+    """Learn the leaders of all topics at once; asked for offsets, aiokafka would learn them one by one."""
+    await client._client.set_topics({tp.topic for tp in found})
 
 
 async def places(settings: Settings, names: Iterable[str]) -> list[TopicPartition]:
@@ -99,6 +105,7 @@ async def whole(client: AIOKafkaConsumer, until: Ends) -> AsyncIterator[tuple[To
     Raises:
         UnreachableError: Kafka stopped answering before the end.
     """
+    await _track(client, until)
     begins = await client.beginning_offsets(list(until)) if until else {}
     left = {tp for tp, end in until.items() if begins[tp] < end}
     client.assign(sorted(left))
