@@ -25,7 +25,13 @@ class Portfolio:
     stale: bool = False
 
     def apply(self, message: Object) -> None:
-        """Take one message of /ws/portfolio; unknown ones change nothing."""
+        """Take one message of /ws/portfolio; unknown ones change nothing.
+
+        A snapshot follows each connect. It does not name positions that were closed meanwhile: what was known
+        before goes, or they would stand here as open for ever.
+        """
+        if message.get("type") == "connected":
+            self.positions, self.orders = {}, {}
         data = message.get("data") or {}
         for kind, item in _objects(str(message.get("type")), data):
             if kind == "position":

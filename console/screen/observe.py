@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,9 +85,7 @@ class Observer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         await self._stack.aclose()
 
     def look(self) -> Observation:
@@ -167,6 +165,15 @@ def _published(status: Mapping[str, Any]) -> dict[str, int]:
     counts[NEWS] = venues.get("news", {}).get("published", {}).get("news", 0)
     counts[ORDERS] = status.get("trading", {}).get("updates", 0)
     return {channel: int(count) for channel, count in counts.items()}
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until all are over: aiokafka's clients may swallow a cancellation while they stop."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.5)
 
 
 async def _again_and_again(refresh: Callable[[], Awaitable[None]], seconds: float) -> None:
