@@ -82,7 +82,7 @@ def assert_equal(book: Book, expected: dict[str, Expected], cash: int = 1_000_00
     assert account.totals.value == sum((h.market_value for h in account.holdings.values()), Decimal(0))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(histories(), st.randoms(use_true_random=False))
 def test_positions_equal_the_naive_fold_in_any_order_with_repeats(history: list[Event], chance: Any) -> None:
     """Whatever order the socket, the reconciliation and the repeats come in, the position is the same."""
@@ -101,7 +101,7 @@ def test_positions_equal_the_naive_fold_in_any_order_with_repeats(history: list[
         assert account_record(account)["equity"] == pytest.approx(account.equity)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(histories(), st.randoms(use_true_random=False), st.integers(0, 12))
 def test_a_crash_between_any_two_rows_changes_nothing(history: list[Event], chance: Any, opened: int) -> None:
     """The changelog may end after any row of a commit; what follows the committed offset is read again."""
@@ -144,7 +144,7 @@ def write(changelog: dict[bytes, bytes], rows: list[tuple[bytes, bytes | None]])
             changelog[key] = value
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.booleans(), quantities, prices), min_size=12, max_size=40), st.data())
 def test_absorbed_fills_stay_counted_and_known(fills: list[Any], data: st.DataObject) -> None:
     """A busy symbol keeps only its newest fills apart; older ones count once, however often repeated."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import itertools
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgpack
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +18,6 @@ from simulator.tape import Inputs
 from simulator.wire import Streams
 from tidewire.errors import ConfigError
 
-LEAN = Path(__file__).parents[3] / "shared" / "data" / "lean"
 TRADE_HEADER = b"ms,price,size,exchange,condition,suspicious\n"
 QUOTE_HEADER = b"ms,bid,bid_size,ask,ask_size,exchange,condition,suspicious\n"
 
@@ -172,18 +169,3 @@ def test_unusable_files_are_listed_and_alone_refused(tmp_path: Path) -> None:
     assert len(rejects.skipped_files) == 5
     with pytest.raises(ConfigError, match="no such file or folder"):
         Inputs([tmp_path / "absent"], rejects)
-
-
-@pytest.mark.skipif(not LEAN.is_dir(), reason="the Lean sample data is not beside the project")
-def test_the_real_day_is_whole() -> None:
-    rejects = Rejects()
-    counts: Counter[str] = Counter()
-    clock = 0
-    for block in Inputs([LEAN], rejects).stocks().read(Streams()):
-        counts.update(m[2].channel for m in block)
-        arrivals = np.array([m[0] for m in block])
-        assert arrivals[0] >= clock
-        assert (np.diff(arrivals) >= 0).all()
-        clock = arrivals[-1]
-    assert counts == {"trades": 388_417, "quotes": 292_962}
-    assert rejects.count == 0
