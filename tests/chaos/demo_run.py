@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 class DemoRun:
-    """Starts `tidewire demo --ticks ... --json` on its own local stack; `finish()` gives the report."""
+    """Starts `tidewire demo ARGUMENTS --json` on its own local stack; `finish()` gives the report."""
 
-    def __init__(self, home: Path, ticks: Path, rate: str, log: Path) -> None:
+    def __init__(self, home: Path, arguments: Sequence[str], log: Path) -> None:
         self.home = home
         self._log = log.open("wb")
         self._process = subprocess.Popen(
-            [str(TIDEWIRE), "demo", "--ticks", str(ticks), "--rate", rate, "--json"],
+            [str(TIDEWIRE), "demo", *arguments, "--json"],
             env=environment(home),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -58,6 +58,20 @@ class DemoRun:
         status = self.simulator_status()
         return sum(status["published"].values()) if status else 0
 
+    def simulator_url(self) -> str:
+        """Where the simulated Alpaca is."""
+        services = json.loads((self.home / "run" / "services.json").read_text())
+        return str(services["simulator"]["status"]).removesuffix("/sim/status")
+
+    def ready(self, name: str) -> bool:
+        """Whether a service says that it does its work."""
+        try:
+            services = json.loads((self.home / "run" / "services.json").read_text())["services"]
+            with urllib.request.urlopen(f"{services[name]['http']}/readyz", timeout=2):
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def simulator_status(self) -> dict[str, Any] | None:
         """The simulator's own account of the tape, or None while it cannot be asked."""
         try:
@@ -70,7 +84,7 @@ class DemoRun:
             return None
 
     def pid(self, name: str) -> int | None:
-        """Process id of a service (producer, processor, sink, simulator) or server (kafka, postgres)."""
+        """Process id of a service (producer, gateway, ...) or server (kafka, postgres)."""
         try:
             if name in SERVERS:
                 return self._server_pid(name)
@@ -93,6 +107,10 @@ class DemoRun:
         """Whether another process has taken the killed one's place."""
         pid = self.pid(name)
         return pid is not None and pid != killed and psutil.pid_exists(pid)
+
+    def interrupt(self) -> None:
+        """As Ctrl-C: the market closes, what is under way arrives, and the report is made."""
+        self._process.send_signal(signal.SIGINT)
 
     def finish(self, seconds: float = 300) -> tuple[int, dict[str, Any]]:
         """Wait for the end; returns the exit code and the JSON report."""

@@ -1,6 +1,6 @@
 """`make chaos [AREA=...]`: the full cycles, seeded; prints each and writes build/chaos.json.
 
-Areas: processor, sink, kafka, postgres, producer, all. CHAOS=full kills five times as often.
+Areas: processor, sink, kafka, postgres, producer, accounts, all. CHAOS=full kills five times as often.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos import scenarios
+from tests.chaos import account_scenario, scenarios
 
-AREAS = ("processor", "sink", "kafka", "postgres", "producer")
+AREAS = ("processor", "sink", "kafka", "postgres", "producer", "accounts")
 BUDGET_SECONDS = 30 * 60
 OUTPUT = Path("build/chaos.json")
 Result = dict[str, object]
@@ -33,6 +33,8 @@ def survive(area: str, kills: int, seed: int, folder: Path) -> tuple[scenarios.O
 
 def run_area(area: str, kills: int, seed: int) -> dict[str, Result]:
     """One area's results, ready for chaos.json; a run that breaks is a result that says why."""
+    if area == "accounts":
+        return run_accounts(kills, seed)
     what = "events_wrongly_named" if area == "producer" else "events_missing"
     name = f"kill_{area}.{what}"
     try:
@@ -51,6 +53,42 @@ def run_area(area: str, kills: int, seed: int) -> dict[str, Result]:
             "ok": worst <= 15,
         },
         f"kill_{area}.left_running": {"value": left, "unit": "processes", "goal": 0, "ok": left == 0},
+    }
+
+
+def run_accounts(rounds: int, seed: int) -> dict[str, Result]:
+    """The account side, each process killed `rounds` times while orders go on.
+
+    First those behind the topics, where nothing at all may be missing; then the producer, where only what
+    Alpaca tells once, and to listeners only, may be, and must be named.
+    """
+    behind = tuple(name for name in account_scenario.VICTIMS if name != "accounts")
+    return _accounts("kill_account_side", behind * rounds, seed, whole=True) | _accounts(
+        "kill_accounts", ("accounts",) * rounds, seed, whole=False
+    )
+
+
+def _accounts(name: str, victims: tuple[str, ...], seed: int, *, whole: bool) -> dict[str, Result]:
+    first = f"{name}.differences"
+    try:
+        with tempfile.TemporaryDirectory(prefix="tidewire-chaos-") as folder:
+            outcome = account_scenario.kill_in_turn(Path(folder), victims, seed, tell=print)
+    except Exception as error:
+        return {first: {"value": None, "unit": "events", "goal": 0, "ok": False, "reason": str(error)[:500]}}
+    wrong, left, unheard = (len(x) for x in (outcome.differences, outcome.left_running, outcome.unheard))
+    worst = max(outcome.recovery_seconds)
+    named: Result = {"value": unheard, "unit": "passing order events", "ok": not (whole and unheard)}
+    return {
+        first: {
+            "value": wrong,
+            "unit": "differences",
+            "goal": 0,
+            "ok": wrong == 0,
+            "seen": outcome.numbers(),
+        },
+        f"{name}.unheard_and_named": named | ({"goal": 0} if whole else {}),
+        f"{name}.restarted_within": {"value": worst, "unit": "s", "goal": 15, "ok": worst <= 15},
+        f"{name}.left_running": {"value": left, "unit": "processes", "goal": 0, "ok": left == 0},
     }
 
 

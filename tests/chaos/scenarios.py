@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import psycopg
 
 from tests.chaos import tick_files
 from tests.chaos.demo_run import TIDEWIRE, DemoRun, environment
+from tests.e2e import ledger_files
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 RATE = 1_500
@@ -76,7 +76,8 @@ def _demo(folder: Path, messages: int, seed: int, rate: int = RATE) -> Iterator[
     ticks = folder / "ticks"
     each = messages // len(SYMBOLS) // 3
     tick_files.write(ticks, SYMBOLS, trades=each, quotes=2 * each, seed=seed)
-    run = DemoRun(folder / "home", ticks, str(rate), folder / "demo.log")
+    arguments = ["--ticks", str(ticks), "--rate", str(rate)]
+    run = DemoRun(folder / "home", arguments, folder / "demo.log")
     try:
         yield run
     finally:
@@ -150,14 +151,7 @@ def _stack(home: Path) -> Iterator[dict[str, str]]:
 
 def _ledger(folder: Path) -> Counter[Event]:
     counted: Counter[Event] = Counter()
-    for path in sorted(folder.glob("*.frames")):
-        raw = path.read_bytes()
-        at = 0
-        while at < len(raw):
-            length = int.from_bytes(raw[at : at + 4], "big")
-            for message in msgpack.unpackb(raw[at + 4 : at + 4 + length]):
-                counted[_event(message)] += 1
-            at += 4 + length
+    counted.update(_event(message) for message in ledger_files.messages(folder))
     return counted
 
 

@@ -19,13 +19,14 @@ import io
 import json
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from tests.e2e.digest_files import Fold, read_files
 from tests.e2e.digest_sums import CORE, WHOLE, Event, Sums, text_of
@@ -50,6 +51,11 @@ def bytes_of(data: io.BytesIO) -> bytes:
     return data.read(long_of(data))
 
 
+def decimal_of(raw: bytes, scale: int) -> Decimal:
+    digits = tuple(map(int, str(abs(number := int.from_bytes(raw, "big", signed=True)))))
+    return Decimal((int(number < 0), digits, -scale))  # exact, whatever the context's precision
+
+
 def reader(kind: Any) -> Callable[[io.BytesIO], Any]:
     """An Avro reader for the few types that the schemas use."""
     if isinstance(kind, list):
@@ -60,11 +66,17 @@ def reader(kind: Any) -> Callable[[io.BytesIO], Any]:
             return lambda data: kind["symbols"][long_of(data)]
         if kind["type"] == "array":
             return array_reader(reader(kind["items"]))
+        if kind["type"] == "record":
+            fields = [(f["name"], reader(f["type"])) for f in kind["fields"]]
+            return lambda data: {name: take(data) for name, take in fields}
+        if kind.get("logicalType") == "decimal":
+            return lambda data: decimal_of(bytes_of(data), kind["scale"])
         return reader(kind["type"])
     simple: dict[str, Callable[[io.BytesIO], Any]] = {
         "null": lambda data: None,
         "long": long_of,
         "int": long_of,
+        "boolean": lambda data: data.read(1) == b"\1",
         "double": lambda data: struct.unpack("<d", data.read(8))[0],
         "string": lambda data: bytes_of(data).decode(),
         "bytes": bytes_of,
@@ -87,14 +99,14 @@ def array_reader(item: Callable[[io.BytesIO], Any]) -> Callable[[io.BytesIO], li
 
 def record_reader(stem: str) -> Callable[[bytes], Event]:
     schema = json.loads((SCHEMAS / f"{stem}.avsc").read_text("utf-8"))
-    fields = [(f["name"], reader(f["type"])) for f in schema["fields"]]
+    take = reader(schema)
 
     def read(value: bytes) -> Event:
         data = io.BytesIO(value)
         if data.read(1) != b"\0":
             raise ValueError("no Confluent header")
         data.read(4)
-        record = {name: take(data) for name, take in fields}
+        record: Event = take(data)
         if data.read(1):
             raise ValueError("bytes left over")
         return record
@@ -114,9 +126,7 @@ def records(bootstrap: str, topic: str) -> Iterator[tuple[bytes, bytes]]:
     )
     try:
         partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
-        ends = {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in partitions
-        }
+        ends = {p: end_of(consumer, TopicPartition(topic, p)) for p in partitions}
         left = {p for p, end in ends.items() if end > 0}
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in left])
         while left:
@@ -129,6 +139,18 @@ def records(bootstrap: str, topic: str) -> Iterator[tuple[bytes, bytes]]:
                     left.discard(message.partition())
     finally:
         consumer.close()
+
+
+def end_of(consumer: Consumer, place: TopicPartition) -> int:
+    """A broker that has only just started may lead none of its partitions yet."""
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(place, timeout=20)[1])
+        except KafkaException:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.3)
 
 
 STEMS = {"trades": "stock_trade", "quotes": "stock_quote", "bars": "stock_bar"}
