@@ -93,7 +93,7 @@ class Sockets:
             self._places.give_back(user)
 
     async def _serve_portfolio(self, request: web.Request, session: Session) -> web.StreamResponse:
-        socket, transport = await _open(request)
+        socket, transport, _ = await _open(request)
         accounts = self._visibility.of(session.user)
         watcher = Watcher(session, transport, asyncio.get_running_loop().time(), accounts)
         self._portfolios.join(watcher)
@@ -107,8 +107,9 @@ class Sockets:
         return socket
 
     async def _serve_tape(self, request: web.Request, session: Session) -> web.StreamResponse:
-        socket, transport = await _open(request)
+        socket, transport, descriptor = await _open(request)
         client = TapeClient(session, transport, asyncio.get_running_loop().time())
+        client.descriptor = descriptor
         self._tape.join(client)
         if reasons := self._stale(()):
             client.told_stale = tuple(reasons)
@@ -179,7 +180,7 @@ class Sockets:
                 client.write(act(client, symbol), request.action)
 
 
-async def _open(request: web.Request) -> tuple[web.WebSocketResponse, Transport]:
+async def _open(request: web.Request) -> tuple[web.WebSocketResponse, Transport, int | None]:
     # No deflate: it costs half the throughput and 200 KB a connection, and frames could not be shared.
     socket = web.WebSocketResponse(
         compress=False, autoping=False, autoclose=False, max_msg_size=INBOUND_BYTES, timeout=1.0
@@ -188,5 +189,4 @@ async def _open(request: web.Request) -> tuple[web.WebSocketResponse, Transport]
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client left during the handshake")
-    narrow(transport)
-    return socket, cast("Transport", transport)
+    return socket, cast("Transport", transport), narrow(transport)
