@@ -35,7 +35,7 @@ _PATIENCE = 120.0
 def measure(_: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
     """99th percentile in ms, from just before the POST of an order to each client's position_update."""
     with home() as folder:
-        options = ["--accounts", str(USERS), "--no-strategy", "--symbols", SYMBOLS, "--no-screen"]
+        options = ["--accounts", str(1 + USERS), "--no-strategy", "--symbols", SYMBOLS, "--no-screen"]
         say(f"{USERS * CONNECTIONS} clients, {ORDERS_PER_SECOND} orders a second for {SECONDS} s")
         process = start(folder, *options, "--rate", str(MARKET_RATE))
         try:
@@ -86,7 +86,7 @@ async def _clients() -> dict[str, float]:
     broker = str(services["simulator"]["status"]).removesuffix("/sim/status")
     gateway = psutil.Process(int(services["services"]["gateway"]["pid"]))
     before = gateway.memory_info().rss
-    users = [_User(n) for n in range(1, USERS + 1)]
+    users = [_User(n) for n in range(2, USERS + 2)]  # the demo's own screen is the first account's client
     async with aiohttp.ClientSession() as http:
         tasks = [
             asyncio.create_task(_listen(http, url, sign_in.as_operator(settings, name_of(user.number)), user))
