@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
+from schemas.event_id import plain_quantity
+
 Position = tuple[str, str]
 """(account, symbol)."""
 
@@ -59,6 +61,28 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """An open position as the table has it, beside the broker's own figures; prices in USD.
+
+    The broker's average is that of its newest snapshot, by its rule (average within a day, FIFO overnight).
+    """
+
+    account: str
+    symbol: str
+    quantity: Decimal
+    average_price: Decimal
+    broker_quantity: Decimal | None
+    broker_average_price: Decimal | None
+
+    def as_json(self) -> dict[str, str | None]:
+        """For the report; numbers as text."""
+        numbers = (self.quantity, self.average_price, self.broker_quantity, self.broker_average_price)
+        names = ("quantity", "average_price", "broker_quantity", "broker_average_price")
+        shown = {n: None if v is None else plain_quantity(v) for n, v in zip(names, numbers, strict=True)}
+        return {"account": self.account, "symbol": self.symbol, **shown}
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What the pipeline holds. `pushed` None: no client of this run wrote down what it was told."""
 
@@ -75,6 +99,7 @@ class Found:
     visible: frozenset[str] = frozenset()
     """Names of the accounts that the client may see."""
     dead_lettered: int = 0
+    holdings: tuple[Holding, ...] = ()
     looked_up: frozenset[Event] = frozenset()
     """Events of the topic that came over REST, since the stream had not told them."""
 
@@ -95,6 +120,7 @@ class OrderOutcome:
     looked_up: int = 0
     """States that the broker told over REST alone, as it does of a bracket's held leg."""
     problems: list[str] = field(default_factory=list)
+    holdings: tuple[Holding, ...] = ()
 
 
 def compare(sent: Sent | None, found: Found, limit: int = 10) -> OrderOutcome:
@@ -128,6 +154,7 @@ def compare(sent: Sent | None, found: Found, limit: int = 10) -> OrderOutcome:
         extra=extra.total() + invented.total(),
         looked_up=told_by_rest.total(),
         problems=problems,
+        holdings=found.holdings,
     )
 
 

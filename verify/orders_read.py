@@ -14,7 +14,7 @@ from tidewire.config import Settings
 from tidewire.errors import RecordError, TidewireError
 from verify import database
 from verify.database import Connection
-from verify.orders import Event, Found, Position, Pushed, Sent, Standing
+from verify.orders import Event, Found, Holding, Position, Pushed, Sent, Standing
 from verify.topic import consumer, ends, whole
 
 JOURNAL = Path("simulator") / "trading" / "updates.jsonl"
@@ -94,9 +94,10 @@ async def find(
     folded: dict[str, Standing] = {}
     async for record in _records(settings, codec, PORTFOLIO_ORDERS):
         folded[record["order_id"]] = Standing(record["status"], record["filled_quantity"])
-    positions: dict[Position, Decimal] = {}
+    holdings: dict[Position, Holding] = {}
     async for record in _records(settings, codec, PORTFOLIO_POSITIONS):
-        positions[record["account"], record["symbol"]] = record["quantity"]
+        holdings[record["account"], record["symbol"]] = _holding(record)
+    positions = {at: holding.quantity for at, holding in holdings.items()}
     pushed, visible = read_pushed(settings.tidewire_home / PUSHED)
     return Found(
         tuple(topic),
@@ -109,8 +110,14 @@ async def find(
         pushed,
         visible,
         dead_lettered,
+        tuple(holding for _, holding in sorted(holdings.items()) if holding.quantity),
         frozenset(looked_up),
     )
+
+
+def _holding(record: Mapping[str, Any]) -> Holding:
+    fields = ("account", "symbol", "quantity", "average_price", "broker_quantity", "broker_average_price")
+    return Holding(*(record[name] for name in fields))
 
 
 def _event(record: Mapping[str, Any]) -> Event:

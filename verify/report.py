@@ -64,6 +64,7 @@ class Report:
             "source": self.source,
             "channels": {name: self._channel(name, o) for name, o in self.channels.items()}
             | self._order_channel(),
+            "positions": [] if self.orders is None else [h.as_json() for h in self.orders.holdings],
             "messages_per_second": self.messages_per_second,
             "first_missing": missing[0] if missing else None,
             "missing_events": missing,

@@ -38,6 +38,8 @@ def render(report: Report) -> RenderableType:
         cells = (_cell(name, counts.get(name)) for counts in shown.values())
         table.add_row(name.replace("_", "-"), *cells, meaning)
     parts: list[RenderableType] = [table, _verdict(report)]
+    if body["positions"]:
+        parts.append(_positions(body["positions"]))
     parts += [Text(f"  ! {problem}", "red") for problem in body["problems"]]
     for missing in body["missing_events"][:_SHOWN]:
         parts.append(Text(_line(missing), "red"))
@@ -47,6 +49,20 @@ def render(report: Report) -> RenderableType:
     parts += [Text(_letter(letter), "yellow") for letter in body["dead_letters"][:_SHOWN]]
     parts += [Text(f"  {note}", "dim") for note in body["notes"]]
     return Group(*parts)
+
+
+def _positions(positions: list[dict[str, str | None]]) -> Table:
+    """Ours beside the broker's: quantities must be equal, averages follow two rules."""
+    table = Table(title="Open positions", title_justify="left")
+    for name in ("account", "symbol"):
+        table.add_column(name, no_wrap=True)
+    for name in ("quantity", "broker's", "average", "broker's"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for position in positions[:_SHOWN]:
+        numbers = ("quantity", "broker_quantity", "average_price", "broker_average_price")
+        cells = [f"{float(value):,.6g}" if (value := position[name]) else "-" for name in numbers]
+        table.add_row(position["account"], position["symbol"], *cells)
+    return table
 
 
 def _worth_showing(name: str, counts: dict[str, int | None]) -> bool:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from verify.orders import Event, Found, Pushed, Sent, Standing, compare
+from verify.orders import Event, Found, Holding, Pushed, Sent, Standing, compare
 
 D = Decimal
 NEW = Event("o1", "new", D(0), None, None)
@@ -108,3 +108,15 @@ def test_a_state_that_only_rest_told_is_no_invention_but_a_fill_is() -> None:
         FOUND, topic=(*SENT.events, FILL), rows=(*SENT.events, FILL), looked_up=frozenset({FILL})
     )
     assert compare(SENT, invented).extra == 1
+
+
+def test_our_average_stands_beside_the_brokers() -> None:
+    """A user holds the two against the broker's page; with one alone a wrong cost looks like a right one."""
+    held = Holding("demo-1", "AAPL", D(10), D("10.56"), D(10), None)
+    outcome = compare(SENT, replace(FOUND, holdings=(held,)))
+    assert [h.as_json() for h in outcome.holdings] == [
+        {
+            "account": "demo-1", "symbol": "AAPL", "quantity": "10", "average_price": "10.56",
+            "broker_quantity": "10", "broker_average_price": None,
+        }
+    ]  # fmt: skip
