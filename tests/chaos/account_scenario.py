@@ -8,6 +8,7 @@ broker's REST, a naive loop over the broker's journal, the topics, PostgreSQL, t
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -63,6 +64,7 @@ class AccountOutcome:
     def numbers(self) -> dict[str, Any]:
         """For chaos.json: everything but the report's text."""
         found = asdict(self) | {"order_events": self.report.get("channels", {}).get("order_events")}
+        found["unheard"] = dict(Counter(self.unheard))
         return {name: value for name, value in found.items() if name != "report"}
 
 

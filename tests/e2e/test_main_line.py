@@ -33,7 +33,7 @@ def demo(settings: Settings, ticks: Path, tmp_path: Path, seconds: float) -> dic
 def test_a_small_set_with_everything_in_it_arrives_whole(settings: Settings, tmp_path: Path) -> None:
     """Broken lines, unpaired rows, true repeats, crossed quotes, two days, a file that is none."""
     expected = small_ticks.write(tmp_path / "ticks")
-    body = demo(settings, tmp_path / "ticks", tmp_path, 180)
+    body = demo(settings, tmp_path / "ticks", tmp_path, 300)
     assert body["complete"], body
     trades, quotes = body["channels"]["trades"], body["channels"]["quotes"]
     assert [trades[k] for k in ("sent", "topic", "table", "postgres")] == [expected.trades] * 4
