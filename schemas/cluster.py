@@ -8,9 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from aiokafka.errors import NonEmptyGroup
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NonEmptyGroup,
+    NotCoordinatorForGroupError,
+)
 
 from schemas import admin
 from schemas.catalogue import Catalogue, RealTopic
@@ -24,6 +30,8 @@ LOCAL_PARTITIONS = 4
 CLUSTER_PARTITIONS = 24
 CLUSTER_BROKERS = 3
 _PROCESSORS = ("tidewire-processor", "tidewire-portfolio")
+_GROUPS = (*_PROCESSORS, "tidewire-sink-postgres")
+_LOADING = (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 _BATCH = 20
 
 
@@ -193,18 +201,25 @@ async def _until_ready(cluster: admin.Admin, names: set[str], timeout_s: float =
 
 
 async def _delete_groups(cluster: admin.Admin, prefix: str, deadline: float) -> None:
-    for group in await cluster.groups():
-        # Without a prefix every group of the cluster would match; then only tidewire's own are ours.
-        if not group.startswith(prefix or "tidewire-"):
-            continue
-        while True:
-            try:
-                await cluster.delete_group(group)
-                break
-            except NonEmptyGroup:
-                await _wait(
-                    deadline, f"the consumer group {group} still has members: stop the services first"
-                )
+    # Right after its start a broker lists only the groups that it has loaded: ask for ours by name as well.
+    groups = {prefix + group for group in _GROUPS}
+    # Without a prefix every group of the cluster would match; then only tidewire's own are ours.
+    with suppress(*_LOADING):
+        groups |= {group for group in await cluster.groups() if group.startswith(prefix or "tidewire-")}
+    for group in sorted(groups):
+        await _delete_group(cluster, group, deadline)
+
+
+async def _delete_group(cluster: admin.Admin, group: str, deadline: float) -> None:
+    while True:
+        try:
+            await cluster.delete_group(group)
+            return
+        except NonEmptyGroup:
+            problem = f"the consumer group {group} still has members: stop the services first"
+        except _LOADING as error:
+            problem = f"Kafka does not delete the consumer group {group}: {error}"
+        await _wait(deadline, problem)
 
 
 def _listed(names: list[str], most: int = 4) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from io import BytesIO
 from operator import itemgetter
 from typing import Any
@@ -17,14 +16,12 @@ from typing import Any
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from schemas import catalogue, compatibility, lock, registry
+from schemas.decimals import Decimals
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError
 
 MAGIC = 0
 HEADER_SIZE = 5
-DECIMAL_LIMIT = Decimal(10) ** 20
-"""Decimals of all schemas have 38 digits, 18 of them behind the point."""
-
 _header = struct.Struct(">BI")
 
 Record = dict[str, Any]
@@ -50,12 +47,15 @@ class Codec:
     def __init__(self, current: Iterable[Version], former: Iterable[Version] = ()) -> None:
         versions = tuple(current)
         self._current = {version.stem: version for version in versions}
-        self._parsed = {v.stem: parse_schema(dict(v.schema)) for v in versions}
-        self._encoders = {v.stem: _encoder(v.id, self._parsed[v.stem]) for v in versions}
+        self._decimals = {v.stem: Decimals(v.schema) for v in versions}
+        self._parsed = {stem: parse_schema(decimals.plain) for stem, decimals in self._decimals.items()}
+        self._encoders = {
+            v.stem: _encoder(v.id, self._parsed[v.stem], self._decimals[v.stem]) for v in versions
+        }
         self._readers: dict[int, tuple[str, Any, Any]] = {}
         for version in former:
             if version.stem in self._parsed:
-                written = parse_schema(dict(version.schema))
+                written = parse_schema(Decimals(version.schema).plain)
                 self._readers[version.id] = (version.stem, written, self._parsed[version.stem])
         for version in versions:
             self._readers[version.id] = (version.stem, self._parsed[version.stem], None)
@@ -116,13 +116,15 @@ class Codec:
         body.seek(HEADER_SIZE)
         try:
             record = schemaless_reader(body, written, wanted)
+            assert isinstance(record, dict)
+            if decimals := self._decimals[stem]:
+                decimals.lift(record)
         except Exception as error:  # fastavro raises a dozen kinds on corrupt bytes
             raise RecordError(
                 f"not a {stem} record: {type(error).__name__} at byte {body.tell()} of {len(value)}: {error}"
             ) from error
         if body.tell() != len(value):
             raise RecordError(f"{len(value) - body.tell()} bytes left over after a {stem} record")
-        assert isinstance(record, dict)
         return stem, record
 
     def _version(self, stem: str) -> Version:
@@ -192,10 +194,9 @@ def _from_registry(settings: Settings, current: Mapping[str, Record]) -> Codec:
     return Codec(written, former)
 
 
-def _encoder(schema_id: int, schema: Any) -> Encoder:
+def _encoder(schema_id: int, schema: Any, decimals: Decimals) -> Encoder:
     header = _header.pack(MAGIC, schema_id)
     integers = _integer_fields(schema)
-    money = _holds_decimals(schema)
     # fastavro cuts a float down to an integer without a word; a fraction of a share must not vanish.
     check = itemgetter(*integers) if len(integers) > 1 else None
 
@@ -203,11 +204,10 @@ def _encoder(schema_id: int, schema: Any) -> Encoder:
         buffer = BytesIO()
         buffer.write(header)
         try:
-            schemaless_writer(buffer, schema, record, strict_allow_default=True)
+            plain = decimals.lower(record) if decimals else record
+            schemaless_writer(buffer, schema, plain, strict_allow_default=True)
             if check is not None and float in map(type, check(record)):
                 raise TypeError(f"not integers: {_floats(record, integers)}")
-            if money:
-                _check_decimals(record)
         except (
             ValueError,
             TypeError,
@@ -221,23 +221,6 @@ def _encoder(schema_id: int, schema: Any) -> Encoder:
         return buffer.getvalue()
 
     return encode
-
-
-def _holds_decimals(schema: Any) -> bool:
-    if isinstance(schema, Mapping):
-        return schema.get("logicalType") == "decimal" or any(map(_holds_decimals, schema.values()))
-    return isinstance(schema, list) and any(map(_holds_decimals, schema))
-
-
-def _check_decimals(value: Any) -> None:
-    """Fastavro refuses digits beyond the scale, but writes more digits in front than a reader gives back."""
-    if isinstance(value, Decimal) and abs(value) >= DECIMAL_LIMIT:
-        raise ValueError(f"{value} has more than 20 digits before the point")
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            _check_decimals(part)
 
 
 def _integer_fields(schema: Mapping[str, Any]) -> list[str]:

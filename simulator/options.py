@@ -45,7 +45,7 @@ class SimulatorOptions:
 
     crypto_symbols: tuple[str, ...] = ()
     """Pairs of the synthetic crypto market; none: the settings' pairs."""
-    crypto_messages_per_second: float = 40.0
+    crypto_messages_per_second: float = 10.0
     """Mean rate of the synthetic crypto market; it always keeps the clock's time."""
     crypto_limit: int | None = None
     news_seconds: float = 2.0

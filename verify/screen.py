@@ -8,20 +8,20 @@ from rich.text import Text
 
 from verify.report import Report
 
-_ROWS = {
-    "sent": "published for a subscribed symbol",
-    "topic": "records in Kafka",
-    "table": "folded into features",
-    "postgres": "rows in PostgreSQL",
-    "pushed": "told to a client",
-    "duplicates": "repeats, kept once",
-    "filtered": "left out on purpose",
-    "late": "of an earlier session",
-    "dead_lettered": "given up, bytes kept",
-    "missing": "sent, and not everywhere",
-    "extra": "stored, and never sent",
+_COLUMNS = {
+    "sent": "sent",  # published for a subscribed symbol
+    "topic": "Kafka",
+    "table": "folded",
+    "postgres": "PostgreSQL",
+    "pushed": "pushed",  # told to a client
+    "duplicates": "repeats",  # kept once
+    "filtered": "filtered",  # left out on purpose
+    "late": "late",  # of an earlier session
+    "dead_lettered": "dead letters",  # given up, bytes kept
+    "missing": "missing",  # sent, and not everywhere
+    "extra": "extra",  # stored, and never sent
 }
-_ALWAYS = ("trades", "quotes", "bars")
+_ALWAYS = ("trades", "quotes", "bars", "sent", "topic", "table", "postgres", "missing", "extra")
 _SHOWN = 10
 
 
@@ -31,12 +31,11 @@ def render(report: Report) -> RenderableType:
     shown = {name: counts for name, counts in body["channels"].items() if _worth_showing(name, counts)}
     table = Table(title="Completeness", title_justify="left")
     table.add_column("")
-    for channel in shown:
-        table.add_column(channel.replace("_", "\n"), justify="right", no_wrap=True)
-    table.add_column("", style="dim")
-    for name, meaning in _ROWS.items():
-        cells = (_cell(name, counts.get(name)) for counts in shown.values())
-        table.add_row(name.replace("_", "-"), *cells, meaning)
+    columns = [name for name in _COLUMNS if name in _ALWAYS or any(c.get(name) for c in shown.values())]
+    for name in columns:
+        table.add_column(_COLUMNS[name], justify="right", no_wrap=True)
+    for channel, counts in shown.items():
+        table.add_row(channel.replace("_", " "), *(_cell(name, counts.get(name)) for name in columns))
     parts: list[RenderableType] = [table, _verdict(report)]
     if body["positions"]:
         parts.append(_positions(body["positions"]))

@@ -26,8 +26,8 @@ from tidewire import log
 from tidewire.config import STOCK_FEEDS
 from tidewire.supervision.supervisor import Row
 
-_LOOK_SECONDS = 0.25
-_METRICS_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_METRICS_SECONDS = 2.0
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 _log = log.get("screen")

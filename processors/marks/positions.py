@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
+from processors.marks.unchanged import Unchanged
 from schemas.codec import Codec
 from tidewire import log, metrics
 from tidewire.config import Settings
@@ -14,6 +15,7 @@ from tidewire.errors import RecordError
 from tidewire.kafka import client_arguments
 
 _WAIT_MS = 200
+_FETCH_WAIT_MS = 200
 
 Take = Callable[[bytes, Mapping[str, Any] | None], None]
 
@@ -26,6 +28,7 @@ class Positions:
     def __init__(self, settings: Settings, topic: str, codec: Codec, stage: str, take: Take) -> None:
         self._settings, self._topic, self._codec, self._stage = settings, topic, codec, stage
         self._take = take
+        self._unchanged = Unchanged(codec)
         self.read = False
         """Whether all that stood in the topic at the start is taken."""
 
@@ -37,6 +40,8 @@ class Positions:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            fetch_min_bytes=1 << 20,  # marks change positions all the time, and none of that matters here
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         await consumer.start()
         try:
@@ -55,6 +60,9 @@ class Positions:
 
     def _one(self, record: Any) -> None:
         """Take one record. One that cannot be read is named and counted; the account side owns the topic."""
+        if self._unchanged(record.key or b"", record.value):
+            metrics.RECORDS_APPLIED.labels(self._stage, record.topic).inc()
+            return
         position = None
         if record.value is not None:
             try:

@@ -34,7 +34,7 @@ class Marks:
     def __init__(self, app: ColumnApp, catalogue: Catalogue, codec: Codec) -> None:
         self._app, self._encode = app, codec.encoder("mark")
         self._topic = catalogue.name(PORTFOLIO_MARKS)
-        self._pace: Pace[TP] = Pace()
+        self._paces: defaultdict[str, Pace[TP]] = defaultdict(Pace)  # by input topic: each has its own time
         self._fresh: defaultdict[str, set[int]] = defaultdict(set)
         self.holders = Holders(lambda account: partition_of(account.encode(), app.conf.topic_partitions))
         self.current: list[Current] = []
@@ -47,19 +47,27 @@ class Marks:
         if fresh is not None:
             self._fresh[fresh[0]].add(fresh[1])
         elif len(self.holders) < held_before:
-            self._pace.forget(key.decode().partition(":")[2])
+            for pace in self._paces.values():
+                pace.forget(key.decode().partition(":")[2])
         metrics.SYMBOLS_HELD.set(len(self.holders))
 
     async def take(self, where: TP, prices: Iterable[Price]) -> None:
         """Newest prices of symbols that somebody holds (others are left out), out of one input partition."""
-        due = [p for p in prices if p.symbol in self.holders and self._pace.offer(where, p)]
+        pace, due = self._paces[where.topic], False
+        for price in prices:
+            if price.symbol in self.holders:
+                due = pace.offer(where, price) or due
         if due:
-            await self._send([(price, self.holders.partitions(price.symbol)) for price in due])
+            await self._leave(pace)
 
     async def flush(self) -> None:
         """What the pace has held back; awaited at each commit."""
+        for pace in list(self._paces.values()):
+            await self._leave(pace)
+
+    async def _leave(self, pace: Pace[TP]) -> None:
         ours = self.assignment()
-        prices = self._pace.trailing(lambda where: where in ours)
+        prices = pace.leave(lambda where: where in ours)
         await self._send([(price, self.holders.partitions(price.symbol)) for price in prices])
 
     async def greet(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import lru_cache
 from typing import Any
 
 from schemas.event_id import plain_quantity
@@ -25,7 +26,13 @@ _WIDE = Context(prec=60, rounding=ROUND_HALF_EVEN)
 def moment(ts: int) -> str:
     """A time in ns since 1970 UTC as RFC 3339 with milliseconds (cut off, so never later than it was)."""
     seconds, ms = divmod(ts // NS_PER_MS, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    return f"{_second(seconds)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    """Events of one second share it, and writing it out costs more than all else of a message."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def number(value: Decimal) -> str:

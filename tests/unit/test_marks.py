@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -66,27 +67,31 @@ def test_no_price_is_no_mark() -> None:
     assert mark(price(10.0, 0.0)) is None
 
 
-@given(st.lists(st.integers(0, 3 * INTERVAL_NS), min_size=1, max_size=60))
-def test_at_most_one_mark_an_interval_and_the_newest_always_comes(steps: list[int]) -> None:
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 3 * INTERVAL_NS)), min_size=1, max_size=60))
+def test_at_most_one_departure_an_interval_and_the_newest_always_comes(steps: list[tuple[str, int]]) -> None:
     """Conflation: no flood, and what the market said last is what the position shows."""
     pace: Pace[int] = Pace()
-    sent, ts = [], 0
-    for step in steps:
+    departures, sent, offered, ts = [], dict[str, int](), dict[str, int](), 0
+    for symbol, step in steps:
         ts += step
-        if pace.offer(1, price(1.0, 2.0, ts=ts)):
-            sent.append(ts)
-    assert all(b - a >= INTERVAL_NS for a, b in pairwise(sent))
-    trailing = [p.ts for p in pace.trailing(lambda _: True)]
-    assert (sent + trailing)[-1] == ts
-    assert pace.trailing(lambda _: True) == []
+        offered[symbol] = ts
+        if pace.offer(1, replace(price(1.0, 2.0, ts=ts), symbol=symbol)):
+            departures.append(ts)
+            sent |= {p.symbol: p.ts for p in pace.leave(lambda _: True)}
+            assert sent == offered
+    assert all(b - a >= INTERVAL_NS for a, b in pairwise(departures))
+    sent |= {p.symbol: p.ts for p in pace.leave(lambda _: True)}
+    assert sent == offered
+    assert pace.leave(lambda _: True) == []
 
 
 def test_what_waits_in_a_partition_that_was_given_away_is_not_sent() -> None:
     """Its new owner sends newer ones; an old one after them would be a step back."""
     pace: Pace[int] = Pace()
     assert pace.offer(3, price(1.0, 2.0, ts=5))
+    assert len(pace.leave(lambda _: True)) == 1
     assert not pace.offer(3, price(1.0, 2.0, ts=6))
-    assert pace.trailing(lambda where: where != 3) == []
+    assert pace.leave(lambda where: where != 3) == []
 
 
 def partition_of(account: str) -> int:
