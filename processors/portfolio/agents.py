@@ -42,6 +42,7 @@ from tidewire.errors import SchemaError
 STAGE = "portfolio"
 TABLE = "portfolio"
 VERSION = 1
+_MOST_MARKED = 50  # positions whose price alone moved, sent at once: a few milliseconds of work
 _MOST_UNSENT = 2_000  # order records of a partition; with more the agents wait
 
 _log = log.get(__name__)
@@ -195,6 +196,7 @@ class Portfolio:
         try:
             while book.announced:
                 await self._send(partition, book)
+                await asyncio.sleep(0)  # order events that came meanwhile go before the other marks
         except Exception as error:
             await self._app.crash(error)
             raise
@@ -207,7 +209,7 @@ class Portfolio:
             if self._table.parts.get(partition) is not book.records:
                 book.take_announced()
                 return  # given away in a rebalance: its new owner announces what it loads
-            announced = book.take_announced()
+            announced = book.take_announced(_MOST_MARKED)
             with exact():
                 outputs = list(self._render(announced))
             await asyncio.gather(*(self._queue(topic, partition, pairs) for topic, pairs in outputs if pairs))
@@ -222,17 +224,19 @@ class Portfolio:
             book = self._books.get(records)
             if book is not None:
                 book.announce_totals()
-                await self._send(partition, book)
+                while book.announced and self._table.parts.get(partition) is records:
+                    await self._send(partition, book)
 
     def _render(self, announced: Announced) -> Iterator[tuple[str, list[Pair]]]:
         orders = [(f"{o['account']}:{o['order_id']}", o) for o in announced.orders]
         yield PORTFOLIO_ORDERS, self._pairs("portfolio_order", orders)
-        positions = [*announced.steps, *map(position_record, announced.holdings.values())]
+        held = (*announced.holdings.values(), *announced.marked.values())
+        positions = [*announced.steps, *map(position_record, held)]
         keyed = [(f"{p['account']}:{p['symbol']}", p) for p in positions]
         yield PORTFOLIO_POSITIONS, self._pairs("portfolio_position", keyed)
         accounts = [(name, account_record(account)) for name, account in announced.accounts.items()]
         yield PORTFOLIO_ACCOUNTS, self._pairs("portfolio_account", accounts)
-        wanted = [pair for held in announced.subscriptions.values() for pair in subscriptions(held)]
+        wanted = [pair for one in announced.subscriptions.values() for pair in subscriptions(one)]
         yield SUBSCRIPTIONS, self._pairs("subscription", wanted)
 
     def _pairs(self, stem: str, records: Iterable[tuple[str, dict[str, Any] | None]]) -> list[Pair]:

@@ -33,18 +33,22 @@ NOT_HELD = "not_held"  # a mark of a symbol that no account of the partition hol
 class Announced:
     """What changed and is not sent yet. `steps` are positions passed on the way, ready as records.
 
+    `marked` are positions whose price alone has moved: they may wait for what orders have changed.
+
     `received_ts` is the receive time in ns of the newest order event among what led to it; 0: none did.
     """
 
     orders: list[dict[str, Any]] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     holdings: dict[tuple[str, str], Holding] = field(default_factory=dict)
+    marked: dict[tuple[str, str], Holding] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     subscriptions: dict[tuple[str, str], Holding] = field(default_factory=dict)
     received_ts: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.orders or self.steps or self.holdings or self.accounts or self.subscriptions)
+        moved = self.orders or self.steps or self.holdings or self.subscriptions
+        return bool(moved or self.marked or self.accounts)
 
 
 class Book:
@@ -149,6 +153,7 @@ class Book:
     def _announce(self, account: Account, held: Holding, subscribe: bool = False) -> None:
         key = account.name, held.symbol
         self.announced.holdings[key] = held
+        self.announced.marked.pop(key, None)
         self.announced.accounts[account.name] = account
         if subscribe:
             self.announced.subscriptions[key] = held
@@ -257,7 +262,8 @@ class Book:
             return LATE
         held.saw((mark["received_ts"], mark["ts"], mark["source"], mark["event_id"].hex()))
         account.recount(held)
-        self.announced.holdings[held.account, held.symbol] = held
+        if (held.account, held.symbol) not in self.announced.holdings:
+            self.announced.marked[held.account, held.symbol] = held
         self._resting[account.name] = account
         if abs(mark["ts"] - account.total_ts) >= TOTALS_EVERY_NS:
             account.total_ts = mark["ts"]
@@ -270,9 +276,12 @@ class Book:
         """Announce the accounts whose totals have moved since they were last sent."""
         self.announced.accounts |= self._resting
 
-    def take_announced(self) -> Announced:
-        """What has changed since the last call."""
+    def take_announced(self, most_marked: int | None = None) -> Announced:
+        """What has changed since the last call; with `most_marked`, only so many whose price alone moved."""
         announced, self.announced = self.announced, Announced()
+        if most_marked is not None:
+            for key in list(announced.marked)[most_marked:]:
+                self.announced.marked[key] = announced.marked.pop(key)
         for name in announced.accounts:
             self._resting.pop(name, None)
         return announced

@@ -72,6 +72,24 @@ def test_totals_go_out_four_times_a_second_and_once_more_at_the_commit() -> None
     assert not book.take_announced().accounts
 
 
+def test_what_an_order_changed_goes_out_before_positions_whose_price_alone_moved() -> None:
+    """A fill must not wait for a thousand marks; and no mark may be forgotten on the way."""
+    book = opened()
+    for number, symbol in enumerate(["AAPL", "MSFT", "SPY"]):
+        book.fold_update(a_fill(number, "buy", "10", "5", symbol=symbol), number)
+    book.take_announced()
+    for number, symbol in enumerate(["AAPL", "MSFT", "SPY"]):
+        book.fold_mark(a_mark(symbol, BASE + 9 * SECOND, "6"), number)
+    book.fold_update(a_fill(9, "buy", "1", "5", symbol="MSFT"), 9)
+    first = book.take_announced(1)
+    assert [key[1] for key in first.holdings] == ["MSFT"]
+    assert [key[1] for key in first.marked] == ["AAPL"]
+    book.fold_update(a_fill(10, "buy", "1", "5", symbol="AAPL"), 10)
+    second = book.take_announced(1)
+    assert ([key[1] for key in second.holdings], [key[1] for key in second.marked]) == (["AAPL"], ["SPY"])
+    assert not book.announced
+
+
 def test_a_position_subscribes_its_symbol_while_it_is_open() -> None:
     """The price of what is held must come without anybody asking for it, and stop when it is gone."""
     book = opened()
