@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import polars as pl
 from faust.types import TP
 
@@ -23,6 +24,7 @@ from tidewire.columns import Block, Decoder
 from tidewire.columns.poison import PoisonLimit
 
 _QUOTE, _TRADE = ("bid_price", "ask_price"), ("price",)
+_MAX_PRICE = 1e15
 _COMMON = ("symbol", "ts", "received_ts", "source")
 
 
@@ -78,7 +80,9 @@ class Newest:
     def fold(self, frame: pl.DataFrame) -> list[Price]:
         """Fold sound quotes or trades in offset order; returns the pairs that they are about."""
         quotes = "bid_price" in frame.columns
-        newest = frame.sort("ts", maintain_order=True).unique("symbol", keep="last", maintain_order=True)
+        newest = frame
+        if frame.height > 1:
+            newest = frame.sort("ts", maintain_order=True).unique("symbol", keep="last", maintain_order=True)
         return [self._fold_one(row, quotes) for row in newest.iter_rows(named=True)]
 
     def _fold_one(self, row: dict[str, object], quotes: bool) -> Price:
@@ -102,10 +106,10 @@ def refusals(prices: tuple[str, ...], frame: pl.DataFrame) -> dict[int, str]:
     """Position and reason of each row whose prices (columns) or time cannot be."""
     found: dict[int, str] = {}
     for name in prices:
-        fine = frame[name].is_between(0, 1e15) & frame[name].is_not_nan()
-        found |= {i: f"{name} {frame[name][i]} is not a price" for i in (~fine).arg_true().to_list()}
-    fine = frame["ts"].is_between(0, MAX_TS, closed="left")
-    found |= {
-        i: f"event time {frame['ts'][i]} is not between 1970 and 2100" for i in (~fine).arg_true().to_list()
-    }
+        price = frame.get_column(name).to_numpy()
+        wrong = np.flatnonzero(~((price >= 0) & (price <= _MAX_PRICE)))  # not a number is wrong as well
+        found |= {i: f"{name} {price[i]} is not a price" for i in wrong.tolist()}
+    ts = frame.get_column("ts").to_numpy()
+    wrong = np.flatnonzero(~((ts >= 0) & (ts < MAX_TS)))
+    found |= {i: f"event time {ts[i]} is not between 1970 and 2100" for i in wrong.tolist()}
     return dict(sorted(found.items()))
