@@ -103,7 +103,7 @@ def test_dead_letters_are_shown_with_their_reason(
     topic = installation.tidewire_topic_prefix + catalogue.STOCK_FRAMES
     letter = DeadLetter(topic, -1, -1, None, b"\x92\xa1", "producer", "ValueError", "truncated msgpack")
     _send(installation, [], [letter])
-    assert cli.run(["tail", "frames.dlq", "--from-start", "--limit", "1"]) == 0
+    assert cli.run(["tail", "stocks.frames.dlq", "--from-start", "--limit", "1"]) == 0
     shown = capfd.readouterr().out
     assert "stage=producer error=ValueError reason=truncated msgpack" in shown
     assert "92a1" in shown
