@@ -42,7 +42,7 @@ from tidewire.errors import SchemaError
 STAGE = "portfolio"
 TABLE = "portfolio"
 VERSION = 1
-_MOST_MARKED = 50  # positions whose price alone moved, sent at once: a few milliseconds of work
+_MOST_MARKED = 500  # positions whose price alone moved, sent at once; small parts would each wait for Kafka
 _MOST_UNSENT = 2_000  # order records of a partition; with more the agents wait
 
 _log = log.get(__name__)
