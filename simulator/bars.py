@@ -44,20 +44,24 @@ class Bar:
         if last != NEVER:
             if not self.open:
                 self.open = price
-            if last == ALWAYS or not self.close:
+                self.changed = True
+            if (last == ALWAYS or not self.close) and price != self.close:
                 self.close = price
+                self.changed = True
         if high_low:
             if price > self.high:
                 self.high = price
+                self.changed = True
             if price < self.low or not self.low:
                 self.low = price
+                self.changed = True
         if volume:
             self.volume += size
             self.count += 1
+            self.changed = True
             if high_low:
                 self.weighted += price * size
                 self.weight += size
-        self.changed = True
 
     @property
     def complete(self) -> bool:

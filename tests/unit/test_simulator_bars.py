@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simulator.bar_book import BarBook, parse_timeframe
@@ -80,6 +80,7 @@ def test_the_last_word_on_each_bar_is_a_naive_fold_of_its_trades(trades: list[tu
 
 
 @given(st.lists(TRADE, max_size=60))
+@example([(0, "AAPL", 1, 1, (), 0), (60_000, "AAPL", 1, 1, (), 0), (0, "AAPL", 1, 1, ("M",), 60_500)])
 def test_a_minute_leaves_once_as_b_and_then_only_as_changed_u(trades: list[tuple[Any, ...]]) -> None:
     seen: dict[tuple[str, int], tuple[float, ...]] = {}
     for bar in run(messages_of(trades)):
