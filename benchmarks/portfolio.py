@@ -166,7 +166,7 @@ async def _trade(http: aiohttp.ClientSession, broker: str, users: list[_User]) -
 
 
 async def _order(http: aiohttp.ClientSession, broker: str, user: _User, symbol: str) -> None:
-    from console.commands.runs.demo_accounts import key_pair
+    from simulator.options import key_pair
 
     key, secret = key_pair(user.number)
     order = {"symbol": symbol, "qty": "1", "side": "buy", "type": "market", "time_in_force": "gtc"}

@@ -20,9 +20,9 @@ import polars as pl
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
+from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
-from processors.columns.placing import partition_of
 from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
 from processors.features import quotes, row, trades, vector
@@ -33,7 +33,7 @@ from tidewire import metrics
 from tidewire.clock import Clock
 from tidewire.columns import Block, Decoded, Decoder
 from tidewire.columns.poison import PoisonLimit
-from tidewire.errors import SchemaError
+from tidewire.placing import partition_of
 
 STAGE = "processor"
 _FAR_BEHIND = 20_000  # records of a partition
@@ -112,26 +112,12 @@ class StockFeatures:
         metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
 
     def _check_order(self, matrix: Matrix, component: Component, tp: TP, blocks: list[Block]) -> None:
-        """A hole, or a table that is ahead of its topic, would let records count as folded that are not.
-
-        Raises:
-            RuntimeError: batches were skipped; after a restart they are read again.
-            SchemaError: the topic is not the one that the table was folded from.
-        """
         expected = matrix.expected.get(component.topic)
+        check_delivered(tp, expected, blocks)
         if expected is None:
-            self._check_same_topic(matrix, component, tp)
-        elif blocks[0].start > expected:
-            raise RuntimeError(f"offsets {expected}-{blocks[0].start - 1} of {tp} were not delivered")
-
-    def _check_same_topic(self, matrix: Matrix, component: Component, tp: TP) -> None:
-        folded, end = int(matrix.values[:, component.next_word].max()), self._app.consumer.highwater(tp)
-        if end is not None and folded > end:
-            raise SchemaError(
-                f"the table has folded {component.topic} partition {tp.partition} up to offset {folded}, "
-                f"but the topic ends at {end}: it was deleted and made again. Delete "
-                f"{self.table.changelog_topic_name} too, or use another TIDEWIRE_TOPIC_PREFIX."
-            )
+            folded = int(matrix.values[:, component.next_word].max())
+            end, changelog = self._app.consumer.highwater(tp), self.table.changelog_topic_name
+            check_same_topic(tp, folded, end, changelog)
 
     async def _emit(self, partition: int, matrix: Matrix) -> None:
         # The rows are read only when it is this batch's turn: a symbol's last record is its newest row.

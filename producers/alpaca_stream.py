@@ -10,6 +10,7 @@ pinned version.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import msgpack
@@ -62,22 +63,22 @@ class AlpacaStream(StockDataStream):  # type: ignore[misc]
             AlpacaError: Alpaca refused, by an error frame or by an HTTP status.
             LostError: it could not be reached.
         """
-        await self._guarded(self._connect())
+        await guarded(self._connect())
 
     async def authenticate(self) -> None:
         """Send the keys and wait for the answer. Raises AlpacaError, LostError."""
-        await self._guarded(self._auth())
+        await guarded(self._auth())
 
     async def subscribe(self, message: dict[str, Any]) -> None:
         """Send a subscription; its answer comes as a frame. Raises LostError."""
-        await self._guarded(self._ws.send(msgpack.packb(message)))
+        await guarded(self._ws.send(msgpack.packb(message)))
 
     async def receive(self) -> bytes | str:
         """The next frame. Raises LostError at the end, after every frame that had been read."""
         try:
             frame: bytes | str = await self._ws.recv()
         except ConnectionClosed as error:
-            raise _lost(error) from None
+            raise lost(error) from None
         return frame
 
     @property
@@ -113,16 +114,23 @@ class AlpacaStream(StockDataStream):  # type: ignore[misc]
         if message.get("T") != "success" or message.get("msg") != text:
             raise LostError("protocol", f"{text!r} expected, got {message!r:.200}")
 
-    async def _guarded(self, step: Any) -> None:
-        try:
-            await step
-        except TimeoutError:
-            raise LostError("timeout", f"no answer within {PATIENCE_SECONDS:.0f} s") from None
-        except (WebSocketException, OSError) as error:
-            status = getattr(error, "status_code", None)
-            if isinstance(status, int):
-                raise AlpacaError(status, "at the WebSocket handshake", http=True) from None
-            raise _lost(error) from None
+
+async def guarded(step: Awaitable[Any]) -> None:
+    """Do a step of a handshake.
+
+    Raises:
+        AlpacaError: refused by an HTTP status, or as the step says.
+        LostError: no answer in time, or no connection.
+    """
+    try:
+        await step
+    except TimeoutError:
+        raise LostError("timeout", f"no answer within {PATIENCE_SECONDS:.0f} s") from None
+    except (WebSocketException, OSError) as error:
+        status = getattr(error, "status_code", None)
+        if isinstance(status, int):
+            raise AlpacaError(status, "at the WebSocket handshake", http=True) from None
+        raise lost(error) from None
 
 
 def error_of(message: dict[Any, Any]) -> AlpacaError:
@@ -131,7 +139,8 @@ def error_of(message: dict[Any, Any]) -> AlpacaError:
     return AlpacaError(code if type(code) is int else 0, str(message.get("msg", ""))[:200])
 
 
-def _lost(error: Exception) -> LostError:
+def lost(error: Exception) -> LostError:
+    """The end of a connection, named for the metric."""
     if isinstance(error, ConnectionClosed):
         code = 1006 if error.rcvd is None else error.rcvd.code
         return LostError(f"closed_{code}", f"connection closed: {error}")

@@ -7,12 +7,11 @@ import random
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 
-from aiokafka.admin import AIOKafkaAdminClient
-
-from producers import channel, credentials, side_by_side, warm_start
+from producers import channel, contact, credentials, side_by_side, warm_start
 from producers.alpaca_stream import AlpacaStream
 from producers.announce import Announcer, small_producer
 from producers.connection import Connection
+from producers.contact import START_SECONDS
 from producers.feed import Feed
 from producers.intake import Intake
 from producers.plans import Plan, plans
@@ -21,19 +20,11 @@ from producers.session import Session
 from producers.wishes import Wishes
 from schemas.catalogue import CONNECTIONS, SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec, load_codec
-from tidewire import kafka, log, service
+from tidewire import kafka, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
-from tidewire.errors import SchemaError, UnreachableError
 from tidewire.health import Health
-
-START_SECONDS = 30.0
-"""How long a start waits for Kafka."""
-FLUSH_SECONDS = 2.5
-"""How long a stop waits for Kafka's acknowledgements."""
-
-_log = log.get("producer")
 
 
 def main(settings: Settings, *, start_seconds: float = START_SECONDS) -> int:
@@ -72,7 +63,7 @@ class Producer:
             ConfigError, UnreachableError, SchemaError, RefusedError: see the messages.
         """
         keys = credentials.keys(self._settings)
-        await self._check(stop)
+        await contact.reach(self._settings, stop, self._start_seconds)
         if stop.is_set():
             return
         publisher = self._publisher = Publisher(Session(kafka.client_arguments(self._settings)))
@@ -85,28 +76,6 @@ class Producer:
             finally:
                 watcher.cancel()
 
-    async def _check(self, stop: asyncio.Event) -> None:
-        deadline = asyncio.get_running_loop().time() + self._start_seconds
-        while not stop.is_set():
-            try:
-                await kafka.check_reachable(self._settings)
-                return
-            except UnreachableError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(1)
-
-    async def _check_topics(self, topics: Iterable[str]) -> None:
-        # By the list of all topics: asking for one by its name creates it where Kafka is set so.
-        admin = AIOKafkaAdminClient(**kafka.client_arguments(self._settings))
-        try:
-            await admin.start()
-            missing = sorted(set(topics) - set(await admin.list_topics()))
-        finally:
-            await admin.close()
-        if missing:
-            raise SchemaError(f"no such topic: {', '.join(missing)}; `tidewire topics apply` creates them")
-
     async def _assemble(self, ending: AsyncExitStack, publisher: Publisher, keys: tuple[str, str]) -> None:
         settings, codec = self._settings, load_codec(self._settings)
         # Seconds since 1970: greater at every start, until leases hand out epochs.
@@ -116,7 +85,7 @@ class Producer:
         topics = [self._name(t) for e in encoders.values() for t in channel.topics(e)]
         letters = [self._name(t) for e in encoders.values() for t in channel.dead_letters(e)]
         control = [self._name(CONNECTIONS), self._name(SUBSCRIPTIONS)]
-        await self._check_topics([*topics, *(topic + SUFFIX for topic in letters), *control])
+        await contact.check_topics(settings, [*topics, *(topic + SUFFIX for topic in letters), *control])
         await publisher.start(topics, letters)
         publisher.expect(
             await warm_start.recall(
@@ -172,15 +141,9 @@ class Producer:
             await asyncio.sleep(0.1)
 
     async def _last_words(self, publisher: Publisher, announcers: Iterable[Announcer]) -> None:
-        await asyncio.gather(self._flush(publisher), *(announcer.stop() for announcer in announcers))
-
-    async def _flush(self, publisher: Publisher) -> None:
-        try:
-            await asyncio.wait_for(publisher.flush(), FLUSH_SECONDS)
-        except TimeoutError:
-            _log.error(
-                "stopped before Kafka took everything: these bytes are lost", bytes=publisher.buffered_bytes
-            )
+        await asyncio.gather(
+            contact.flush(publisher, "producer"), *(announcer.stop() for announcer in announcers)
+        )
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -174,9 +174,9 @@ def quote(message: Message) -> Content:
     return read(QUOTE, message)
 
 
-def bar(message: Message) -> Content:
+def bar(message: Message, fields: tuple[Field, ...] = BAR) -> Content:
     """T=b, u, d; with its interval. Raises RecordError with the reason."""
-    content = read(BAR, {**BAR_DEFAULTS, **message})
+    content = read(fields, {**BAR_DEFAULTS, **message})
     content["interval"] = "day" if message["T"] == "d" else "minute"
     return content
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from producers import normalize
 from producers.normalize import (
-    BAR_DEFAULTS,
     Content,
     Field,
     Message,
@@ -79,6 +79,4 @@ def quote(message: Message) -> Content:
 
 def bar(message: Message) -> Content:
     """T=b, u, d; with its interval. Raises RecordError with the reason."""
-    content = read(BAR, {**BAR_DEFAULTS, **message})
-    content["interval"] = "day" if message["T"] == "d" else "minute"
-    return content
+    return normalize.bar(message, BAR)

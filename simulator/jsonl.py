@@ -12,8 +12,8 @@ from pathlib import Path
 
 import orjson
 
-from simulator import rfc3339
-from simulator.lines import ReadError, blocks, open_text
+from simulator import line_tape, rfc3339
+from simulator.lines import ReadError, open_text
 from simulator.rejects import Rejects
 from simulator.wire import CHANNELS, OTHER, Message, Streams, pack, timestamp, trade_part
 
@@ -44,27 +44,7 @@ def check_start(path: Path) -> str | None:
 
 def read(path: Path, streams: Streams, rejects: Rejects) -> Iterator[list[Message]]:
     """The messages of a file in its order, in blocks that never end within messages of one arrival time."""
-    held: list[Message] = []
-    line, clock = 0, 0
-    try:
-        with open_text(path) as text:
-            for block in blocks(text):
-                for raw in block.removesuffix(b"\n").split(b"\n"):
-                    line += 1
-                    message = _message(raw, streams)
-                    if isinstance(message, str):
-                        rejects.line(str(path), line, raw, message, OTHER)
-                        continue
-                    clock = max(clock, message[1])
-                    held.append((clock, *message[1:]))
-                cut = next((i for i in range(len(held), 0, -1) if held[i - 1][0] != clock), 0)
-                if cut:
-                    yield held[:cut]
-                    held = held[cut:]
-    except (ReadError, OSError, EOFError) as error:
-        rejects.line(str(path), line + 1, b"", f"the file ends here: {error}", OTHER)
-    if held:
-        yield held
+    return line_tape.read(path, lambda raw: _message(raw, streams), rejects)
 
 
 def _message(raw: bytes, streams: Streams) -> Message | str:

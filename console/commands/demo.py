@@ -15,6 +15,7 @@ from console.commands.runs.demo_run import Finished, Plan
 from console.commands.runs.empty import empty
 from console.commands.runs.interrupts import Interrupted
 from console.commands.runs.session import Run, Session
+from simulator.options import key_pair
 from tidewire import config
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
@@ -92,10 +93,11 @@ def _gateway_port(settings: Settings) -> int:
 
 
 def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Service]:
+    key, secret = key_pair(1)
     env = line.environment(
         settings,
-        APCA_API_KEY_ID=demo_accounts.KEY,
-        APCA_API_SECRET_KEY=demo_accounts.SECRET,
+        APCA_API_KEY_ID=key,
+        APCA_API_SECRET_KEY=secret,
         TIDEWIRE_STREAM_URL=url.replace("http:", "ws:"),
         TIDEWIRE_DATA_URL=url,
         TIDEWIRE_TRADING_URL=url,

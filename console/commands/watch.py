@@ -18,7 +18,7 @@ from console.client import sign_in
 from console.client.portfolio import Portfolio as Folded
 from console.client.stream import Message, Stream
 from console.screen import panels
-from console.screen.state import Portfolio
+from console.screen.gateway_side import seen
 from tidewire import config
 from tidewire.errors import ConfigError
 
@@ -120,17 +120,14 @@ async def _draw(live: Live, console: Console, stream: Stream, folded: Folded) ->
 
 
 def _screen(stream: Stream, folded: Folded, height: int) -> RenderableType:
-    seen = Portfolio(
-        stream.connected,
-        stream.reason,
-        tuple(folded.open_positions()),
-        tuple(folded.newest_orders()),
-        tuple(folded.accounts.values()),
-    )
+    portfolio = seen(stream, folded)
     room = max(2, height - 7)
     head = Text.assemble((" tidewire watch portfolio ", "bold reverse"), "  ", _connection(stream))
     return Group(
-        head, Text(), panels.positions(seen, room * 3 // 5), panels.orders(seen, room - room * 3 // 5)
+        head,
+        Text(),
+        panels.positions(portfolio, room * 3 // 5),
+        panels.orders(portfolio, room - room * 3 // 5),
     )
 
 

@@ -15,10 +15,18 @@ from console.client.portfolio import Portfolio as Folded
 from console.client.stream import Message, SignInError, Stream
 from console.screen.state import Portfolio
 
-PUSHED = Path("run") / "pushed.jsonl"
-"""Below TIDEWIRE_HOME: every message of /ws/portfolio that the screen's client got, with its time in ns."""
-
 _GREETING = ({"type": "subscribe", "channels": ["positions", "orders", "account", "trades"]},)
+
+
+def seen(stream: Stream, folded: Folded) -> Portfolio:
+    """What a client has been told so far, as it is shown."""
+    return Portfolio(
+        stream.connected,
+        stream.reason,
+        tuple(folded.open_positions()),
+        tuple(folded.newest_orders()),
+        tuple(folded.accounts.values()),
+    )
 
 
 class GatewaySide:
@@ -34,13 +42,7 @@ class GatewaySide:
 
     def portfolio(self) -> Portfolio:
         """What has been told so far."""
-        return Portfolio(
-            self._stream.connected,
-            self._stream.reason,
-            tuple(self._folded.open_positions()),
-            tuple(self._folded.newest_orders()),
-            tuple(self._folded.accounts.values()),
-        )
+        return seen(self._stream, self._folded)
 
     async def run(self) -> None:
         """Follow the gateway until cancelled, or until it refuses the session."""

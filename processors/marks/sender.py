@@ -14,13 +14,13 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from processors.columns.app import ColumnApp
-from processors.columns.placing import partition_of
 from processors.marks.holders import Holders
 from processors.marks.pace import Pace
 from processors.marks.price import Price, mark
 from schemas.catalogue import PORTFOLIO_MARKS, Catalogue
 from schemas.codec import Codec
 from tidewire import metrics
+from tidewire.placing import partition_of
 
 STAGE = "marks"
 

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from aiokafka.partitioner import murmur2
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
+from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.records import Records
 from processors.columns.single import Single, bury, read_singles
 from processors.portfolio import refusals
@@ -37,7 +37,7 @@ from tidewire import log, metrics
 from tidewire.clock import Clock
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
-from tidewire.errors import SchemaError
+from tidewire.placing import partition_of
 
 STAGE = "portfolio"
 TABLE = "portfolio"
@@ -139,7 +139,7 @@ class Portfolio:
         return single if reason is None else single.refuse(reason)
 
     def _partition(self, key: bytes | None) -> int:
-        return int(murmur2(key or b"") & 0x7FFFFFFF) % int(self._app.conf.topic_partitions)
+        return partition_of(key or b"", self._app.conf.topic_partitions)
 
     def _book(self, partition: int) -> Book:
         records = self._table.part(partition)
@@ -149,24 +149,11 @@ class Portfolio:
         return book
 
     def _check_order(self, book: Book, one: Input, tp: TP, blocks: list[Block]) -> None:
-        """A hole, or a table that is ahead of its topic, would let records count as folded that are not.
-
-        Raises:
-            RuntimeError: batches were skipped; after a restart they are read again.
-            SchemaError: the topic is not the one that the table was folded from.
-        """
         expected = book.records.expected.get(one.topic)
-        if expected is not None:
-            if blocks[0].start > expected:
-                raise RuntimeError(f"offsets {expected}-{blocks[0].start - 1} of {tp} were not delivered")
-            return
-        folded, end = book.folded[one.kind], self._app.consumer.highwater(tp)
-        if end is not None and folded > end:
-            raise SchemaError(
-                f"the table has folded {one.topic} partition {tp.partition} up to offset {folded}, but the "
-                f"topic ends at {end}: it was deleted and made again. Delete "
-                f"{self._table.changelog_topic_name} too, or use another TIDEWIRE_TOPIC_PREFIX."
-            )
+        check_delivered(tp, expected, blocks)
+        if expected is None:
+            end, changelog = self._app.consumer.highwater(tp), self._table.changelog_topic_name
+            check_same_topic(tp, book.folded[one.kind], end, changelog)
 
     def _count(self, one: Input, singles: list[Single], results: Counter[str]) -> None:
         for result, count in results.items():
@@ -175,8 +162,8 @@ class Portfolio:
             else:
                 metrics.RECORDS_SKIPPED.labels(STAGE, one.topic, result).inc(count)
         metrics.BATCH_RECORDS.labels(STAGE, one.topic).observe(len(singles))
-        books = [self._books[part] for part in self._table.parts.values() if part in self._books]
         if one.kind != "mark":
+            books = [self._books[part] for part in self._table.parts.values() if part in self._books]
             metrics.PORTFOLIO_FILLS_WAITING.set(sum(book.waiting() for book in books))
             metrics.PORTFOLIO_POSITIONS_DIFFERING.set(sum(book.differing() for book in books))
 

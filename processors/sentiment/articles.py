@@ -16,7 +16,6 @@ from typing import Any
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
-from processors.columns.placing import partition_of
 from processors.columns.single import Single, bury, read_singles
 from processors.features.row import MAX_TS
 from processors.sentiment.answers import detail_json
@@ -29,6 +28,7 @@ from tidewire import dead_letters, metrics
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
 from tidewire.dead_letters import DeadLetter
+from tidewire.placing import partition_of
 
 STAGE = "sentiment"
 _WHOLE_FETCH = 1 << 40

@@ -14,19 +14,19 @@ from typing import Any
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
+from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.records import Records
 from processors.columns.single import Single, bury, read_singles
 from processors.features.row import MAX_TS
 from processors.sentiment import watchlist
 from processors.sentiment.articles import STAGE
-from processors.sentiment.watchlist import Contribution, State
+from processors.sentiment.watchlist import Contribution
 from schemas.catalogue import NEWS_SENTIMENT, WATCHLIST_SCORES, Catalogue
 from schemas.codec import Codec, Record
 from schemas.event_id import news_id, score_id
 from tidewire import metrics
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
-from tidewire.errors import SchemaError
 
 VERSION = 1
 
@@ -51,20 +51,11 @@ class WatchlistScores:
         if not still_ours():
             return
         part = self.table.part(tp.partition)
-        self._check_order(part, tp, blocks)
+        check_delivered(tp, part.expected.get(tp.topic), blocks)
         part.expected[tp.topic] = blocks[-1].last + 1
         touched = self._fold(part, tp, singles)  # no await since still_ours()
         records = [(key, self._encode(self._record(key, part))) for key in touched]
         await self._app.output.send(self._out, tp.partition, records)
-
-    def _check_order(self, part: Records, tp: TP, blocks: Sequence[Block]) -> None:
-        """
-        Raises:
-            RuntimeError: batches were skipped; after a restart they are read again.
-        """
-        expected = part.expected.get(tp.topic)
-        if expected is not None and blocks[0].start > expected:
-            raise RuntimeError(f"offsets {expected}-{blocks[0].start - 1} of {tp} were not delivered")
 
     def _fold(self, part: Records, tp: TP, singles: Sequence[Single]) -> list[bytes]:
         """Fold the sound records; returns the keys of the symbols that they are about, each once."""
@@ -87,7 +78,8 @@ class WatchlistScores:
     def _fold_one(self, part: Records, tp: TP, key: bytes, offset: int, record: Record) -> watchlist.Verdict:
         state = part.get(key) or watchlist.empty() | {"next": 0}
         if offset < state["next"]:
-            self._check_same_topic(tp, state)
+            end = self._app.consumer.highwater(tp)
+            check_same_topic(tp, state["next"], end, self.table.changelog_topic_name)
             return "duplicate"
         verdict = watchlist.add(state, contribution(record), self._half_life)
         state["next"] = offset + 1
@@ -96,19 +88,6 @@ class WatchlistScores:
             state["event_id"] = record["event_id"].hex()
         part.put(key, state)
         return verdict
-
-    def _check_same_topic(self, tp: TP, state: State) -> None:
-        """
-        Raises:
-            SchemaError: the topic is not the one that the table was folded from.
-        """
-        end = self._app.consumer.highwater(tp)
-        if end is not None and state["next"] > end:
-            raise SchemaError(
-                f"the table has folded {tp.topic} partition {tp.partition} up to offset {state['next']}, but "
-                f"the topic ends at {end}: it was deleted and made again. Delete "
-                f"{self.table.changelog_topic_name} too, or use another TIDEWIRE_TOPIC_PREFIX."
-            )
 
     def _record(self, key: bytes, part: Records) -> dict[str, Any]:
         state = part.get(key)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from aiohttp import ClientSession
-from aiokafka.admin import AIOKafkaAdminClient
 
+from producers import contact
 from producers.accounts import keys
 from producers.accounts.journal import Journal
 from producers.accounts.keys import Keyed
@@ -22,6 +22,7 @@ from producers.accounts.stream import TradeUpdateStream
 from producers.accounts.watch import Watch
 from producers.announce import Announcer, small_producer
 from producers.connection import Connection
+from producers.contact import START_SECONDS
 from producers.publisher import Publisher
 from producers.session import Session
 from schemas.catalogue import ACCOUNT_SNAPSHOTS, CONNECTIONS, TRADE_UPDATE_FRAMES, TRADE_UPDATES, Catalogue
@@ -30,13 +31,8 @@ from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
-from tidewire.errors import SchemaError, UnreachableError
 from tidewire.health import Health
 
-START_SECONDS = 30.0
-"""How long a start waits for Kafka."""
-FLUSH_SECONDS = 2.5
-"""How long a stop waits for Kafka's acknowledgements."""
 SETTLE_SECONDS = 10.0
 """How long a snapshot waits for the events before it to be acknowledged."""
 NO_ACCOUNTS = "no accounts: name them in accounts.toml (`tidewire accounts example`), or set APCA_API_KEY_ID"
@@ -82,7 +78,7 @@ class Accounts:
             health.ready()
             await stop.wait()
             return
-        await self._reach_kafka(stop)
+        await contact.reach(self._settings, stop, self._start_seconds)
         if stop.is_set():
             return
         # Order events are few and urgent: nothing is gained by waiting for more of them.
@@ -91,7 +87,7 @@ class Accounts:
         async with AsyncExitStack() as ending:
             ending.push_async_callback(publisher.stop)
             await self._assemble(ending, publisher, keyed)
-            ending.push_async_callback(self._flush, publisher)
+            ending.push_async_callback(contact.flush, publisher, "accounts")
             health_task = asyncio.create_task(self._show_health(health, publisher))
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -101,35 +97,13 @@ class Accounts:
             finally:
                 health_task.cancel()
 
-    async def _reach_kafka(self, stop: asyncio.Event) -> None:
-        deadline = asyncio.get_running_loop().time() + self._start_seconds
-        while not stop.is_set():
-            try:
-                await kafka.check_reachable(self._settings)
-                return
-            except UnreachableError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(1)
-
-    async def _check_topics(self, topics: Iterable[str]) -> None:
-        # By the list of all topics: asking for one by its name creates it where Kafka is set so.
-        admin = AIOKafkaAdminClient(**kafka.client_arguments(self._settings))
-        try:
-            await admin.start()
-            missing = sorted(set(topics) - set(await admin.list_topics()))
-        finally:
-            await admin.close()
-        if missing:
-            raise SchemaError(f"no such topic: {', '.join(missing)}; `tidewire topics apply` creates them")
-
     async def _assemble(self, ending: AsyncExitStack, publisher: Publisher, keyed: tuple[Keyed, ...]) -> None:
         settings = self._settings
         codec = load_codec(settings)
         updates, snapshots, frames, connections = map(
             self._name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, TRADE_UPDATE_FRAMES, CONNECTIONS)
         )
-        await self._check_topics((updates, snapshots, connections, frames + SUFFIX))
+        await contact.check_topics(settings, (updates, snapshots, connections, frames + SUFFIX))
         await publisher.start((updates, snapshots), (frames,))
         recalled = await recall(
             kafka.client_arguments(settings),
@@ -194,11 +168,3 @@ class Accounts:
             reasons = [reason for watch in self.watches if (reason := watch.reason)]
             health.ready(publisher.trouble or ("; ".join(reasons) or None))
             await asyncio.sleep(0.1)
-
-    async def _flush(self, publisher: Publisher) -> None:
-        try:
-            await asyncio.wait_for(publisher.flush(), FLUSH_SECONDS)
-        except TimeoutError:
-            _log.error(
-                "stopped before Kafka took everything: these bytes are lost", bytes=publisher.buffered_bytes
-            )

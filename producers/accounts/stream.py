@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from typing import Any
 
 from alpaca.trading.stream import TradingStream
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
 from producers.accounts import values
 from producers.accounts.values import Json
-from producers.alpaca_stream import LostError
+from producers.alpaca_stream import PATIENCE_SECONDS, LostError, guarded, lost
 from producers.connection import AlpacaError
 from tidewire.errors import RecordError
 
-PATIENCE_SECONDS = 10.0
-"""For the answer to the keys and to `listen`."""
 UNAUTHORIZED = 402
 """The market-data stream's code of refused keys; the trading stream has words only."""
 
@@ -48,16 +45,16 @@ class TradeUpdateStream(TradingStream):  # type: ignore[misc]
 
     async def connect(self) -> None:
         """Open the socket. Raises AlpacaError (refused by an HTTP status), LostError."""
-        await _guarded(self._connect())
+        await guarded(self._connect())
 
     async def authenticate(self) -> None:
         """Send the keys and wait for the answer. Raises AlpacaError (refused), LostError."""
-        await _guarded(self._auth())
+        await guarded(self._auth())
 
     async def listen(self) -> None:
         """Ask for trade updates; the answer comes as a message. Raises LostError."""
         wish = json.dumps({"action": "listen", "data": {"streams": ["trade_updates"]}})
-        await _guarded(self._ws.send(wish))
+        await guarded(self._ws.send(wish))
 
     async def receive(self) -> bytes | str:
         """The next message. Raises LostError at the end, after every message that had been read."""
@@ -102,24 +99,3 @@ def judge(message: Json) -> None:
             raise AlpacaError(UNAUTHORIZED, f"{status} to {data.get('action', 'authenticate')}")
         if status != "authorized":
             raise LostError("protocol", f"authorization is {status!r:.100}")
-
-
-async def _guarded(step: Awaitable[Any]) -> None:
-    try:
-        await step
-    except TimeoutError:
-        raise LostError("timeout", f"no answer within {PATIENCE_SECONDS:.0f} s") from None
-    except (WebSocketException, OSError) as error:
-        status = getattr(error, "status_code", None)
-        if isinstance(status, int):
-            raise AlpacaError(status, "at the WebSocket handshake", http=True) from None
-        raise lost(error) from None
-
-
-def lost(error: Exception) -> LostError:
-    """The end of a connection, named for the metric."""
-    if isinstance(error, ConnectionClosed):
-        return LostError(
-            f"closed_{1006 if error.rcvd is None else error.rcvd.code}", f"connection closed: {error}"
-        )
-    return LostError("connect", f"{type(error).__name__}: {error}")

@@ -14,10 +14,11 @@ from typing import Any
 
 import orjson
 
+from simulator import line_tape
 from simulator.crypto.bars import part_of
-from simulator.lines import ReadError, blocks, open_text
+from simulator.lines import ReadError, open_text
 from simulator.rejects import Rejects
-from simulator.wire import OTHER, Message, Streams, pack, timestamp
+from simulator.wire import Message, Streams, pack, timestamp
 
 _START = re.compile(rb"[1-9]\d{17,18} \{")
 _DOLLARS = ("USDT", "USDC", "USD")
@@ -58,27 +59,7 @@ class Recording:
 
     def read(self) -> Iterator[list[Message]]:
         """The messages, in blocks that never end within messages of one arrival time."""
-        held: list[Message] = []
-        line, clock = 0, 0
-        try:
-            with open_text(self._path) as text:
-                for block in blocks(text):
-                    for raw in block.removesuffix(b"\n").split(b"\n"):
-                        line += 1
-                        message = self._message(raw)
-                        if isinstance(message, str):
-                            self._rejects.line(str(self._path), line, raw, message, OTHER)
-                            continue
-                        clock = max(clock, message[0])
-                        held.append((clock, *message[1:]))
-                    cut = next((i for i in range(len(held), 0, -1) if held[i - 1][0] != clock), 0)
-                    if cut:
-                        yield held[:cut]
-                        held = held[cut:]
-        except (ReadError, OSError, EOFError) as error:
-            self._rejects.line(str(self._path), line + 1, b"", f"the file ends here: {error}", OTHER)
-        if held:
-            yield held
+        return line_tape.read(self._path, self._message, self._rejects)
 
     def _message(self, raw: bytes) -> Message | str:
         stamp, _, body = raw.partition(b" ")

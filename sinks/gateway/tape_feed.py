@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from schemas import admin
 from schemas.catalogue import CRYPTO_TRADES, STOCK_TRADES
@@ -24,6 +23,7 @@ from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import UnreachableError
 from tidewire.kafka import client_arguments
+from tidewire.placing import partition_of
 
 if TYPE_CHECKING:
     from tidewire.columns import Decoder
@@ -109,7 +109,7 @@ class TapeFeed:
         for symbol in symbols:
             for topic, feed in self._topics.items():
                 if tape_messages.feed_of(symbol) == feed and (count := self._counts.get(topic)):
-                    yield TopicPartition(topic, (murmur2(symbol.encode()) & 0x7FFFFFFF) % count)
+                    yield TopicPartition(topic, partition_of(symbol.encode(), count))
 
     async def _deliver(self, feed: str, topic: str, values: list[Any]) -> None:
         from tidewire.columns import as_blocks

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from console.screen.gateway_side import PUSHED, GatewaySide
+from console.screen.gateway_side import GatewaySide
+from simulator.options import key_pair
 from sinks.gateway import users
 from tidewire.config import Settings
+from verify.orders_read import PUSHED
 
-KEY, SECRET = "demo-key", "demo-secret"
 ACCOUNTS = 2
 _FIRST_USERS = {1: "demo", 2: "other"}
 
@@ -21,11 +22,6 @@ class SignIn:
     gateway_url: str
     link: str
     client: GatewaySide
-
-
-def key_pair(number: int) -> tuple[str, str]:
-    """Key id and secret of the simulator's account `number`, counted from 1."""
-    return (KEY, SECRET) if number == 1 else (f"{KEY}-{number}", f"{SECRET}-{number}")
 
 
 def user_of(number: int) -> str:
