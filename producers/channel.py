@@ -17,11 +17,15 @@ Encode = Callable[[Message], tuple[bytes, bytes] | None]
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One type of message: the channel as Alpaca calls it, and the catalogue topic of its records."""
+    """One type of message: the channel as Alpaca calls it, and the catalogue topic of its records.
+
+    `time` is the field of a message that holds its event time (ns).
+    """
 
     name: str
     topic: str
     encode: Encode
+    time: str = "t"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Protocol
 
 from producers.alpaca_stream import AlpacaStream, LostError, error_of
 from producers.channel import Message
@@ -38,6 +39,22 @@ reconnects.
 """
 
 
+class Observer(Protocol):
+    """Told what happens to a feed's connection, in order, by the feed's own task; must not wait."""
+
+    def subscribed(self, confirmed: Mapping[str, tuple[str, ...]]) -> None:
+        """Alpaca holds these symbols by channel from now on; the whole list at each change."""
+        ...
+
+    def data(self, newest: Mapping[str, int], received_ns: int) -> None:
+        """A frame with data was handed on. `newest`: by channel the greatest event time so far, ns."""
+        ...
+
+    def lost(self, kind: str, reason: str, at_ns: int) -> None:
+        """The connection ended, or could not be made; called once for each attempt that ends."""
+        ...
+
+
 class Feed:
     """One feed's connection and what goes through it."""
 
@@ -50,12 +67,16 @@ class Feed:
         connection: Connection,
         announce: Announce,
         clock: Clock,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.name, self.label = plan.name, plan.label
         self._url, self._advice = plan.url, plan.advice
         self._stream, self._intake, self._publisher = stream, intake, publisher
         self._subscriptions = Subscriptions(plan.symbols, plan.channels, plan.automatic)
         self._connection, self._announce, self._clock = connection, announce, clock
+        self._observers = tuple(observers)
+        self._broken: LostError | None = None
+        self._ended_by = ""
         self._stopping = False
         self._last_message_ns: int | None = None
         self.lost: str | None = "not yet connected"
@@ -102,6 +123,12 @@ class Feed:
         with suppress(LostError):  # the session sees it too, and asks for everything on the next connection
             await self._subscribe_next()
 
+    async def break_off(self, kind: str, reason: str) -> None:
+        """End the connection at hand, as if it had been lost by itself; it is made anew."""
+        if self._connection.state is State.CONNECTED:
+            self._broken = LostError(kind, reason)
+            await self._stream.close()
+
     def tell(self) -> None:
         """Announce where the connection stands."""
         state = self._connection.state
@@ -135,9 +162,12 @@ class Feed:
                     refusal = error.refusal(self._url, self._advice)
                     self.lost = str(refusal)
             except LostError as error:
-                self._note(error.kind, str(error))
+                cause, self._broken = self._broken or error, None
+                self._note(cause.kind, str(cause))
             finally:
                 await self._disconnect()
+            for observer in self._observers:
+                observer.lost(self._ended_by, self.lost or "", self._clock())
             delay = self._connection.lost()
             self._show_state()
             if refusal is not None:
@@ -171,6 +201,8 @@ class Feed:
             self._connection.data()
             self._last_message_ns = received
             self._last_message.set(received / NS_PER_SECOND)
+            for observer in self._observers:
+                observer.data(self._intake.newest, received)
         for message in control:
             await self._control(message)
         if self._publisher.full:
@@ -208,6 +240,8 @@ class Feed:
     async def _subscribed(self) -> None:
         for channel, symbols in self._subscriptions.confirmed.items():
             SYMBOLS_SUBSCRIBED.labels(self.label, channel).set(len(symbols))
+        for observer in self._observers:
+            observer.subscribed(self._subscriptions.confirmed)
         await self._subscribe_next()
         if self._subscriptions.settled:
             channels = {c: len(s) for c, s in self._subscriptions.confirmed.items()}
@@ -227,6 +261,7 @@ class Feed:
             SYMBOLS_SUBSCRIBED.labels(self.label, channel).set(0)
 
     def _note(self, kind: str, reason: str) -> None:
+        self._ended_by = kind
         CONNECTION_ERRORS.labels(self.label, kind).inc()
         self.lost = "stopped" if self._stopping else reason
         if not self._stopping:

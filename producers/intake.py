@@ -11,7 +11,7 @@ from typing import Protocol
 
 from producers.channel import Add, Encoder, Message
 from producers.frames import Unreadable, original, unpack
-from tidewire.clock import NS_PER_MS
+from tidewire.clock import NS_PER_MS, NS_PER_SECOND
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
 from tidewire.metrics import MESSAGES_DUPLICATE, MESSAGES_RECEIVED
@@ -44,6 +44,9 @@ class Intake:
             kind: (channel.encode, log.adder(self._topics[kind])) for kind, channel in channels.items()
         }
         names = {kind: channel.name for kind, channel in channels.items()} | {_UNKNOWN: _UNKNOWN}
+        self._times = {kind: (channel.name, channel.time) for kind, channel in channels.items()}
+        self.newest: dict[str, int] = {}
+        """Channel -> the greatest event time (ns) seen at the end of a frame, never after its receipt."""
         self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in names.items()}
         self._duplicates = {kind: MESSAGES_DUPLICATE.labels(feed, channel) for kind, channel in names.items()}
 
@@ -53,10 +56,12 @@ class Intake:
         self._encoder.frame(received_ns)
         control: list[Message] = []
         received: dict[str, int] = {}
+        last: dict[str, Message] = {}
         for index, message in enumerate(unpack(raw)):
             try:
                 kind = message["T"]
                 encode, add = routes[kind]
+                last[kind] = message
             except (KeyError, TypeError):  # of no known type, or no map at all
                 if _is_control(message):
                     control.append(message)
@@ -76,7 +81,16 @@ class Intake:
             received[kind] = received.get(kind, 0) + 1
         for kind, count in received.items():
             self._received[kind].inc(count)
+        self._pass(last, received_ns)
         return sum(received.values()), control
+
+    def _pass(self, last: dict[str, Message], received_ns: int) -> None:
+        for kind, message in last.items():
+            channel, field = self._times[kind]
+            ts = message.get(field)
+            if type(ts) is int:  # a time in the future is a mistake, and would hide all that follow
+                known = self.newest.get(channel, 0)
+                self.newest[channel] = max(known, min(ts, received_ns + NS_PER_SECOND))
 
     def _refuse(
         self, topic: str, raw: bytes | str, index: int, message: object, error: Exception, timestamp: int

@@ -37,7 +37,7 @@ class NewsEncoder:
 
     def channels(self) -> Mapping[str, Channel]:
         """Channels by the type T of their messages."""
-        return {"n": Channel("news", NEWS, self.news)}
+        return {"n": Channel("news", NEWS, self.news, "updated_at")}
 
     def tails(self) -> tuple[Tail, ...]:
         """The revisions of the last two days."""

@@ -41,6 +41,7 @@ NEWS = "alpaca.news"
 TRADE_UPDATES = "alpaca.trade-updates"
 ACCOUNT_SNAPSHOTS = "alpaca.account-snapshots"
 GAPS = "alpaca.gaps"
+AUDITS = "alpaca.audits"
 STOCK_FEATURES = "features.stocks"
 NEWS_SENTIMENT = "news.sentiment"
 WATCHLIST_SCORES = "watchlist.scores"
@@ -55,6 +56,9 @@ ORDER_RESULTS = "orders.results"
 SIGNALS = "signals"
 SUBSCRIPTIONS = "control.subscriptions"
 CONNECTIONS = "control.connections"
+LEASES = "control.leases"
+REQUESTS = "control.requests"
+OPTION_FRAMES = "alpaca.options.frames"
 CRYPTO_FRAMES = "alpaca.crypto.frames"
 NEWS_FRAMES = "alpaca.news.frames"
 TRADE_UPDATE_FRAMES = "alpaca.trade-updates.frames"
@@ -116,6 +120,9 @@ TOPICS = (
     Topic(STOCK_FRAMES, "none", None, "frames and messages of the stock stream that were no records", False),
     _hot(OPTION_TRADES, "option_trade", "option trades as Alpaca sends them", "OCC symbol"),
     _hot(OPTION_QUOTES, "option_quote", "option quotes as Alpaca sends them", "OCC symbol"),
+    Topic(
+        OPTION_FRAMES, "none", None, "frames and messages of the option stream that were no records", False
+    ),
     _hot(CRYPTO_TRADES, "crypto_trade", "crypto trades as Alpaca sends them", "pair"),
     _hot(CRYPTO_QUOTES, "crypto_quote", "crypto quotes as Alpaca sends them", "pair"),
     _hot(CRYPTO_BARS, "crypto_bar", "crypto bars with their interval and revision", "pair"),
@@ -136,14 +143,15 @@ TOPICS = (
     _kept(TRADE_UPDATES, "account", "trade_update", "every order event, streamed or reconciled"),
     Topic(TRADE_UPDATE_FRAMES, "account", None, "messages of the trading stream that were no records", False),
     _kept(ACCOUNT_SNAPSHOTS, "account", "account_snapshot", "account, positions and open orders over REST"),
+    _kept(GAPS, "gap", "gap", "interruptions of a feed: what was found again and what cannot be recovered"),
     Topic(
-        GAPS,
-        "feed",
-        "gap",
-        "interruptions of a feed: what was found again and what cannot be recovered",
+        AUDITS,
+        "feed:channel",
+        "audit",
+        "minutes compared with Alpaca's own history",
         by_symbol=False,
-        retention_ms=FOREVER,
-        single=True,
+        retention_ms=90 * DAY_MS,
+        max_bytes=LARGEST_RECORD,
     ),
     _hot(STOCK_FEATURES, "stock_features", "feature vectors, conflated"),
     Topic(NEWS_SENTIMENT, "symbol", "news_sentiment", "one record per article, symbol and analyzer"),
@@ -200,6 +208,8 @@ TOPICS = (
         retention_ms=FOREVER,
         single=True,
     ),
+    _compacted(LEASES, "feed", "lease", "who owns which feed; the partitions are the leases"),
+    Topic(REQUESTS, "target", "request", "what somebody asks of a service", by_symbol=False, single=True),
     Topic(SIMULATOR_TICKS, "none", None, "lines of tick files that were no ticks", False),
 )
 

@@ -174,9 +174,24 @@ def subscription_id(feed: str, channel: str, symbol: str, holder: str, ts: int) 
     return digest(f"sub|{feed}|{channel}|{symbol}|{holder}|{ts}")
 
 
-def gap_id(feed: str, opened_ts: int, state: str) -> bytes:
-    """One state (opened, backfilled, closed) of one gap; `opened_ts` names the gap."""
-    return digest(f"g|{feed}|{opened_ts}|{state}")
+def gap_id(gap: str, state: str, ts: int) -> bytes:
+    """One state (opened, backfilled, closed) that a gap reached at `ts` (ns); `gap` is its name."""
+    return digest(f"g|{gap}|{state}|{ts}")
+
+
+def audit_id(feed: str, channel: str, minute_ts: int, audited_ts: int) -> bytes:
+    """One comparison of one minute of a channel."""
+    return digest(f"au|{feed}|{channel}|{minute_ts}|{audited_ts}")
+
+
+def lease_id(feed: str, epoch: int) -> bytes:
+    """One owner of a feed."""
+    return digest(f"le|{feed}|{epoch}")
+
+
+def request_id(kind: str, target: str, ts: int) -> bytes:
+    """Something asked for at `ts` (ns)."""
+    return digest(f"rq|{kind}|{target}|{ts}")
 
 
 def sentiment_id(provider: str, article_id: str, revision: int, symbol: str, analyzer: str) -> bytes:

@@ -42,6 +42,17 @@ class Settings(BaseSettings):
         (), description="crypto pairs, as BTC/USD, comma separated; * for all; empty: no crypto stream"
     )
     tidewire_crypto_location: Literal["us", "us-1", "eu-1"] = Field("us", description="crypto exchange")
+    tidewire_option_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="option contracts, as AAPL240315C00172500, comma separated; empty: no option stream"
+    )
+    tidewire_option_feed: Literal["indicative", "opra"] = Field(
+        "indicative", description="indicative (free) or opra (paid)"
+    )
+    tidewire_plan: Literal["basic", "plus"] = Field(
+        "basic",
+        description="Alpaca's data plan: basic has 30 symbols a channel, 200 option quotes, 200 requests a "
+        "minute and SIP history after 15 minutes; plus has all symbols, 1000 option quotes, 10000 requests",
+    )
     tidewire_news_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*",), description="news of these tickers, comma separated; * for all; - for no news stream"
     )
@@ -81,6 +92,41 @@ class Settings(BaseSettings):
         100, ge=0, description="records that the sink may give up of a small batch before it stops"
     )
 
+    # -- completeness
+    tidewire_backfill_days: float = Field(
+        7, gt=0, description="gaps that began longer ago are named and not fetched"
+    )
+    tidewire_audit_quotes: int = Field(
+        100, ge=1, description="of so many minutes of a symbol, one has its quotes compared with history"
+    )
+    tidewire_account_mode: Literal["stream", "hybrid", "poll"] = Field(
+        "hybrid",
+        description="stream: snapshots only at start and after reconnects; hybrid: also in between; "
+        "poll: no trading stream, REST alone (emergency)",
+    )
+
+    # -- subscriptions
+    tidewire_subscribe_positions: bool = Field(
+        True, description="subscribe to the symbols of open positions while they are open"
+    )
+    tidewire_position_grace_seconds: float = Field(
+        300, ge=0, description="how long a closed position's symbol stays subscribed"
+    )
+    tidewire_movers: bool = Field(
+        False, description="subscribe to stocks up 30% on 5 times their usual volume (asks REST every minute)"
+    )
+
+    # -- RSS and webhooks
+    tidewire_rss_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="feeds of news beside Alpaca's, comma separated URLs; empty: none"
+    )
+    tidewire_rss_seconds: float = Field(60, ge=5, description="between two looks at a feed")
+    tidewire_webhook_secret: SecretStr | None = Field(
+        None, description="shared secret of webhook senders; unset: no webhook service"
+    )
+    tidewire_webhook_host: str = Field("127.0.0.1", description="address of the webhook service")
+    tidewire_webhook_port: int = Field(0, ge=0, le=65535, description="0: any free port")
+
     # -- news
     tidewire_sentiment: Annotated[tuple[str, ...], NoDecode] = Field(
         ("processors.sentiment.lexicon:analyze",),
@@ -117,8 +163,8 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "tidewire_crypto_symbols", "tidewire_news_symbols", "tidewire_sentiment", "tidewire_gateway_origins",
-        mode="before",
+        "tidewire_crypto_symbols", "tidewire_option_symbols", "tidewire_news_symbols", "tidewire_sentiment",
+        "tidewire_gateway_origins", "tidewire_rss_urls", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
@@ -134,6 +180,23 @@ class Settings(BaseSettings):
         if bad:
             raise ValueError(f"not crypto pairs, as BTC/USD: {', '.join(bad)}")
         return pairs
+
+    @field_validator("tidewire_option_symbols")
+    @classmethod
+    def _check_contracts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        contracts = tuple(contract.upper() for contract in value)
+        bad = [c for c in contracts if c != "*" and not re.fullmatch(r"[A-Z0-9.]{1,6}\d{6}[CP]\d{8}", c)]
+        if bad:
+            raise ValueError(f"not option contracts, as AAPL240315C00172500: {', '.join(bad)}")
+        return contracts
+
+    @field_validator("tidewire_rss_urls")
+    @classmethod
+    def _check_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [url for url in value if not re.fullmatch(r"https?://\S+", url)]
+        if bad:
+            raise ValueError(f"not http(s) URLs: {', '.join(bad)}")
+        return value
 
     @field_validator("tidewire_news_symbols")
     @classmethod
@@ -201,6 +264,11 @@ class Settings(BaseSettings):
     def crypto_stream_url(self) -> str:
         """URL of the crypto data WebSocket."""
         return f"{self.tidewire_stream_url or _STREAM_HOST}/v1beta3/crypto/{self.tidewire_crypto_location}"
+
+    @property
+    def option_stream_url(self) -> str:
+        """URL of the option data WebSocket of the chosen feed."""
+        return f"{self.tidewire_stream_url or _STREAM_HOST}/v1beta1/{self.tidewire_option_feed}"
 
     @property
     def news_stream_url(self) -> str:

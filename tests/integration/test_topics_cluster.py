@@ -17,7 +17,7 @@ from tidewire.kafka import client_arguments
 
 pytestmark = pytest.mark.kafka
 
-SOME = (catalogue.STOCK_TRADES, catalogue.TRADE_UPDATES, catalogue.GAPS, catalogue.EXIT_WATCH)
+SOME = (catalogue.STOCK_TRADES, catalogue.TRADE_UPDATES, catalogue.SUBSCRIPTIONS, catalogue.EXIT_WATCH)
 
 
 async def _configs(settings: Settings, *keys: str) -> dict[str, dict[str, str]]:
@@ -161,16 +161,16 @@ async def test_delete_all_leaves_nothing_of_ours_and_all_of_others(settings: Set
 
 async def test_delete_all_names_a_group_that_is_in_use(settings: Settings) -> None:
     """A service still running would write into the new log with the state of the old one."""
-    await cluster.apply(settings, [catalogue.GAPS])
+    await cluster.apply(settings, [catalogue.SUBSCRIPTIONS])
     group = settings.tidewire_topic_prefix + "busy"
     consumer = AIOKafkaConsumer(
-        settings.tidewire_topic_prefix + catalogue.GAPS, group_id=group, **client_arguments(settings)
+        settings.tidewire_topic_prefix + catalogue.SUBSCRIPTIONS, group_id=group, **client_arguments(settings)
     )
     await consumer.start()
     try:
         with pytest.raises(SchemaError, match=f"{group} still has members: stop the services first"):
             await cluster.delete_all(settings, timeout_s=0.5)
-        assert await cluster.check(settings, [catalogue.GAPS]) == []
+        assert await cluster.check(settings, [catalogue.SUBSCRIPTIONS]) == []
     finally:
         await consumer.stop()
 
@@ -185,7 +185,7 @@ async def test_a_cluster_that_is_down_is_named(settings: Settings) -> None:
 async def _commit(settings: Settings, group: str) -> None:
     consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **client_arguments(settings))
     await consumer.start()
-    partition = TopicPartition(settings.tidewire_topic_prefix + catalogue.GAPS, 0)
+    partition = TopicPartition(settings.tidewire_topic_prefix + catalogue.SUBSCRIPTIONS, 0)
     consumer.assign([partition])
     await consumer.commit({partition: 0})
     await consumer.stop()

@@ -51,6 +51,10 @@ DESIGN = [
     # beyond the design's list, see docs/decisions/0018
     "portfolio.marks",
     "control.connections",
+    # and 0019
+    "alpaca.audits",
+    "control.leases",
+    "control.requests",
 ]
 
 
@@ -85,6 +89,7 @@ def test_compacted_topics_are_those_of_the_design() -> None:
         "exits.watch",
         "control.subscriptions",
         "control.connections",
+        "control.leases",
     }
 
 
@@ -149,7 +154,8 @@ def test_names_and_counts_of_one_installation() -> None:
     assert len(real) == 2 * len(TOPICS) - sum(topic.schema is None for topic in TOPICS)
     assert "mine.alpaca.stocks.frames" not in real
     assert real["mine.alpaca.stocks.frames.dlq"].partitions == 4
-    assert real["mine.alpaca.gaps"].partitions == real["mine.alpaca.gaps.dlq"].partitions == 1
+    single = real["mine.control.subscriptions"], real["mine.control.subscriptions.dlq"]
+    assert [topic.partitions for topic in single] == [1, 1]
     assert {topic.partitions for topic in real.values() if topic.by_symbol} == {4}
 
 

@@ -122,7 +122,10 @@ def test_kinds_never_share_an_id() -> None:
         event_id.fill_id("A", "1"),
         event_id.order_event_id("A", "1", 2),
         event_id.snapshot_id("A", 1),
-        event_id.gap_id("A", 1, "opened"),
+        event_id.gap_id("A", "opened", 1),
+        event_id.audit_id("A", "trades", 1, 2),
+        event_id.lease_id("A", 1),
+        event_id.request_id("reconcile", "*", 1),
         event_id.trigger_id("A", 1, "", 2),
     ]
     assert len(set(ids)) == len(ids)
