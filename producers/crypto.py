@@ -23,8 +23,8 @@ class CryptoEncoder:
 
     frames = CRYPTO_FRAMES
 
-    def __init__(self, codec: Codec, *, owner_epoch: int) -> None:
-        self._stamp = Stamp(codec, owner_epoch=owner_epoch)
+    def __init__(self, codec: Codec, *, owner_epoch: int, source: str = "ws") -> None:
+        self._stamp = Stamp(codec, owner_epoch=owner_epoch, source=source)
         self._window, self._bars = Window(), Bars()
 
     def frame(self, received_ns: int) -> None:

@@ -27,8 +27,8 @@ class NewsEncoder:
 
     frames = NEWS_FRAMES
 
-    def __init__(self, codec: Codec, *, owner_epoch: int) -> None:
-        self._stamp = Stamp(codec, owner_epoch=owner_epoch)
+    def __init__(self, codec: Codec, *, owner_epoch: int, source: str = "ws") -> None:
+        self._stamp = Stamp(codec, owner_epoch=owner_epoch, source=source)
         self._known = Known()
 
     def frame(self, received_ns: int) -> None:
