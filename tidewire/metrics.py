@@ -212,3 +212,93 @@ GATEWAY_DELIVERY_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
 GATEWAY_WATCHED = Gauge("tidewire_gateway_watched_symbols", "Symbols whose tape somebody watches", ["feed"])
+
+# ---------------------------------------------------------------- producers: order books
+
+ORDER_BOOK_ODDITIES = Counter(
+    "tidewire_order_book_oddities_total",
+    "Order-book messages that were published though something is odd: delta_first (a change before any whole "
+    "book), crossed (a bid not below the ask), unsorted (levels of a whole book out of order)",
+    ["oddity"],
+)
+
+# ---------------------------------------------------------------- producers: history over REST, backfill
+
+HISTORY_REQUESTS = Counter(
+    "tidewire_history_requests_total",
+    "Requests to Alpaca's market-data REST API, by HTTP status (none: no answer)",
+    ["status"],
+)
+HISTORY_ROWS = Counter(
+    "tidewire_history_rows_total",
+    "Rows that those requests brought, by kind and channel",
+    ["kind", "channel"],
+)
+BACKFILL_MESSAGES = Counter(
+    "tidewire_backfill_messages_total",
+    "Messages of history that a backfill looked at: held (the log has them), published, dead_lettered",
+    ["channel", "outcome"],
+)
+BACKFILL_GAPS = Counter(
+    "tidewire_backfill_gaps_total",
+    "Work on gaps that ended: closed, unrecoverable (closed without its history), failed (is tried again), "
+    "revoked (another worker has it)",
+    ["outcome"],
+)
+BACKFILL_WAITING = Gauge("tidewire_backfill_waiting_gaps", "Gaps of this worker that are over and not closed")
+
+# ---------------------------------------------------------------- subscriber, RSS and webhooks
+
+SUBSCRIPTION_CHANGES = Counter(
+    "tidewire_subscription_changes_total",
+    "Entries of control.subscriptions written for positions and movers: opened, renewed, released",
+    ["holder", "change"],
+)
+SUBSCRIPTION_REPAIRS = Counter(
+    "tidewire_subscription_repairs_total",
+    "Missing and orphaned entries that only the periodic comparison found",
+    ["holder"],
+)
+RSS_LOOKS = Counter(
+    "tidewire_rss_looks_total",
+    "Looks at RSS feeds: changed, unchanged, failed, too_big, slow, broken (no feed at all)",
+    ["outcome"],
+)
+RSS_ARTICLES = Counter(
+    "tidewire_rss_articles_total",
+    "Entries of RSS feeds: published, duplicate (seen before), copy (of another source's article), refused "
+    "(dead-lettered)",
+    ["outcome"],
+)
+RSS_TWINS = Counter(
+    "tidewire_rss_twins_total",
+    "Articles that came by RSS and from another source, by who was received first: rss or other",
+    ["first"],
+)
+RSS_LEAD_SECONDS = Histogram(
+    "tidewire_rss_lead_seconds",
+    "How much earlier the first of two such articles was received, by who was first",
+    ["first"],
+    buckets=(1, 5, 15, 30, 60, 120, 300, 900, 3600, 21_600),
+)
+RSS_FIELDS = Counter(
+    "tidewire_rss_fields_total",
+    "Such articles in which a field was present, by side: rss or other",
+    ["side", "field"],
+)
+WEBHOOKS = Counter(
+    "tidewire_webhooks_total",
+    "Webhook requests: accepted, repeated, unsigned, altered, stale, future, too_big, malformed, rate, busy",
+    ["endpoint", "outcome"],
+)
+
+# ---------------------------------------------------------------- producers: leases, never by feed or account
+
+LEASES_HELD = Gauge("tidewire_leases_held", "Feeds that this process owns", ["group"])
+LEASES_TAKEN = Counter("tidewire_leases_taken_total", "Feeds that became this process's", ["group"])
+LEASES_GIVEN_UP = Counter(
+    "tidewire_leases_given_up_total",
+    "Feeds that this process gave up: stopped, reassigned (by the group, or it took us for dead), superseded "
+    "(another claimed it), asleep (this process did not run for seconds), unconfirmed (no word from Kafka)",
+    ["group", "reason"],
+)
