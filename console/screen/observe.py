@@ -28,6 +28,9 @@ from tidewire.supervision.supervisor import Row
 
 _LOOK_SECONDS = 0.5
 _METRICS_SECONDS = 2.0
+_CONNECTION_STATE, _LATENCY = "tidewire_connection_state", "tidewire_feature_latency_seconds"
+_METRICS = {"producer": _CONNECTION_STATE, "processor": f"{_LATENCY}_bucket"}
+"""What is looked at, by service: the whole of it is work that a busy service has no time for."""
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 _log = log.get("screen")
@@ -103,13 +106,13 @@ class Observer:
             simulator=self._simulator,
             processes=tuple(self._process(row) for row in self._rows()),
             connection=exposition.active_label(
-                producer.samples, "tidewire_connection_state", "state", {"feed": STOCK_FEEDS}
+                producer.samples, _CONNECTION_STATE, "state", {"feed": STOCK_FEEDS}
             )
             or "-",
             buffered_bytes=producer.buffered_bytes,
             portfolio=None if self._client is None else self._client.portfolio(),
             headlines=self._news.headlines(),
-            latency_p99=exposition.quantile(processor, "tidewire_feature_latency_seconds", 0.99),
+            latency_p99=exposition.quantile(processor, _LATENCY, 0.99),
         )
         rates = self._rates.add(now, {channel: seen.topic(channel) for channel in CHANNELS})
         return replace(seen, rates=rates)
@@ -131,8 +134,7 @@ class Observer:
         try:
             async with self._http.get(f"{http}/health") as answer:
                 health = await answer.json()
-            async with self._http.get(f"{http}/metrics") as answer:
-                samples = exposition.parse(await answer.text())
+            samples = await self._samples(name, http)
         except (aiohttp.ClientError, TimeoutError, ValueError):
             if name in self._services:
                 self._services[name] = replace(self._services[name], ready=False, reason="does not answer")
@@ -140,6 +142,12 @@ class Observer:
         ready = health.get("status") == "healthy"
         buffered = int(health.get("buffered_bytes") or 0)
         self._services[name] = _Service(ready, str(health.get("reason") or ""), buffered, tuple(samples))
+
+    async def _samples(self, name: str, http: str) -> list[exposition.Sample]:
+        if (wanted := _METRICS.get(name)) is None:
+            return []
+        async with self._http.get(f"{http}/metrics", params=[("name[]", wanted)]) as answer:
+            return exposition.parse(await answer.text())
 
     async def _look_at_simulator(self) -> None:
         if self._simulator_url is None:
