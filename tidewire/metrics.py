@@ -256,8 +256,7 @@ SUBSCRIPTION_CHANGES = Counter(
 )
 SUBSCRIPTION_REPAIRS = Counter(
     "tidewire_subscription_repairs_total",
-    "Missing and orphaned entries that only the periodic comparison found",
-    ["holder"],
+    "Entries that were missing although wanted before, or stood although not: found by comparing",
 )
 RSS_LOOKS = Counter(
     "tidewire_rss_looks_total",
