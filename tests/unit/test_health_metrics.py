@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
+
 from tidewire import config, metrics
 from tidewire.health import Health
 
