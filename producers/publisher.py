@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka.partitioner import DefaultPartitioner
@@ -41,6 +42,8 @@ class Publisher:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed_bytes = 0
+        self._handed: Counter[Lane] = Counter()
+        self._taken: Counter[Lane] = Counter()
         self._progress = asyncio.Event()
         self._progressed_at = time.monotonic()
 
@@ -124,6 +127,14 @@ class Publisher:
                 self._close(lane)
             await self._next_progress()
 
+    async def settle(self) -> None:
+        """Wait until Kafka has everything that was added before this call; what comes meanwhile may wait."""
+        for lane in list(self._open):
+            self._close(lane)
+        marks = dict(self._handed)
+        while any(self._taken[lane] < count for lane, count in marks.items()):
+            await self._next_progress()
+
     async def stop(self) -> None:
         """Disconnect; what is not acknowledged is left behind. Call `flush` before."""
         if self._timer is not None:
@@ -169,6 +180,7 @@ class Publisher:
 
     def _batch_closed(self, lane: Lane, batch: Batch) -> None:
         self._closed_bytes += batch.size
+        self._handed[lane] += 1
         if not lane.sending:
             lane.sending = True
             if not self._tasks:
@@ -184,6 +196,7 @@ class Publisher:
                 size = batch.size
                 lane.next_offset = await self._session.deliver(lane.partition, batch, lane.next_offset)
                 self._closed_bytes -= size
+                self._taken[lane] += 1
                 self._acknowledged(lane, batch)
         finally:
             lane.sending = False
