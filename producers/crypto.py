@@ -11,10 +11,16 @@ from typing import Any
 from producers import normalize_crypto
 from producers.channel import Channel, Message, Tail
 from producers.entrance import BARS_WINDOW_NS, LARGEST_TAIL, WINDOW_NS, Bars, Window
-from producers.normalize import Content
+from producers.order_books import OrderBooks, order_book_event
 from producers.stamp import Stamp
 from schemas import event_id
-from schemas.catalogue import CRYPTO_BARS, CRYPTO_FRAMES, CRYPTO_QUOTES, CRYPTO_TRADES
+from schemas.catalogue import (
+    CRYPTO_BARS,
+    CRYPTO_FRAMES,
+    CRYPTO_ORDERBOOKS,
+    CRYPTO_QUOTES,
+    CRYPTO_TRADES,
+)
 from schemas.codec import Codec
 
 
@@ -26,6 +32,7 @@ class CryptoEncoder:
     def __init__(self, codec: Codec, *, owner_epoch: int, source: str = "ws") -> None:
         self._stamp = Stamp(codec, owner_epoch=owner_epoch, source=source)
         self._window, self._bars = Window(), Bars()
+        self._books = OrderBooks(self._stamp, self._window)
 
     def frame(self, received_ns: int) -> None:
         """The following messages were received at this time (ns since 1970)."""
@@ -39,11 +46,12 @@ class CryptoEncoder:
             "b": Channel("bars", CRYPTO_BARS, self.bar),
             "u": Channel("updatedBars", CRYPTO_BARS, self.bar),
             "d": Channel("dailyBars", CRYPTO_BARS, self.bar),
+            "o": Channel("orderbooks", CRYPTO_ORDERBOOKS, self._books.order_book),
         }
 
     def tails(self) -> tuple[Tail, ...]:
-        """The last minute of trades and quotes, and the bars of a day."""
-        events = (CRYPTO_TRADES, CRYPTO_QUOTES)
+        """The last minute of trades, quotes and order books, and the bars of a day."""
+        events = (CRYPTO_TRADES, CRYPTO_QUOTES, CRYPTO_ORDERBOOKS)
         return (
             Tail(events, WINDOW_NS, LARGEST_TAIL, _event, lambda kept: self._window.repeats(*kept)),
             Tail((CRYPTO_BARS,), BARS_WINDOW_NS, LARGEST_TAIL, lambda _, r: r, self._bars.recall),
@@ -53,16 +61,11 @@ class CryptoEncoder:
         """T=t."""
         content = normalize_crypto.trade(m)
         event = event_id.crypto_trade_id(content["symbol"], content["id"], content["ts"])
-        record = self._record("crypto_trade", content, event)
-        return None if self._window.repeats(content["ts"], event) else record
+        return self._stamp.once(self._window, "crypto_trade", content, event)
 
     def quote(self, m: Message) -> tuple[bytes, bytes] | None:
         """T=q. A true repeat stays a record of its own, told apart by its ordinal; so never None."""
-        content = normalize_crypto.quote(m)
-        first = quote_event(content, 0)
-        record = self._record("crypto_quote", content, first)
-        ordinal = self._window.repeats(content["ts"], first)
-        return self._record("crypto_quote", content, quote_event(content, ordinal)) if ordinal else record
+        return self._stamp.numbered(self._window, "crypto_quote", normalize_crypto.quote(m), quote_event)
 
     def bar(self, m: Message) -> tuple[bytes, bytes] | None:
         """T=b, u, d."""
@@ -72,10 +75,7 @@ class CryptoEncoder:
             return None
         content["revision"] = revision
         event = event_id.crypto_bar_id(content["symbol"], content["interval"], content["ts"], revision)
-        return self._record("crypto_bar", content, event)
-
-    def _record(self, stem: str, content: Content, event: bytes) -> tuple[bytes, bytes]:
-        return content["symbol"].encode(), self._stamp.record(stem, content, event)
+        return self._stamp.keyed("crypto_bar", content, event)
 
 
 def quote_event(content: Mapping[str, Any], ordinal: int) -> bytes:
@@ -87,6 +87,9 @@ def quote_event(content: Mapping[str, Any], ordinal: int) -> bytes:
 
 
 def _event(stem: str, record: Mapping[str, Any]) -> tuple[int, bytes]:
-    # A quote is counted under the id of the first among identical ones, as above.
-    event = quote_event(record, 0) if stem == "crypto_quote" else record["event_id"]
-    return record["ts"], event
+    # What has no id is counted under the id of the first among identical ones, as above.
+    numbered = _NUMBERED.get(stem)
+    return record["ts"], record["event_id"] if numbered is None else numbered(record, 0)
+
+
+_NUMBERED = {"crypto_quote": quote_event, "crypto_orderbook": order_book_event}

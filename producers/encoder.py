@@ -19,6 +19,7 @@ from producers import normalize
 from producers.channel import Channel, Message, Tail
 from producers.entrance import BARS_WINDOW_NS, LARGEST_TAIL, WINDOW_NS, Bars, Window
 from producers.normalize import EARLIEST_NS, LATEST_NS, MAX_LONG, Content
+from producers.notices import NOTICES, Notices, imbalance_event
 from producers.stamp import Stamp
 from schemas import event_id
 from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_QUOTES, STOCK_TRADES
@@ -83,6 +84,7 @@ class Encoder:
     ) -> None:
         self._codec, self._window, self._bars = codec, window, bars
         self._stamp = Stamp(codec, owner_epoch=owner_epoch, source=source)
+        self._notices = Notices(self._stamp, window)
         self._after_received = bytes([_SOURCES.index(source) << 1]) + varint(owner_epoch) + _EVENT_ID_LENGTH
         self._tail = b""
         self._trade_heads, self._quote_heads = Table(), Table()
@@ -105,11 +107,12 @@ class Encoder:
             "d": Channel("dailyBars", STOCK_BARS, self.bar),
             "c": Channel("corrections", STOCK_CORRECTIONS, self.correction),
             "x": Channel("cancelErrors", STOCK_CORRECTIONS, self.correction),
+            **self._notices.channels(),
         }
 
     def tails(self) -> tuple[Tail, ...]:
         """The last minute of events, and the bars of a day."""
-        events = (STOCK_TRADES, STOCK_QUOTES, STOCK_CORRECTIONS)
+        events = (STOCK_TRADES, STOCK_QUOTES, STOCK_CORRECTIONS, *NOTICES)
         return (
             Tail(events, WINDOW_NS, LARGEST_TAIL, _event, lambda kept: self._window.repeats(*kept)),
             Tail((STOCK_BARS,), BARS_WINDOW_NS, LARGEST_TAIL, lambda _, r: r, self._bars.recall),
@@ -209,7 +212,7 @@ class Encoder:
             return None
         content["revision"] = revision
         event = event_id.bar_id(content["symbol"], content["interval"], content["ts"], revision)
-        return self._record("stock_bar", content, event)
+        return self._stamp.keyed("stock_bar", content, event)
 
     def correction(self, m: Message) -> tuple[bytes, bytes] | None:
         """T=c and T=x: what became of an earlier trade."""
@@ -217,8 +220,7 @@ class Encoder:
         event = event_id.correction_id(
             c["symbol"], c["exchange"], c["original_id"], c["kind"], c["corrected_id"], c["ts"]
         )
-        record = self._record("stock_correction", c, event)
-        return None if self._window.repeats(c["ts"], event) else record
+        return self._stamp.once(self._window, "stock_correction", c, event)
 
     # -- the long way: exact for everything, and the teacher of the tables
 
@@ -226,20 +228,13 @@ class Encoder:
         content = normalize.trade(m)
         self._learn(content, self._trade_heads, "stock_trade", ("exchange", "tape"))
         event = event_id.trade_id(content["symbol"], content["exchange"], content["id"], content["ts"])
-        record = self._record("stock_trade", content, event)
-        return None if self._window.repeats(content["ts"], event) else record
+        return self._stamp.once(self._window, "stock_trade", content, event)
 
     def _slow_quote(self, m: Message) -> tuple[bytes, bytes] | None:
         content = normalize.quote(m)
         texts = ("bid_exchange", "ask_exchange", "tape")
         self._learn(content, self._quote_heads, "stock_quote", texts)
-        first = quote_event(content, 0)
-        record = self._record("stock_quote", content, first)
-        ordinal = self._window.repeats(content["ts"], first)
-        return self._record("stock_quote", content, quote_event(content, ordinal)) if ordinal else record
-
-    def _record(self, stem: str, content: Content, event: bytes) -> tuple[bytes, bytes]:
-        return content["symbol"].encode(), self._stamp.record(stem, content, event)
+        return self._stamp.numbered(self._window, "stock_quote", content, quote_event)
 
     def _learn(self, content: Content, heads: Table, stem: str, texts: tuple[str, ...]) -> None:
         symbol = content["symbol"]
@@ -291,6 +286,9 @@ def quote_event(content: Mapping[str, Any], ordinal: int) -> bytes:
 
 
 def _event(stem: str, record: Mapping[str, Any]) -> tuple[int, bytes]:
-    # A quote is counted under the id of the first among identical ones, as the encoder does.
-    event = quote_event(record, 0) if stem == "stock_quote" else record["event_id"]
-    return record["ts"], event
+    # What has no id is counted under the id of the first among identical ones, as the encoder does.
+    numbered = _NUMBERED.get(stem)
+    return record["ts"], record["event_id"] if numbered is None else numbered(record, 0)
+
+
+_NUMBERED = {"stock_quote": quote_event, "stock_imbalance": imbalance_event}

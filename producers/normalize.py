@@ -5,8 +5,8 @@ The content has every field of the record's schema but what the entrance and the
 unpacked to them).
 
 Types are checked, never bent: a size must be an integer, a text valid UTF-8. Three things are let through: a
-whole price as an integer and null for no conditions, as some msgpack writers have them; and a bar without its
-trade count or VWAP, as a daily bar in Alpaca's own documents, which is written as 0.
+whole price as an integer; no conditions or no tape, missing or null, as some writers leave out what is empty;
+and a bar without its trade count or VWAP, as a daily bar in Alpaca's own documents, which is written as 0.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def text(key: str, value: Any) -> str:
     except UnicodeEncodeError:
         raise RecordError(f"{key} is not valid UTF-8: {_shown(value)}") from None
     return value
+
+
+def perhaps(key: str, value: Any) -> str:
+    """A text; null is the empty one."""
+    return "" if value is None else text(key, value)
 
 
 def symbol(key: str, value: Any) -> str:
@@ -161,17 +166,41 @@ CANCEL: tuple[Field, ...] = (
     ("original_size", "s", count),
     ("tape", "z", text),
 )
+STATUS: tuple[Field, ...] = (
+    ("symbol", "S", symbol),
+    ("ts", "t", time_ns),
+    ("status_code", "sc", text),
+    ("status_message", "sm", perhaps),
+    ("reason_code", "rc", perhaps),
+    ("reason_message", "rm", perhaps),
+    ("tape", "z", perhaps),
+)
+LULD: tuple[Field, ...] = (
+    ("symbol", "S", symbol),
+    ("ts", "t", time_ns),
+    ("limit_up_price", "u", price),
+    ("limit_down_price", "d", price),
+    ("indicator", "i", perhaps),
+    ("tape", "z", perhaps),
+)
+IMBALANCE: tuple[Field, ...] = (
+    ("symbol", "S", symbol),
+    ("ts", "t", time_ns),
+    ("price", "p", price),
+    ("tape", "z", perhaps),
+)
 BAR_DEFAULTS = {"n": 0, "vw": 0.0}
+_NO_CONDITIONS = {"c": None, "z": ""}
 
 
 def trade(message: Message) -> Content:
     """T=t. Raises RecordError with the reason."""
-    return read(TRADE, message)
+    return read(TRADE, {**_NO_CONDITIONS, **message})
 
 
 def quote(message: Message) -> Content:
     """T=q. Raises RecordError with the reason."""
-    return read(QUOTE, message)
+    return read(QUOTE, {**_NO_CONDITIONS, **message})
 
 
 def bar(message: Message, fields: tuple[Field, ...] = BAR) -> Content:
@@ -191,6 +220,26 @@ def cancel(message: Message) -> Content:
     content = read(CANCEL, message)
     nothing = {"corrected_id": None, "corrected_price": None, "corrected_size": None}
     return {**content, **nothing, "original_conditions": [], "corrected_conditions": []}
+
+
+def status(message: Message) -> Content:
+    """T=s: a halt, a resumption. Only its code must be there. Raises RecordError with the reason."""
+    return read(STATUS, _whole(STATUS, message))
+
+
+def luld(message: Message) -> Content:
+    """T=l: a limit-up limit-down band. Raises RecordError with the reason."""
+    return read(LULD, _whole(LULD, message))
+
+
+def imbalance(message: Message) -> Content:
+    """T=i. Raises RecordError with the reason."""
+    return read(IMBALANCE, _whole(IMBALANCE, message))
+
+
+def _whole(fields: tuple[Field, ...], message: Message) -> Message:
+    """The message with null for the texts that it leaves out."""
+    return {**{key: None for _, key, check in fields if check is perhaps}, **message}
 
 
 def read(fields: tuple[Field, ...], message: Message) -> Content:

@@ -38,6 +38,26 @@ def taker(key: str, value: Any) -> str:
     return checked
 
 
+def whole(key: str, value: Any) -> bool:
+    """True: the message is a whole book. A delta says nothing, or false."""
+    if value is not None and type(value) is not bool:
+        raise RecordError(f"{key} is not true or false: {value!r:.100}")
+    return bool(value)
+
+
+def levels(key: str, value: Any) -> tuple[list[float], list[float]]:
+    """Prices and sizes of one side of a book, in the order sent; a side without changes may be null."""
+    if value is not None and type(value) is not list:
+        raise RecordError(f"{key} is not a list of levels: {value!r:.100}")
+    prices, sizes = [], []
+    for level in value or ():
+        if type(level) is not dict or "p" not in level or "s" not in level:
+            raise RecordError(f"{key} has a level without p and s: {level!r:.100}")
+        prices.append(price(f"{key}.p", level["p"]))
+        sizes.append(amount(f"{key}.s", level["s"]))
+    return prices, sizes
+
+
 TRADE: tuple[Field, ...] = (
     ("symbol", "S", symbol),
     ("ts", "t", time_ns),
@@ -53,6 +73,11 @@ QUOTE: tuple[Field, ...] = (
     ("bid_size", "bs", amount),
     ("ask_price", "ap", price),
     ("ask_size", "as", amount),
+)
+ORDER_BOOK: tuple[Field, ...] = (
+    ("symbol", "S", symbol),
+    ("ts", "t", time_ns),
+    ("reset", "r", whole),
 )
 BAR: tuple[Field, ...] = (
     ("symbol", "S", symbol),
@@ -75,6 +100,24 @@ def trade(message: Message) -> Content:
 def quote(message: Message) -> Content:
     """T=q. Raises RecordError with the reason."""
     return read(QUOTE, message)
+
+
+def order_book(message: Message) -> Content:
+    """T=o: a whole book, or a change of one. A level's fields beside p and s put its whole side into `extra`.
+
+    Raises RecordError with the reason.
+    """
+    sides = {key: message.get(key) for key in ("b", "a")}
+    rest = {key: value for key, value in message.items() if key not in sides or _unknown(value)}
+    content = read(ORDER_BOOK, {"r": None, **rest})
+    content["bid_prices"], content["bid_sizes"] = levels("b", sides["b"])
+    content["ask_prices"], content["ask_sizes"] = levels("a", sides["a"])
+    return content
+
+
+def _unknown(side: Any) -> bool:
+    """Whether a level says more than price and size."""
+    return type(side) is list and any(type(level) is dict and level.keys() - {"p", "s"} for level in side)
 
 
 def bar(message: Message) -> Content:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from producers.normalize import Content, Field, Message, long, read, text, texts, time_ns
+from producers.normalize import Content, Field, Message, long, perhaps, read, text, texts, time_ns
 
 PROVIDER = "benzinga"
 """Who writes Alpaca's news, where a message does not say."""
@@ -17,11 +17,6 @@ PROVIDER = "benzinga"
 def article(key: str, value: Any) -> str:
     """An article's number as text."""
     return str(long(key, value))
-
-
-def perhaps(key: str, value: Any) -> str:
-    """A text; null is the empty one."""
-    return "" if value is None else text(key, value)
 
 
 ARTICLE: tuple[Field, ...] = (

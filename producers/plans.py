@@ -11,7 +11,8 @@ from producers.crypto import CryptoEncoder
 from producers.encoder import Encoder as StockEncoder
 from producers.entrance import Bars, Window
 from producers.news import NewsEncoder
-from producers.subscriptions import AUTOMATIC, CHANNELS, TEST_CHANNELS
+from producers.options import OptionEncoder
+from producers.subscriptions import AUTOMATIC, CHANNELS, CRYPTO_CHANNELS, OPTION_CHANNELS, TEST_CHANNELS
 from schemas.codec import Codec
 from tidewire.config import Settings
 
@@ -40,6 +41,8 @@ def plans(settings: Settings) -> tuple[Plan, ...]:
     if settings.tidewire_feed == "test":
         return (_stocks(settings),)
     chosen = [_stocks(settings)]
+    if settings.tidewire_option_symbols:
+        chosen.append(_options(settings))
     if settings.tidewire_crypto_symbols:
         chosen.append(_crypto(settings))
     if settings.tidewire_news_symbols:
@@ -63,6 +66,24 @@ def _stocks(settings: Settings) -> Plan:
     )
 
 
+def _options(settings: Settings) -> Plan:
+    name = f"options:{settings.tidewire_option_feed}"
+    return Plan(
+        name=name,
+        label=name,
+        url=settings.option_stream_url,
+        symbols=settings.tidewire_option_symbols,
+        channels=OPTION_CHANNELS,
+        automatic=(),
+        open_as="options",
+        encoder=lambda codec, epoch: OptionEncoder(codec, owner_epoch=epoch),
+        advice=Advice(
+            "TIDEWIRE_OPTION_FEED and TIDEWIRE_OPTION_SYMBOLS",
+            "set TIDEWIRE_OPTION_FEED=indicative (free), or leave TIDEWIRE_OPTION_SYMBOLS empty",
+        ),
+    )
+
+
 def _crypto(settings: Settings) -> Plan:
     name = f"crypto:{settings.tidewire_crypto_location}"
     return Plan(
@@ -70,7 +91,7 @@ def _crypto(settings: Settings) -> Plan:
         label=name,
         url=settings.crypto_stream_url,
         symbols=settings.tidewire_crypto_symbols,
-        channels=CHANNELS,
+        channels=CRYPTO_CHANNELS,
         automatic=(),
         open_as="crypto",
         encoder=lambda codec, epoch: CryptoEncoder(codec, owner_epoch=epoch),

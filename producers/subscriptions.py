@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars")
+CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "imbalances")
+CRYPTO_CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
+OPTION_CHANNELS = ("trades", "quotes")
 TEST_CHANNELS = ("trades", "quotes", "bars")
 """Alpaca's test stream has no others."""
 AUTOMATIC = ("corrections", "cancelErrors")
@@ -62,6 +64,8 @@ class Subscriptions:
     ) -> None:
         # "*" holds every symbol; beside it, names only cost room in the plan.
         self._symbols = ("*",) if "*" in symbols else tuple(symbols)
+        self._names = tuple(symbol for symbol in symbols if symbol != "*")
+        self._wish: Wanted = {}
         self._channels, self._automatic = tuple(channels), tuple(automatic)
         self._wanted: dict[str, tuple[str, ...]] = {}
         self._waiting: deque[Piece] = deque()
@@ -91,8 +95,9 @@ class Subscriptions:
     def want(self, wanted: Wanted) -> None:
         """Besides the configured symbols, hold these and no others; channels of other feeds are left out.
 
-        With a configured "*" there is nothing to add.
+        With a configured "*" there is nothing to add, but on channels where Alpaca refuses it.
         """
+        self._wish = wanted
         former, self._wanted = self._wanted, self._beside_configured(wanted)
         if not self._connected:
             return
@@ -152,6 +157,9 @@ class Subscriptions:
         channel = piece.channels[0]
         if piece.action == "subscribe" and self._still_needed(piece).symbols:
             self.refused[channel] = (*self.refused.get(channel, ()), *piece.symbols)
+            if piece.symbols == ("*",):  # as for quotes of options: there, names are needed
+                self._waiting.extend(_pieces((channel,), self._names))
+                self.want(self._wish)
         return piece
 
     def _still_needed(self, piece: Piece) -> Piece:
@@ -164,14 +172,15 @@ class Subscriptions:
         return replace(piece, symbols=tuple(s for s in piece.symbols if s in needed))
 
     def _beside_configured(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
-        if "*" in self._symbols:
-            return {}
-        configured = set(self._symbols)
+        configured = set(self._names)
         return {
             channel: tuple(dict.fromkeys(s for s in wanted[channel] if s not in configured))
             for channel in self._channels
-            if wanted.get(channel)
+            if wanted.get(channel) and not self._holds_all(channel)
         }
+
+    def _holds_all(self, channel: str) -> bool:
+        return "*" in self._symbols and "*" not in self.refused.get(channel, ())
 
 
 def _pieces(

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, UnreachableError
-from verify.content import JOINED, Channel, with_canonical_extra
+from verify.content import LISTS, Channel, with_canonical_extra, with_canonical_numbers
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -44,11 +44,11 @@ def read(connection: Connection, channel: Channel) -> pl.DataFrame:
         UnreachableError: the server went away.
     """
     shape = pl.Schema([*channel.shape.items(), ("k_part", pl.Int64()), ("k_offset", pl.Int64())])
-    if not exists(connection, channel.name):
+    if not exists(connection, channel.table):
         return pl.DataFrame(schema=shape)
     columns = sql.SQL(", ").join(_column(channel, name) for name in shape)
     command = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv, NULL '\\N', ENCODING 'UTF8')").format(
-        columns, sql.Identifier(channel.name)
+        columns, sql.Identifier(channel.table)
     )
     text = io.BytesIO()
     try:
@@ -65,15 +65,18 @@ def _frame(text: io.BytesIO, shape: pl.Schema) -> pl.DataFrame:
         return pl.DataFrame(schema=shape)
     text.seek(0)
     frame = pl.read_csv(text, has_header=False, schema=shape, null_values=_NULL, empty_string_is_null=False)
-    return with_canonical_extra(frame)
+    return with_canonical_extra(with_canonical_numbers(frame))
 
 
 def _column(channel: Channel, name: str) -> sql.Composable:
     if name == "ts":
         return sql.SQL(_NANOSECONDS)
-    if name in JOINED:
+    if name in LISTS:
         return sql.SQL("array_to_string({}, E'\\x1f')").format(sql.Identifier(name))
-    return sql.Identifier(channel.renamed.get(name, name))
+    column = sql.Identifier(channel.renamed.get(name, name))
+    if channel.content.get(name) is pl.Boolean:
+        return sql.SQL("{}::text").format(column)  # COPY itself would write t and f
+    return column
 
 
 def exists(connection: Connection, table: str) -> bool:

@@ -11,7 +11,7 @@ from schemas.catalogue import SIMULATOR_TICKS
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
 from verify import database
-from verify.content import CRYPTO_VENUE, NEWS_VENUE, STOCKS_VENUE
+from verify.content import CRYPTO_VENUE, NEWS_VENUE, OPTIONS_VENUE, STOCKS_VENUE
 from verify.messages import from_bytes
 from verify.topic import consumer, ends, whole
 
@@ -39,6 +39,8 @@ class Letter:
         """The stream of Alpaca that the letter's topic belongs to."""
         if self.topic.startswith("alpaca.crypto."):
             return CRYPTO_VENUE
+        if self.topic.startswith("alpaca.options."):
+            return OPTIONS_VENUE
         return NEWS_VENUE if self.topic.startswith("alpaca.news") else STOCKS_VENUE
 
     def messages(self) -> list[object]:

@@ -10,11 +10,33 @@ from typing import Any
 import msgpack
 import polars as pl
 
-from verify.content import CHANNELS, JOINED, SEPARATOR, STOCKS_VENUE, Channel, of_venue
+from verify.content import (
+    CHANNELS,
+    JOINED,
+    NUMBERS,
+    SEPARATOR,
+    STOCKS_VENUE,
+    Channel,
+    of_venue,
+    with_canonical_numbers,
+)
 
 _CHANNEL_OF = {(c.venue, kind): c for c in CHANNELS for kind in c.kinds}
 _KNOWN = {c.name: frozenset(["T", *c.fields.values()]) for c in CHANNELS}
 _TIMES = frozenset({"ts", "created_ts"})
+_SIDES = frozenset({"a", "b"})
+_MAY_BE_NULL = frozenset(
+    {
+        "condition",
+        "status_message",
+        "reason_code",
+        "reason_message",
+        "indicator",
+        "tape",
+        "bid_exchange",
+        "ask_exchange",
+    }
+)
 
 Message = Mapping[str, Any]
 
@@ -36,16 +58,34 @@ def row(channel: Channel, message: Message) -> tuple[Any, ...]:
         optional = channel.optional
         value = message.get(field, optional[field]) if field in optional else message[field]
         values.append(_value(name, channel.content[name], value))
-    unknown = {k: v for k, v in message.items() if k not in _KNOWN[channel.name]}
+    known = _KNOWN[channel.name]
+    unknown = {k: v for k, v in message.items() if k not in known or (k in _SIDES and _says_more(v))}
     values.append(
         json.dumps(unknown, sort_keys=True, separators=(",", ":"), default=_stamp) if unknown else None
     )
     return tuple(values)
 
 
+def _says_more(side: Any) -> bool:
+    """Whether a level of an order book has fields beside its price and size."""
+    return isinstance(side, list) and any(isinstance(level, dict) and len(level) > 2 for level in side)
+
+
+def _levels(name: str, side: Any) -> str:
+    """The prices, or the sizes, of one side of an order book; a level without either is a KeyError."""
+    field = "p" if name.endswith("prices") else "s"
+    return SEPARATOR.join(repr(_number(name, pl.Float64, level[field])) for level in side or ())
+
+
 def _value(name: str, dtype: type[pl.DataType], value: Any) -> Any:
     if name in _TIMES:
         return nanoseconds(value)
+    if name in NUMBERS:
+        return _levels(name, value)
+    if dtype is pl.Boolean:
+        return _truth(name, value)
+    if value is None and name in _MAY_BE_NULL:
+        return ""
     if name in JOINED:
         return SEPARATOR.join(value or ())
     if name == "interval":
@@ -57,6 +97,12 @@ def _value(name: str, dtype: type[pl.DataType], value: Any) -> Any:
             raise TypeError(f"{name} is no text")
         return value
     return _number(name, dtype, value)
+
+
+def _truth(name: str, value: Any) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{name} is neither true nor false")
+    return bool(value)
 
 
 def _number(name: str, dtype: type[pl.DataType], value: Any) -> int | float:
@@ -140,7 +186,8 @@ class Collector:
         """Turn the rows held so far into columns, which take a tenth of the memory."""
         for channel in self._channels:
             if rows := self._rows[channel.name]:
-                self._frames[channel.name].append(pl.DataFrame(rows, schema=channel.shape, orient="row"))
+                frame = pl.DataFrame(rows, schema=channel.shape, orient="row")
+                self._frames[channel.name].append(with_canonical_numbers(frame))
                 self._rows[channel.name] = []
 
     def frame(self, channel: Channel) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from schemas.catalogue import TOPICS
 from schemas.codec import Codec
-from sinks.postgres.record_tables import TOPIC_ID, Column, Record, RecordTable, Source
+from sinks.postgres.record_columns import TOPIC_ID, Column, Record, RecordTable, Source
 from sinks.postgres.spans import DeadRecord, Span
 from sinks.postgres.tables import OFFSET, PARTITION
 from tidewire.errors import RecordError
@@ -150,6 +150,9 @@ def _judged(column: Column, value: Any) -> Any:
     elif kind == "double precision":
         if not math.isfinite(value):
             raise ValueError(f"{column.name} is NaN or infinite")
+    elif kind == "double precision[]":
+        if not all(map(math.isfinite, value)):
+            raise ValueError(f"{column.name} holds NaN or infinity")
     elif kind == "text[]":
         for item in value:
             _refuse_nul(column, item)

@@ -11,7 +11,7 @@ from functools import cache
 from psycopg import errors, sql
 
 from sinks.postgres.connection import Connection
-from sinks.postgres.record_tables import RecordTable, Source
+from sinks.postgres.record_columns import RecordTable, Source
 from sinks.postgres.records import Entry, Row
 from sinks.postgres.store_columns import MERGES, stage
 from tidewire.metrics import POSTGRES_COPIES

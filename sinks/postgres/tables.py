@@ -157,7 +157,38 @@ CRYPTO_BARS = Table(
         *_TAIL,
     ),
 )
-TABLES = (TRADES, QUOTES, BARS, CRYPTO_TRADES, CRYPTO_QUOTES, CRYPTO_BARS)
+OPTION_TRADES = Table(
+    "option_trades",
+    catalogue.OPTION_TRADES,
+    "option_trade",
+    (
+        *_text("symbol"),
+        *_TIME,
+        *_text("exchange"),
+        *_same("double precision", "price"),
+        *_same("bigint", "size"),
+        *_text("condition"),
+        *_TAIL,
+    ),
+)
+OPTION_QUOTES = Table(
+    "option_quotes",
+    catalogue.OPTION_QUOTES,
+    "option_quote",
+    (
+        *_text("symbol"),
+        *_TIME,
+        *_text("bid_exchange"),
+        *_same("double precision", "bid_price"),
+        *_same("bigint", "bid_size"),
+        *_text("ask_exchange"),
+        *_same("double precision", "ask_price"),
+        *_same("bigint", "ask_size"),
+        *_text("condition"),
+        *_TAIL,
+    ),
+)
+TABLES = (TRADES, QUOTES, BARS, CRYPTO_TRADES, CRYPTO_QUOTES, CRYPTO_BARS, OPTION_TRADES, OPTION_QUOTES)
 
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"""

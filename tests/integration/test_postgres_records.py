@@ -153,9 +153,11 @@ def one_of_many(record: dict[str, Any], number: int) -> dict[str, Any]:
     """With a key of its own and hostile text, without numbers that are refused (see the unit tests)."""
     hostile = 'tab\t line\r\n \\N \\. \\0 {"a",b} NULL \'; DROP TABLE news; -- \u202e \U0001f642'
     record |= {"event_id": number.to_bytes(8, "big"), "source": "ws"}
-    for name in ("score", "confidence"):
-        if record.get(name) is not None:
+    for name, value in record.items():
+        if isinstance(value, float):
             record[name] = 0.1 + number
+        if isinstance(value, list) and value and isinstance(value[0], float):
+            record[name] = [0.1, 1e16, -0.0, 5e-324][: len(value)]
     for name in {"account", "order_id", "id", "symbol", "headline"} & record.keys():
         record[name] = f"{hostile}{number}"
     if "event" in record:

@@ -138,7 +138,7 @@ def test_days_are_those_of_utc() -> None:
         "trades_20131007",
         "trades_20131008",
     ]
-    assert len({table.name for table in TABLES}) == 6
+    assert len({table.name for table in TABLES}) == 8
 
 
 def read_copy(table: Table, data: bytes) -> list[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from schemas.catalogue import TOPICS, schema, stems
 from schemas.codec import Codec, Version
 from schemas.fills import fills
+from sinks.postgres.record_columns import TOPIC_ID, RecordTable, Source
 from sinks.postgres.record_tables import (
     FILLS,
     NEWS,
@@ -24,10 +25,7 @@ from sinks.postgres.record_tables import (
     RECORD_TABLES,
     SNAPSHOT_POSITIONS,
     SOURCES,
-    TOPIC_ID,
     WATCHLIST_SCORES,
-    RecordTable,
-    Source,
 )
 from sinks.postgres.records import Entry, RecordFeed, entry, newest, read, row
 from sinks.postgres.spans import Span
@@ -79,10 +77,14 @@ def naive(table: RecordTable, record: dict[str, Any]) -> tuple[Any, ...] | None:
             if "\\x00" in repr(value).replace("\\\\", ""):
                 return None
             value = [{k: as_text(v) for k, v in item.items()} for item in value]
-        elif isinstance(value, list) and any("\0" in item for item in value):
+        elif isinstance(value, list) and not all(map(good, value)):
             return None
         made[column.name] = value
     return tuple(made.values())
+
+
+def good(item: Any) -> bool:
+    return math.isfinite(item) if isinstance(item, float) else "\0" not in item
 
 
 def as_text(value: Any) -> Any:
