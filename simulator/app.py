@@ -15,7 +15,9 @@ from simulator.control import Control, state_of
 from simulator.crypto.books import Books
 from simulator.crypto.rest import CryptoRest
 from simulator.crypto.synthetic import PAIRS
+from simulator.door import RestFaults
 from simulator.exchange_calendar import ExchangeCalendar
+from simulator.fault_routes import FaultRoutes, Target
 from simulator.interest import Subscriptions
 from simulator.latest import LatestPrices
 from simulator.market import Frame
@@ -62,9 +64,11 @@ class Simulator:
         self._crypto.market.observers.append(self._books)
         self._crypto.hub.greeting = self._whole_books
         self.prices = LatestPrices(self._stocks.prices, self._crypto.prices)
-        self._guard = Guard(options, time.time)
+        self._rest_faults = RestFaults()
+        self._guard = Guard(options, time.time, self._rest_faults)
         home = settings.tidewire_home
-        self.broker = BrokerService(home, options, self.prices, self._trading_now, self._symbols)
+        now, symbols = self._trading_now, self._symbols
+        self.broker = BrokerService(home, options, self.prices, now, symbols, self._rest_faults)
         self._runner: web.AppRunner | None = None
         self._running: dict[asyncio.Task[None], Venue] = {}
         self.port = 0
@@ -148,6 +152,9 @@ class Simulator:
         app.router.add_routes(self.broker.routes())
         control = Control(self._venues, self._rejects, self._tape, self.broker.status)
         app.router.add_routes(control.routes())
+        targets: dict[str, Target] = {name: venue.hub for name, venue in self._venues.items()}
+        targets["trading"] = self.broker.socket
+        app.router.add_routes(FaultRoutes(targets, self._rest_faults).routes())
 
     def _whole_books(self, added: Subscriptions) -> list[Frame]:
         """What a new subscriber of order books gets first, as at Alpaca; all other subscribers get it too."""

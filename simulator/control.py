@@ -1,4 +1,4 @@
-"""What the simulator says of itself, and faults on demand: /sim/status, /sim/rejected, /sim/faults."""
+"""What the simulator says of itself: /sim/status and /sim/rejected. Faults on demand: fault_routes.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from simulator import faults
 from simulator.rejects import Rejects
 from simulator.venue import Venue
 
@@ -56,19 +55,7 @@ class Control:
         return [
             web.get("/sim/status", _json(self.status)),
             web.get("/sim/rejected", _json(self._rejects.as_json)),
-            web.post("/sim/faults", self._fault),
         ]
-
-    async def _fault(self, request: web.Request) -> web.Response:
-        try:
-            body = orjson.loads(await request.read())
-            name = body.pop("venue", "stocks") if isinstance(body, dict) else "stocks"
-            fault = faults.parse(body)
-            if name not in self._venues:
-                raise ValueError(f"venue must be one of {', '.join(self._venues)}")
-        except ValueError as error:
-            return web.json_response({"message": str(error)}, status=400)
-        return web.json_response({"kind": fault.kind, "sockets": self._venues[name].hub.inflict(fault)})
 
 
 def _json(value: Callable[[], object]) -> Callable[[web.Request], Any]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
 
-from simulator.hub import Client, Hub
+from simulator.client import Client
+from simulator.hub import Hub
 from simulator.options import SimulatorOptions
 from simulator.session import NEWS_FEED, Rules, Session
 from tidewire.log import get
 
 log = get("simulator.data_socket")
 
-_NO_LINGER = struct.pack("ii", 1, 0)
-_HALF_FRAME = b"\x82\x7e\x10\x00" + b"\xdc\x00\x40\x89\xa1T\xa1t"  # a binary frame of 4096 bytes, begun
 _LARGEST_COMMAND = 1 << 22
 
 
@@ -30,11 +26,13 @@ class DataSocket:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection, from handshake to end."""
+        if (refused := self._hub.door.handshake(request)) is not None:
+            return refused
         feed = request.match_info.get("feed", NEWS_FEED)
         client = self._client(request, feed)
         ws = web.WebSocketResponse(compress=self._options.deflate, max_msg_size=_LARGEST_COMMAND)
         await ws.prepare(request)
-        client.abort = _aborter(request.transport)
+        client.transport = request.transport
         self._hub.join(client)
         writer = asyncio.create_task(self._write(ws, client))
         deadline = asyncio.create_task(self._expire(client))
@@ -54,7 +52,8 @@ class DataSocket:
             return self._hub.admit(client, key, secret)
 
         packed = request.headers.get("Content-Type", "").startswith("application/msgpack")
-        session = Session(Rules(feed, admit, self._options.symbol_limit), msgpack_frames=packed)
+        rules = Rules(feed, admit, self._options.symbol_limit, self._hub.door.subscribe)
+        session = Session(rules, msgpack_frames=packed)
         client = Client(feed, session, self._options.outgoing_bytes)
         return client
 
@@ -83,24 +82,9 @@ class DataSocket:
     async def _expire(self, client: Client) -> None:
         await asyncio.sleep(self._options.auth_seconds)
         if not client.session.authenticated:
-            client.finish(1008, client.session.expire())
+            client.reply(client.session.expire())
+            client.finish(1008)
 
 
 def _sizes(client: Client) -> dict[str, int]:
     return {channel: len(symbols) for channel, symbols in client.session.subscriptions.items() if symbols}
-
-
-def _aborter(transport: asyncio.BaseTransport | None) -> Callable[[bool], None]:
-    """A function that ends the TCP connection with RST, after half a frame if asked."""
-
-    def abort(half_frame: bool) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            return
-        if half_frame:
-            transport.write(_HALF_FRAME)
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        transport.abort()
-
-    return abort

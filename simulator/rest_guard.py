@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from simulator import rfc3339
+from simulator.door import RestFaults
 from simulator.options import SimulatorOptions
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -55,9 +56,12 @@ class RateLimit:
 class Guard:
     """Wraps handlers; a ValueError in one is an answer 400 with its text."""
 
-    def __init__(self, options: SimulatorOptions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, options: SimulatorOptions, clock: Callable[[], float], faults: RestFaults | None = None
+    ) -> None:
         self._keys = options.keys
         self._limit = RateLimit(options.requests_per_minute, clock)
+        self._faults = faults or RestFaults()
 
     def wrap(self, handler: Handler) -> Handler:
         """A handler that is only reached by a signed-in client within its rate."""
@@ -70,6 +74,8 @@ class Guard:
             allowed, headers = self._limit.take(key)
             if not allowed:
                 response = reply({"message": "too many requests."}, 429)
+            elif (refused := self._faults.answer(request.path)) is not None:
+                response = refused
             else:
                 try:
                     response = await handler(request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,14 @@ def error(code: int) -> Reply:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a session may do. `admit(key, secret)` returns an error code, or None to let it in."""
+    """What a session may do. `admit` and `refuse` return an error code, or None to let it."""
 
     feed: str
     admit: Callable[[str, str], int | None]
+    """Of a key and a secret."""
     symbol_limit: int | None = None
+    refuse: Callable[[Iterable[str]], int | None] = lambda symbols: None
+    """Of the symbols of a subscribe."""
 
 
 class Session:
@@ -150,6 +153,9 @@ class Session:
             return error(400)
         if not set(named) <= set(self._channels):
             return error(410)
+        refused = self._rules.refuse(s for symbols in named.values() for s in symbols) if add else None
+        if refused is not None:
+            return error(refused)
         changed = dict(self._symbols)
         for channel, symbols in named.items():
             if channel not in _WITH_TRADES:

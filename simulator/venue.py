@@ -20,6 +20,7 @@ from simulator.ledger import Ledger
 from simulator.market import Market, bar_parts, pass_over, restore
 from simulator.options import Rate, SimulatorOptions
 from simulator.position import PositionFile, resume_point
+from simulator.skips import Skips
 from simulator.venue_kinds import VenueKind
 from simulator.wire import Message, Streams
 from tidewire.errors import TidewireError
@@ -67,7 +68,8 @@ class Venue:
         self.market.observers.append(self.prices)
         retained, self._passed, finished = self._recover(folder, options.fresh)
         interest = Interest(retained)
-        self.hub = Hub(options, self.streams, interest, self._remember_interest, time.monotonic)
+        skips = Skips(kind.name, set(kind.channels.values()))
+        self.hub = Hub(options, self.streams, interest, self._remember_interest, time.monotonic, skips)
         if not options.wait_for_subscriber:
             self.hub.subscribed.set()
         self.driver = Driver(self.market, self.hub, self._blocks, tape.pace)

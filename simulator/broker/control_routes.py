@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from simulator import faults
 from simulator.broker import revisions
 from simulator.broker.account_json import transfer_json
 from simulator.broker.amounts import ZERO
@@ -21,7 +22,10 @@ from simulator.broker.updates import activity_id
 
 
 class ControlRoutes:
-    """/sim/trading/bust, /correct, /emit, /transfer and /faults; they need no keys, like all of /sim."""
+    """/sim/trading/bust, /correct, /emit, /transfer and /faults; they need no keys, like all of /sim.
+
+    /sim/faults reaches the trading socket too, as venue trading.
+    """
 
     def __init__(
         self,
@@ -91,9 +95,8 @@ class ControlRoutes:
         return shown
 
     def _fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        count = body.get("count", 1)
         try:
-            sockets = self._socket.inflict(str(body.get("kind")), count if type(count) is int else 1)
+            fault = faults.parse(dict(body))
+            return {"kind": fault.kind, "sockets": self._socket.inflict(fault)}
         except ValueError as error:
             raise invalid(str(error)) from None
-        return {"kind": body.get("kind"), "sockets": sockets}

@@ -29,6 +29,7 @@ from simulator.broker.sessions import ExchangeSessions, RoundTheClock, Sessions
 from simulator.broker.strategy import Strategy
 from simulator.broker.trading_guard import TradingGuard
 from simulator.broker.trading_socket import TradingSocket
+from simulator.door import RestFaults
 from simulator.exchange_calendar import ExchangeCalendar
 from simulator.latest import Quote, Trade, Watcher
 from simulator.options import SimulatorOptions
@@ -62,6 +63,7 @@ class BrokerService:
         prices: Prices,
         now: Callable[[], int],
         symbols: Callable[[], Iterable[str]],
+        faults: RestFaults,
     ) -> None:
         sessions: Sessions = ExchangeSessions(ExchangeCalendar()) if options.ticks else RoundTheClock()
         self._options = options
@@ -70,7 +72,7 @@ class BrokerService:
         self._journal = Journal(self._folder)
         view = MarketView(Board(prices.quote), sessions, symbols, now)
         self.broker = Broker(view, options.accounts, random.Random(os.urandom(16)))
-        guard = TradingGuard(options, time.time)
+        guard = TradingGuard(options, time.time, faults)
         self.socket = TradingSocket(guard.account, options)
         self._order_routes = OrderRoutes(self.broker, guard, self._prepare, self.flush)
         self._account_routes = AccountRoutes(self.broker, guard, self.flush, self._journal.note)

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from simulator.broker.rejections import Rejection
+from simulator.door import RestFaults
 from simulator.options import SimulatorOptions, key_pair
 from simulator.rest_guard import RateLimit
 
@@ -19,10 +20,13 @@ UNAUTHORIZED = {"code": 40110000, "message": "request is not authorized"}
 class TradingGuard:
     """Wraps handlers of (request, account number); a Rejection in one is the answer."""
 
-    def __init__(self, options: SimulatorOptions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, options: SimulatorOptions, clock: Callable[[], float], faults: RestFaults | None = None
+    ) -> None:
         self._accounts = {key_pair(n): n for n in range(1, options.accounts + 1)}
         per_minute = options.orders_per_minute
         self._limit = RateLimit(per_minute, clock) if per_minute is not None else None
+        self._faults = faults or RestFaults()
 
     def account(self, key: str, secret: str) -> int | None:
         """The account that a key pair opens; None when it opens none."""
@@ -41,6 +45,8 @@ class TradingGuard:
             allowed, headers = self._limit.take(key) if self._limit is not None else (True, {})
             if not allowed:
                 response = answer({"code": 42910000, "message": "rate limit exceeded"}, 429)
+            elif (refused := self._faults.answer(request.path)) is not None:
+                response = refused
             else:
                 response = await respond(handler, request, n)
             response.headers.update(headers)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simulator import faults
 from simulator.pace import Meter, RealPace, SteadyPace
 from simulator.session import ERRORS, Reply, Rules, Session
+from simulator.spoils import spoil_of
 
 AUTH = {"action": "auth", "key": "k", "secret": "s"}
 
@@ -156,9 +157,9 @@ def test_how_a_frame_is_spoilt() -> None:
     frame = msgpack.packb([{"T": "t"}, {"T": "q"}])
 
     def spoil(**body: object) -> list[bytes]:
-        spoiler = faults.spoiler(faults.parse(body))
-        assert spoiler is not None
-        return spoiler(frame, True)
+        spoil = spoil_of(faults.parse(body))
+        assert spoil is not None
+        return spoil(frame, "msgpack")
 
     assert spoil(kind="repeat") == [frame, frame]
     [cut] = spoil(kind="truncate")
@@ -167,7 +168,7 @@ def test_how_a_frame_is_spoilt() -> None:
     assert spoil(kind="truncate", extra=True) == [cut, frame]
     [more] = spoil(kind="malformed", message={"T": "??"})
     assert msgpack.unpackb(more) == [{"T": "t"}, {"T": "??"}, {"T": "q"}]
-    assert faults.spoiler(faults.parse({"kind": "drop"})) is None
+    assert spoil_of(faults.parse({"kind": "drop"})) is None
 
 
 @given(st.lists(st.floats(0.001, 0.5), max_size=40), st.integers(1, 50_000))
