@@ -1,0 +1,214 @@
+"""The subscriber service: open positions and movers -> entries of control.subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from aiohttp import ClientSession
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from producers import contact, log_tail
+from producers.announce import small_producer
+from producers.contact import START_SECONDS
+from producers.history.client import History, pace_of
+from producers.interest import Entry
+from producers.subscriber.entries import Change
+from producers.subscriber.rising import Rising
+from producers.subscriber.standing import Book
+from schemas.catalogue import PORTFOLIO_POSITIONS, SUBSCRIPTIONS, Catalogue
+from schemas.codec import Codec, load_codec
+from tidewire import kafka, log, service
+from tidewire.clock import NS_PER_SECOND, Clock, now_ns
+from tidewire.config import Settings
+from tidewire.errors import RecordError
+from tidewire.health import Health
+from tidewire.metrics import SUBSCRIPTION_CHANGES, SUBSCRIPTION_REPAIRS
+
+TURN_SECONDS = 1.0
+"""So often what stands is compared with what should, though nothing has been read."""
+MOVERS_SHARE = 0.1
+"""Of the rate limit of REST; backfill and audits need the rest."""
+_SEND_SECONDS = 15.0
+_PAUSE_SECONDS = 2.0
+
+_log = log.get("subscriber")
+
+
+def main(settings: Settings, *, start_seconds: float = START_SECONDS) -> int:
+    """Run until SIGINT or SIGTERM; returns the exit code."""
+    subscriber = Subscriber(settings, start_seconds=start_seconds)
+    return service.run("subscriber", settings, subscriber.run, subscriber.details)
+
+
+class Subscriber:
+    """Follows portfolio.positions and control.subscriptions, whole and without a group, and writes what is
+    missing to the latter.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock = now_ns,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
+        self._settings, self._clock = settings, clock
+        self._start_seconds = start_seconds
+        name = Catalogue(settings.tidewire_topic_prefix, 1).name
+        self._positions, self._subscriptions = name(PORTFOLIO_POSITIONS), name(SUBSCRIPTIONS)
+        self._grace_ns = int(settings.tidewire_position_grace_seconds * NS_PER_SECOND)
+        self._book = Book(self._grace_ns)
+        self._rising: Rising | None = None
+        self._trouble: str | None = "starting"
+        self._compared_at: float | None = None
+        self._unreadable = 0
+
+    def details(self) -> Mapping[str, object]:
+        """For /health."""
+        rising, compared = self._rising, self._compared_at
+        return {
+            "held_symbols": len(self._book.holdings.held(self._clock())),
+            "entries": self._book.standing(),
+            "movers": None if rising is None else rising.found(),
+            "movers_trouble": None if rising is None else rising.trouble,
+            "seconds_since_comparison": None if compared is None else round(time.monotonic() - compared, 1),
+            "unreadable_records": self._unreadable,
+        }
+
+    async def run(self, health: Health, stop: asyncio.Event) -> None:
+        """The body of the service.
+
+        Raises:
+            ConfigError, UnreachableError, SchemaError: see the messages.
+        """
+        await contact.reach(self._settings, stop, self._start_seconds)
+        if stop.is_set():
+            return
+        await contact.check_topics(self._settings, (self._positions, self._subscriptions))
+        codec = load_codec(self._settings)
+        async with AsyncExitStack() as ending:
+            producer = await ending.enter_async_context(small_producer(self._settings))
+            producer.client.add_topic(self._subscriptions)
+            tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._forever(codec, producer))]
+            if self._settings.tidewire_movers:
+                session = await ending.enter_async_context(ClientSession())
+                history = History(self._settings, session, pace_of(self._settings, MOVERS_SHARE))
+                self._rising = Rising(history, self._universe, self._clock)
+                tasks.append(asyncio.create_task(self._rising.run()))
+            tasks.append(asyncio.create_task(self._show_health(health)))
+            tasks.append(asyncio.create_task(stop.wait()))
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+    # -- reading
+
+    async def _forever(self, codec: Codec, producer: AIOKafkaProducer) -> None:
+        while True:
+            try:
+                async with log_tail.reader(kafka.client_arguments(self._settings)) as consumer:
+                    await self._follow(consumer, codec, producer)
+            except (KafkaError, OSError, AssertionError, TypeError) as error:  # see session.py for the last
+                self._trouble = f"Kafka: {error!r}"
+                _log.warning("positions and subscriptions cannot be followed", error=repr(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _follow(self, consumer: AIOKafkaConsumer, codec: Codec, producer: AIOKafkaProducer) -> None:
+        book = Book(self._grace_ns)
+        topics = (self._positions, self._subscriptions)
+        partitions = [
+            TopicPartition(t, number) for t in topics for number in await producer.partitions_for(t)
+        ]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await log_tail.ends(consumer, partitions)
+        # Nothing is decided before both are known whole: half of them would look like closed positions.
+        while any([await consumer.position(p) < end for p, end in ends.items()]):
+            await self._take(consumer, codec, book)
+        self._book, self._trouble = book, None
+        while True:
+            await self._write(codec, producer, book)
+            self._compared_at = time.monotonic()
+            await self._take(consumer, codec, book)
+
+    async def _take(self, consumer: AIOKafkaConsumer, codec: Codec, book: Book) -> None:
+        found = await consumer.getmany(timeout_ms=int(TURN_SECONDS * 1000))
+        for partition, records in found.items():
+            for record in records:
+                if partition.topic == self._positions:
+                    self._position(codec, book, record)
+                else:
+                    self._entry(codec, book, record)
+
+    def _position(self, codec: Codec, book: Book, record: ConsumerRecord) -> None:
+        now = self._clock()
+        if record.value is None:
+            book.position(record.key or b"", None, now)
+            return
+        content = self._content(codec, record, "portfolio_position")
+        if content is not None:  # else what was known of the position stands
+            book.position(record.key or b"", content, now)
+
+    def _entry(self, codec: Codec, book: Book, record: ConsumerRecord) -> None:
+        content = None if record.value is None else self._content(codec, record, "subscription")
+        book.entry(record.key or b"", None if content is None else Entry.of(content))
+
+    def _content(self, codec: Codec, record: ConsumerRecord, stem: str) -> Mapping[str, object] | None:
+        try:
+            found, content = codec.decode(record.value)
+            if found != stem:
+                raise RecordError(f"a {found} record")
+        except RecordError as error:
+            self._unreadable += 1
+            _log.warning("unreadable", topic=record.topic, offset=record.offset, reason=str(error))
+            return None
+        return content
+
+    # -- writing
+
+    async def _write(self, codec: Codec, producer: AIOKafkaProducer, book: Book) -> None:
+        rising = self._rising.found() if self._rising is not None else ()
+        positions = self._settings.tidewire_subscribe_positions
+        changes = book.changes(self._clock(), positions=positions, rising=rising)
+        if not changes:
+            return
+        async with asyncio.timeout(_SEND_SECONDS):
+            sent = [
+                await producer.send(
+                    self._subscriptions,
+                    key=change.key,
+                    value=None if change.record is None else codec.encode("subscription", change.record),
+                )
+                for change in changes
+            ]
+            await asyncio.gather(*sent)
+        for change in changes:
+            book.entry(change.key, None if change.record is None else Entry.of(change.record))
+        _count(changes, sum(map(book.is_repair, changes)))
+
+    def _universe(self) -> set[str]:
+        return (self._book.stocks() | set(self._settings.symbols)) - {"*"}
+
+    async def _show_health(self, health: Health) -> None:
+        while True:
+            health.ready(self._trouble)
+            await asyncio.sleep(0.1)
+
+
+def _count(changes: list[Change], repairs: int) -> None:
+    counted = Counter((change.holder, change.what) for change in changes)
+    for (holder, what), number in counted.items():
+        SUBSCRIPTION_CHANGES.labels(holder, what).inc(number)
+    SUBSCRIPTION_REPAIRS.inc(repairs)
+    _log.info("subscriptions changed", **{f"{holder}_{what}": n for (holder, what), n in counted.items()})
