@@ -21,17 +21,18 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered, check_same_topic
+from processors.columns.few import FewReader
 from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
 from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
-from processors.features import quotes, row, trades, vector
+from processors.features import one_by_one, quotes, row, trades, vector
 from processors.features.folded import Folded
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import Codec
 from tidewire import metrics
 from tidewire.clock import Clock
-from tidewire.columns import Block, Decoded, Decoder
+from tidewire.columns import Block, Decoder
 from tidewire.columns.poison import PoisonLimit
 from tidewire.placing import partition_of
 
@@ -48,8 +49,19 @@ class Component:
     decode: Decoder
     refusals: Refusals
     fold: Callable[[Matrix, pl.DataFrame, Ints], Folded]
+    read_few: FewReader
+    fold_few: Callable[[Matrix, one_by_one.Records], Folded | None]
     next_word: int
     poison: PoisonLimit
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What became of a batch; `received_ns`: when its newest record was received."""
+
+    folded: Folded
+    records: int
+    received_ns: int
 
 
 class Watcher(Protocol):
@@ -80,36 +92,70 @@ class StockFeatures:
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
         )
         self.components = [
-            self._component(catalogue.name(STOCK_TRADES), "stock_trade", trades, row.TRADES_NEXT),
-            self._component(catalogue.name(STOCK_QUOTES), "stock_quote", quotes, row.QUOTES_NEXT),
+            self._component(
+                catalogue.name(STOCK_TRADES), "stock_trade", trades, one_by_one.trades, row.TRADES_NEXT
+            ),
+            self._component(
+                catalogue.name(STOCK_QUOTES), "stock_quote", quotes, one_by_one.quotes, row.QUOTES_NEXT
+            ),
         ]
         for component in self.components:
             name = "fold-" + component.topic.rsplit(".", 1)[-1]
             app.batch_agent(app.batch_topic(component.topic), name, partial(self._handle, component))
 
-    def _component(self, topic: str, stem: str, module: Any, next_word: int) -> Component:
-        decoder = Decoder(dict(self._codec.schema(stem)), self._codec.schema_id(stem), columns=module.COLUMNS)
-        return Component(topic, decoder, module.refusals, module.fold, next_word, PoisonLimit(topic))
+    def _component(self, topic: str, stem: str, module: Any, fold_few: Any, next_word: int) -> Component:
+        schema, schema_id = dict(self._codec.schema(stem)), self._codec.schema_id(stem)
+        decoder = Decoder(schema, schema_id, columns=module.COLUMNS)
+        few = FewReader(schema, schema_id)
+        return Component(
+            topic, decoder, module.refusals, module.fold, few, fold_few, next_word, PoisonLimit(topic)
+        )
 
     async def _handle(self, component: Component, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
         """One batch of one partition: refused records away, the others folded, changed symbols sent."""
         started = time.perf_counter()
+        batch = self._fold_few(component, tp, blocks)
+        if batch is None:
+            batch = await self._fold_columns(component, tp, blocks, still_ours)
+        if batch is not None:
+            matrix = self.table.part(tp.partition)
+            matrix.announce(batch.folded.touched)
+            if not self._put_off(tp, blocks[-1].last):
+                await self._emit(tp.partition, matrix)
+            self._count(component, batch)
+        metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
+
+    def _fold_few(self, component: Component, tp: TP, blocks: list[Block]) -> _Batch | None:
+        """A small batch of ordinary records of known symbols; None: it is not one, nothing was folded."""
+        read = component.read_few(blocks)
+        if not read:
+            return None
+        matrix = self.table.part(tp.partition)
+        self._check_order(matrix, component, tp, blocks)
+        folded = component.fold_few(matrix, read)
+        if folded is None:
+            return None
+        matrix.expected[component.topic] = blocks[-1].last + 1
+        component.poison.observe(len(read), [])
+        return _Batch(folded, len(read), read[-1][1]["received_ts"])
+
+    async def _fold_columns(
+        self, component: Component, tp: TP, blocks: list[Block], still_ours: StillOurs
+    ) -> _Batch | None:
+        """Any batch; None: it is not ours any more."""
         decoded = sound(component.decode, component.refusals, blocks)
         if decoded.bisected:
             metrics.SLOW_DECODES.labels(STAGE, component.topic).inc()
         await bury_refused(self._output.producer, tp, STAGE, decoded, component.poison)
         if not still_ours():
-            return
+            return None
         matrix = self.table.part(tp.partition)
         self._check_order(matrix, component, tp, blocks)
         matrix.expected[component.topic] = blocks[-1].last + 1
-        if len(decoded.offsets):
-            folded = component.fold(matrix, decoded.frame, decoded.offsets)  # no await since still_ours()
-            matrix.announce(folded.touched)
-            if not self._put_off(tp, blocks[-1].last):
-                await self._emit(tp.partition, matrix)
-            self._count(component, decoded, folded)
-        metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
+        if not len(decoded.offsets):
+            return None
+        folded = component.fold(matrix, decoded.frame, decoded.offsets)  # no await since still_ours()
+        return _Batch(folded, len(decoded.offsets), int(decoded.frame["received_ts"][-1]))
 
     def _check_order(self, matrix: Matrix, component: Component, tp: TP, blocks: list[Block]) -> None:
         expected = matrix.expected.get(component.topic)
@@ -154,13 +200,12 @@ class StockFeatures:
         for partition, matrix in list(self.table.parts.items()):
             await self._emit(partition, matrix)
 
-    def _count(self, component: Component, decoded: Decoded, folded: Folded) -> None:
-        skipped = metrics.RECORDS_SKIPPED
+    def _count(self, component: Component, batch: _Batch) -> None:
+        skipped, folded = metrics.RECORDS_SKIPPED, batch.folded
         metrics.RECORDS_APPLIED.labels(STAGE, component.topic).inc(folded.applied)
         if folded.repeated:
             skipped.labels(STAGE, component.topic, "duplicate").inc(folded.repeated)
         if folded.late:
             skipped.labels(STAGE, component.topic, "late").inc(folded.late)
-        metrics.BATCH_RECORDS.labels(STAGE, component.topic).observe(len(decoded.offsets))
-        newest = int(decoded.frame["received_ts"][-1])
-        metrics.FEATURE_LATENCY.observe(max(0, self._clock() - newest) / 1e9)
+        metrics.BATCH_RECORDS.labels(STAGE, component.topic).observe(batch.records)
+        metrics.FEATURE_LATENCY.observe(max(0, self._clock() - batch.received_ns) / 1e9)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.columns.matrix import Matrix
-from processors.features import quotes, row, trades, vector
+from processors.features import one_by_one, quotes, row, trades, vector
 from processors.features.session import session_day, session_days
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -306,3 +306,33 @@ def test_thousands_of_symbols_keep_their_rows() -> None:
         found = {key.decode(): r["last"] for key, r in vector.records(matrix, rows)}
         assert found == {name: float(i) for i, name in enumerate(names)}
         assert len(matrix) == 3_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(TRADES, QUOTES, st.data())
+def test_small_batches_one_by_one_leave_the_same_words_as_columns(
+    some_trades: list[dict[str, Any]], some_quotes: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """A price must not depend on how busy the market was when it came."""
+    inputs = {"trade": received(some_trades, 10**18), "quote": received(some_quotes, 10**18 + 1)}
+    columns, either = Matrix(row.WIDTH), Matrix(row.WIDTH)
+    folds = {"trade": (trades.fold, one_by_one.trades), "quote": (quotes.fold, one_by_one.quotes)}
+    for name, records in inputs.items():
+        in_columns, few = folds[name]
+        start = 0
+        while start < len(records):
+            size = data.draw(st.integers(1, 6))
+            again = data.draw(st.integers(0, min(2, start)))
+            batch = records[start - again : start + size]
+            offsets = np.arange(start - again, start - again + len(batch), dtype=np.int64)
+            expected = in_columns(columns, frame(batch), offsets)
+            found = few(either, list(zip(offsets.tolist(), batch, strict=True)))
+            if found is None:  # a symbol that has no row yet
+                assert any(either.find(record["symbol"]) is None for record in batch)
+                found = in_columns(either, frame(batch), offsets)
+            assert (found.applied, found.repeated, found.late) == (
+                expected.applied, expected.repeated, expected.late,
+            )  # fmt: skip
+            assert found.touched.tolist() == expected.touched.tolist()
+            start += size
+    assert columns.take_changed() == either.take_changed()
