@@ -6,6 +6,7 @@ quote the last trade stands for the price. The positions keep the mark that they
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ import polars as pl
 from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
+from processors.columns.few import FewReader, Record
 from processors.columns.sound import bury_refused, sound
 from processors.features.row import MAX_TS
 from processors.marks.price import Price
@@ -42,12 +44,15 @@ class CryptoPrices:
         ):
             topic = catalogue.name(name)
             wanted = (*_COMMON, *columns)
-            decoder = Decoder(dict(codec.schema(stem)), codec.schema_id(stem), columns=wanted)
-            handler = partial(self._handle, decoder, columns, PoisonLimit(topic))
+            schema, schema_id = dict(codec.schema(stem)), codec.schema_id(stem)
+            decoder = Decoder(schema, schema_id, columns=wanted)
+            few = FewReader(schema, schema_id)
+            handler = partial(self._handle, few, decoder, columns, PoisonLimit(topic))
             app.batch_agent(app.batch_topic(topic), "mark-" + stem.replace("_", "-"), handler)
 
     async def _handle(
         self,
+        few: FewReader,
         decoder: Decoder,
         columns: tuple[str, ...],
         poison: PoisonLimit,
@@ -55,14 +60,19 @@ class CryptoPrices:
         blocks: list[Block],
         still_ours: StillOurs,
     ) -> None:
-        decoded = sound(decoder, partial(refusals, columns), blocks)
-        await bury_refused(self._app.output.producer, tp, STAGE, decoded, poison)
-        if not still_ours() or not len(decoded.offsets):
-            return
-        prices = self._newest.fold(decoded.frame)
+        records = few(blocks)
+        if records and all(_sound(columns, record) for _, record in records):
+            poison.observe(len(records), [])
+            prices, count = self._newest.fold_few(columns is _QUOTE, records), len(records)
+        else:
+            decoded = sound(decoder, partial(refusals, columns), blocks)
+            await bury_refused(self._app.output.producer, tp, STAGE, decoded, poison)
+            if not still_ours() or not len(decoded.offsets):
+                return
+            prices, count = self._newest.fold(decoded.frame), len(decoded.offsets)
         self._partitions |= dict.fromkeys((price.symbol for price in prices), tp)
         await self._marks.take(tp, prices)
-        metrics.RECORDS_APPLIED.labels(STAGE, tp.topic).inc(len(decoded.offsets))
+        metrics.RECORDS_APPLIED.labels(STAGE, tp.topic).inc(count)
 
     def current(self, symbol: str) -> Price | None:
         """The newest price of a pair, None: not known, or not in a partition of ours."""
@@ -85,6 +95,11 @@ class Newest:
             newest = frame.sort("ts", maintain_order=True).unique("symbol", keep="last", maintain_order=True)
         return [self._fold_one(row, quotes) for row in newest.iter_rows(named=True)]
 
+    def fold_few(self, quotes: bool, records: Sequence[tuple[int, Record]]) -> list[Price]:
+        """The same of records in offset order, one by one."""
+        found = {record["symbol"]: self._fold_one(record, quotes) for _, record in records}
+        return list(found.values())
+
     def _fold_one(self, row: dict[str, object], quotes: bool) -> Price:
         symbol, ts = str(row["symbol"]), row["ts"]
         known = self.prices.get(symbol) or Price(symbol, 0, None, None, None, 0, "")
@@ -100,6 +115,10 @@ def _changed(known: Price, row: dict[str, object], quotes: bool, ts: int) -> Pri
     bid, ask = (row["bid_price"], row["ask_price"]) if quotes else (known.bid, known.ask)
     last = known.last if quotes else row["price"]
     return Price(known.symbol, max(known.ts, ts), bid, ask, last, row["received_ts"], row["source"])  # type: ignore[arg-type]
+
+
+def _sound(prices: tuple[str, ...], record: Record) -> bool:
+    return all(0 <= record[name] <= _MAX_PRICE for name in prices) and 0 <= record["ts"] < MAX_TS
 
 
 def refusals(prices: tuple[str, ...], frame: pl.DataFrame) -> dict[int, str]:

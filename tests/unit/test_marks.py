@@ -161,3 +161,19 @@ def test_impossible_quotes_are_refused_with_a_reason() -> None:
     found = refusals(("bid_price", "ask_price"), pl.DataFrame(rows))
     assert list(found) == [1, 2, 3, 4]
     assert found[4] == "event time -1 is not between 1970 and 2100"
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(["A/B", "C/D"]), st.integers(0, 4)), min_size=1, max_size=5))
+)
+def test_prices_one_by_one_are_those_of_columns(batches: list[list[tuple[str, int]]]) -> None:
+    """A thin stream must give the same marks as a busy one."""
+    columns, few, number = Newest(), Newest(), 0
+    for batch in batches:
+        rows = []
+        for symbol, ts in batch:
+            number += 1
+            rows.append(quote(symbol, ts, float(number)))
+        found = few.fold_few(True, list(enumerate(rows)))
+        assert {p.symbol: p for p in found} == {p.symbol: p for p in columns.fold(pl.DataFrame(rows))}
+    assert few.prices == columns.prices
