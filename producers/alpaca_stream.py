@@ -10,7 +10,10 @@ pinned version.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgpack
@@ -129,8 +132,22 @@ async def guarded(step: Awaitable[Any]) -> None:
     except (WebSocketException, OSError) as error:
         status = getattr(error, "status_code", None)
         if isinstance(status, int):
-            raise AlpacaError(status, "at the WebSocket handshake", http=True) from None
+            wait = retry_after(getattr(error, "headers", {}).get("Retry-After"), time.time())
+            text = "at the WebSocket handshake"
+            raise AlpacaError(status, text, http=True, retry_after=wait) from None
         raise lost(error) from None
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for: it holds seconds, or a date of HTTP; `now` since 1970."""
+    if value is None:
+        return None
+    with suppress(ValueError):
+        return max(0.0, float(int(value)))
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None
 
 
 def error_of(message: dict[Any, Any]) -> AlpacaError:

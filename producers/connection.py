@@ -15,6 +15,14 @@ from tidewire.errors import RefusedError
 
 MIN_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
+HELD_SECONDS = 6.0
+"""Between attempts while Alpaca holds our dead socket (406, about 90 s): 10 a minute, and none later than a
+moment after the end of it.
+"""
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+"""A server that asks for a longer pause is asked again anyway."""
+FULL_SECONDS = 60.0
+"""A socket that ends so soon after it had to wait for Kafka ended because it was not read."""
 
 
 class State(StrEnum):
@@ -72,10 +80,13 @@ class Advice:
 
 
 class AlpacaError(Exception):
-    """An error frame, or an HTTP status in place of the socket (`http`)."""
+    """An error frame, or an HTTP status in place of the socket (`http`).
 
-    def __init__(self, code: int, text: str, *, http: bool = False) -> None:
-        self.code, self.text, self.http = code, text, http
+    `retry_after`: seconds that the server asks us to wait.
+    """
+
+    def __init__(self, code: int, text: str, *, http: bool = False, retry_after: float | None = None) -> None:
+        self.code, self.text, self.http, self.retry_after = code, text, http, retry_after
         super().__init__(f"{'HTTP ' if http else ''}{code} {text}")
 
     @property
@@ -114,7 +125,7 @@ def backoff(attempt: int, random: Callable[[], float]) -> float:
 
 
 class Connection:
-    """The state and the count of failed attempts of one feed's connection."""
+    """The state and the count of failed attempts of one feed's connection, and why it ended."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         self.state = State.DISCONNECTED
@@ -124,9 +135,13 @@ class Connection:
         """Attempts after the first."""
         self._random = random
         self._failed = 0
+        self._told: set[str] = set()
+        self._waited_ns: int | None = None
 
     def connecting(self) -> None:
         """An attempt begins."""
+        self._told.clear()
+        self._waited_ns = None
         self.state = State.CONNECTING
         self.attempts += 1
         self.reconnects = self.attempts - 1
@@ -145,8 +160,28 @@ class Connection:
         """
         self._failed = 0
 
-    def lost(self) -> float:
-        """The connection ended; returns the seconds to wait."""
+    def told(self, kind: str) -> None:
+        """Alpaca said this, and the connection goes on for now."""
+        self._told.add(kind)
+
+    def waited(self, now_ns: int) -> None:
+        """The socket was not read for a while, because Kafka was behind; it is read again from now on."""
+        self._waited_ns = now_ns
+
+    def cause(self, kind: str, now_ns: int) -> str:
+        """Why a connection ended that ended by `kind`: `overflow`, `slow_client`, or `kind` itself."""
+        if kind.startswith("closed_") or kind == "407":
+            if self._waited_ns is not None and now_ns - self._waited_ns < FULL_SECONDS * 10**9:
+                return "overflow"
+            if kind == "407" or "407" in self._told:
+                return "slow_client"
+        return kind
+
+    def lost(self, error: AlpacaError | None = None) -> float:
+        """The connection ended, by `error` if Alpaca gave one; returns the seconds to wait."""
         self.state = State.DISCONNECTED
+        if error is not None and error.code == 406 and not error.http:
+            return HELD_SECONDS * (1 + self._random() / 10)
         self._failed += 1
-        return backoff(self._failed, self._random)
+        asked = 0.0 if error is None or error.retry_after is None else error.retry_after
+        return max(backoff(self._failed, self._random), min(asked, LONGEST_RETRY_AFTER_SECONDS))

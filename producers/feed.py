@@ -46,12 +46,19 @@ class Observer(Protocol):
         """Alpaca holds these symbols by channel from now on; the whole list at each change."""
         ...
 
+    def settled(self) -> None:
+        """Everything that is wanted has been asked for and answered; what is not held was refused."""
+        ...
+
     def data(self, newest: Mapping[str, int], received_ns: int) -> None:
         """A frame with data was handed on. `newest`: by channel the greatest event time so far, ns."""
         ...
 
     def lost(self, kind: str, reason: str, at_ns: int) -> None:
-        """The connection ended, or could not be made; called once for each attempt that ends."""
+        """The connection ended, or could not be made; called once for each attempt that ends.
+
+        `kind`: `stopped` (by us), `mute`, `slow_client`, `overflow` (Kafka was behind), or the metric's.
+        """
         ...
 
 
@@ -154,9 +161,11 @@ class Feed:
             CONNECTION_ATTEMPTS.labels(self.label).inc()
             self._show_state()
             refusal: RefusedError | None = None
+            ended: AlpacaError | None = None
             try:
                 await self._session()
             except AlpacaError as error:
+                ended = error
                 self._note(error.kind, str(error))
                 if error.meaning is Meaning.STOP:
                     refusal = error.refusal(self._url, self._advice)
@@ -166,9 +175,8 @@ class Feed:
                 self._note(cause.kind, str(cause))
             finally:
                 await self._disconnect()
-            for observer in self._observers:
-                observer.lost(self._ended_by, self.lost or "", self._clock())
-            delay = self._connection.lost()
+            self._tell_lost()
+            delay = self._connection.lost(ended)
             self._show_state()
             if refusal is not None:
                 raise refusal
@@ -190,6 +198,8 @@ class Feed:
         self._subscriptions.restart()
         self._show_refused()
         await self._subscribe_next()
+        if self._subscriptions.settled:  # nothing is wanted
+            self._tell_settled()
         while True:
             await self._take(await self._stream.receive())
 
@@ -208,6 +218,7 @@ class Feed:
         if self._publisher.full:
             _log.warning("Kafka is behind: the socket waits", buffered_bytes=self._publisher.buffered_bytes)
             await self._publisher.room()
+            self._connection.waited(self._clock())
 
     async def _control(self, message: Message) -> None:
         if message.get("T") == "subscription":
@@ -220,6 +231,7 @@ class Feed:
             elif error.meaning in (Meaning.STOP, Meaning.RETRY):
                 raise error
             else:
+                self._connection.told(error.kind)
                 self._note(error.kind, str(error))
 
     async def _subscription_refused(self, error: AlpacaError) -> None:
@@ -247,6 +259,7 @@ class Feed:
             channels = {c: len(s) for c, s in self._subscriptions.confirmed.items()}
             _log.info("subscribed", feed=self.name, symbols_by_channel=channels)
             self.lost = None if any(channels.values()) else "Alpaca refused every subscription"
+            self._tell_settled()
 
     async def _subscribe_next(self) -> None:
         piece = self._subscriptions.next()
@@ -259,6 +272,16 @@ class Feed:
         self._subscriptions.forget()
         for channel in self._subscriptions.channels:
             SYMBOLS_SUBSCRIBED.labels(self.label, channel).set(0)
+
+    def _tell_settled(self) -> None:
+        for observer in self._observers:
+            observer.settled()
+
+    def _tell_lost(self) -> None:
+        now = self._clock()
+        kind = "stopped" if self._stopping else self._connection.cause(self._ended_by, now)
+        for observer in self._observers:
+            observer.lost(kind, self.lost or "", now)
 
     def _note(self, kind: str, reason: str) -> None:
         self._ended_by = kind

@@ -6,7 +6,7 @@ messages are given back to the caller. Where records go is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from producers.channel import Add, Encoder, Message
@@ -47,6 +47,8 @@ class Intake:
         self._times = {kind: (channel.name, channel.time) for kind, channel in channels.items()}
         self.newest: dict[str, int] = {}
         """Channel -> the greatest event time (ns) seen at the end of a frame, never after its receipt."""
+        self.last: Mapping[str, Message] = {}
+        """The last message of each type in the newest frame: a sample of what moves."""
         self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in names.items()}
         self._duplicates = {kind: MESSAGES_DUPLICATE.labels(feed, channel) for kind, channel in names.items()}
 
@@ -81,7 +83,9 @@ class Intake:
             received[kind] = received.get(kind, 0) + 1
         for kind, count in received.items():
             self._received[kind].inc(count)
-        self._pass(last, received_ns)
+        if last:
+            self.last = last
+            self._pass(last, received_ns)
         return sum(received.values()), control
 
     def _pass(self, last: dict[str, Message], received_ns: int) -> None:

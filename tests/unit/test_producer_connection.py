@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.alpaca_stream import retry_after
 from producers.connection import AlpacaError, Connection, Meaning, State, backoff
 from producers.subscriptions import CHANNELS, Subscriptions
 
@@ -41,6 +42,50 @@ def test_only_data_ends_a_series_of_failures() -> None:
     connection.data()
     assert connection.lost() == 1
     assert connection.reconnects == 6
+
+
+def test_a_held_socket_is_waited_out_and_taken_soon_after_its_end() -> None:
+    """406 lasts about 90 s: growing pauses would lose up to 30 s more of the market."""
+    for draw in (0.0, 0.999):
+        connection, elapsed, attempts = Connection(iter([draw] * 99).__next__), 0.0, 0
+        while elapsed < 90:
+            connection.connecting()
+            attempts += 1
+            pause = connection.lost(AlpacaError(406, "connection limit exceeded"))
+            assert 6 <= pause <= 8
+            elapsed += pause
+        assert attempts <= 15  # ten a minute
+        assert connection.lost() <= 2  # and it was no failure of ours
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("Thu, 01 Jan 1970 00:02:00 GMT", 20.0), ("-3", 0.0), ("soon", None), (None, None)],
+)
+def test_a_server_says_how_long_to_stay_away(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, 100.0) == seconds
+
+
+def test_too_many_requests_wait_as_long_as_asked_and_never_for_ever() -> None:
+    """Alpaca bans keys that knock on."""
+    for asked, waited in ((40.0, 40.0), (0.0, 1.0), (10_000.0, 300.0), (None, 1.0)):
+        error = AlpacaError(429, "", http=True, retry_after=asked)
+        assert Connection(lambda: 0.0).lost(error) == waited
+
+
+def test_the_cause_of_an_end_is_what_led_to_it() -> None:
+    """The gap's reason tells the operator whether the network, this machine or Kafka is to blame."""
+    connection = Connection(lambda: 0.0)
+    connection.connecting()
+    assert connection.cause("closed_1006", 0) == "closed_1006"
+    connection.told("407")
+    assert connection.cause("closed_1008", 0) == "slow_client"
+    assert connection.cause("mute", 0) == "mute"
+    connection.waited(10**9)
+    assert connection.cause("closed_1008", 30 * 10**9) == "overflow"
+    assert connection.cause("closed_1008", 90 * 10**9) == "slow_client"
+    connection.connecting()
+    assert connection.cause("closed_1008", 30 * 10**9) == "closed_1008"
 
 
 @pytest.mark.parametrize(
