@@ -1,30 +1,32 @@
-"""The producer service: Alpaca's stock, crypto and news streams into Kafka."""
+"""The producer service: Alpaca's streams of market data and news into Kafka, each feed by one owner."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 
-from producers import channel, contact, credentials, side_by_side, warm_start
-from producers.alpaca_stream import AlpacaStream
-from producers.announce import Announcer, small_producer
-from producers.connection import Connection
+from producers import channel, contact, credentials
+from producers.announce import small_producer
+from producers.companions import Ground
 from producers.contact import START_SECONDS
-from producers.feed import Feed
-from producers.intake import Intake
+from producers.lease import Leases
+from producers.owned_feed import OwnedFeed
 from producers.plans import Plan, plans
 from producers.publisher import Publisher
 from producers.session import Session
+from producers.side_by_side import SideBySide
 from producers.wishes import Wishes
-from schemas.catalogue import CONNECTIONS, SUBSCRIPTIONS, Catalogue
+from schemas.catalogue import CONNECTIONS, LEASES, SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec, load_codec
 from tidewire import kafka, service
-from tidewire.clock import NS_PER_SECOND, Clock, now_ns
+from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
 from tidewire.health import Health
+
+GROUP = "tidewire-producer"
+"""The consumer group (without the topics' prefix) that shares out the feeds."""
 
 
 def main(settings: Settings, *, start_seconds: float = START_SECONDS) -> int:
@@ -41,17 +43,19 @@ class Producer:
     ) -> None:
         self._settings, self._clock, self._start_seconds = settings, clock, start_seconds
         self._name = Catalogue(settings.tidewire_topic_prefix, 1).name
-        self._feeds: list[Feed] = []
+        self._feeds: list[OwnedFeed] = []
         self._publisher: Publisher | None = None
+        self._leases: Leases | None = None
 
     def details(self) -> Mapping[str, object]:
         """For /health: the stock feed at the top, every feed under its name in `feeds`."""
-        if not self._feeds or self._publisher is None:
+        if self._leases is None or self._publisher is None:
             return {"websocket_connected": False, "subscribed_symbols": [], "reconnect_attempts": 0,
                     "last_message_time": None, "feeds": {}}  # fmt: skip
+        feeds = {f.plan.name: f.details(self._leases.owner(f.plan.name)) for f in self._feeds}
         return {
-            **self._feeds[0].details(),
-            "feeds": {feed.name: feed.details() for feed in self._feeds},
+            **next(iter(feeds.values())),
+            "feeds": feeds,
             "buffered_bytes": self._publisher.buffered_bytes,
             "kafka": self._publisher.trouble or "ok",
         }
@@ -69,81 +73,52 @@ class Producer:
         publisher = self._publisher = Publisher(Session(kafka.client_arguments(self._settings)))
         async with AsyncExitStack() as ending:
             ending.push_async_callback(publisher.stop)
-            await self._assemble(ending, publisher, keys)
-            watcher = asyncio.create_task(self._watch(health, publisher))
+            feeds, leases = await self._assemble(ending, publisher, keys)
+            watcher = asyncio.create_task(self._watch(health, publisher, feeds, leases))
             try:
-                await side_by_side.run(self._feeds, stop)
+                await leases.run(stop)
             finally:
                 watcher.cancel()
 
-    async def _assemble(self, ending: AsyncExitStack, publisher: Publisher, keys: tuple[str, str]) -> None:
+    async def _assemble(
+        self, ending: AsyncExitStack, publisher: Publisher, keys: tuple[str, str]
+    ) -> tuple[SideBySide, Leases]:
         settings, codec = self._settings, load_codec(self._settings)
-        # Seconds since 1970: greater at every start, until leases hand out epochs.
-        epoch = self._clock() // NS_PER_SECOND
         chosen = plans(settings)
-        encoders = {plan: plan.encoder(codec, epoch) for plan in chosen}
-        topics = [self._name(t) for e in encoders.values() for t in channel.topics(e)]
-        letters = [self._name(t) for e in encoders.values() for t in channel.dead_letters(e)]
-        control = [self._name(CONNECTIONS), self._name(SUBSCRIPTIONS)]
-        await contact.check_topics(settings, [*topics, *(topic + SUFFIX for topic in letters), *control])
-        await publisher.start(topics, letters)
-        publisher.expect(
-            await warm_start.recall(
-                kafka.client_arguments(settings),
-                codec,
-                [tail for encoder in encoders.values() for tail in encoder.tails()],
-                lambda topic: publisher.partitions(self._name(topic)),
-            )
-        )
+        await self._open_topics(publisher, codec, chosen)
         teller = await ending.enter_async_context(small_producer(settings))
-        announcers: list[Announcer] = []
-        ending.push_async_callback(self._last_words, publisher, announcers)
-        for plan, encoder in encoders.items():
-            announcer = Announcer(settings, codec, teller, plan.name, owner_epoch=epoch, clock=self._clock)
-            announcer.start()
-            announcers.append(announcer)
-            self._feeds.append(self._feed(plan, encoder, publisher, announcer, keys))
-        self._follow_wishes(ending, codec, chosen)
+        ending.push_async_callback(contact.flush, publisher, "producer")
+        ground = Ground(settings, codec, publisher, teller, keys, self._clock)
+        self._feeds = [OwnedFeed(plan, ground) for plan in chosen]
+        feeds = SideBySide(self._feeds)
+        names = [plan.name for plan in chosen]
+        leases = Leases(settings, codec, teller, GROUP, names, feeds.run, clock=self._clock)
+        self._leases = leases
+        self._follow_wishes(ending, codec)
+        return feeds, leases
 
-    def _feed(
-        self,
-        plan: Plan,
-        encoder: channel.Encoder,
-        publisher: Publisher,
-        announcer: Announcer,
-        keys: tuple[str, str],
-    ) -> Feed:
-        return Feed(
-            plan,
-            AlpacaStream(plan.url, *keys),
-            Intake(plan.label, encoder, publisher, self._name),
-            publisher,
-            Connection(random.random),
-            announcer.state,
-            self._clock,
-        )
+    async def _open_topics(self, publisher: Publisher, codec: Codec, chosen: Iterable[Plan]) -> None:
+        encoders = [plan.encoder(codec, 0) for plan in chosen]  # for the names of their topics alone
+        topics = [self._name(t) for e in encoders for t in channel.topics(e)]
+        letters = [self._name(t) for e in encoders for t in channel.dead_letters(e)]
+        control = [self._name(t) for t in (CONNECTIONS, SUBSCRIPTIONS, LEASES)]
+        needed = [*topics, *(topic + SUFFIX for topic in letters), *control]
+        await contact.check_topics(self._settings, needed)
+        await publisher.start(topics, letters)
 
-    def _follow_wishes(self, ending: AsyncExitStack, codec: Codec, chosen: Iterable[Plan]) -> None:
-        open_feeds = {
-            plan.open_as: (plan.channels, feed.want)
-            for plan, feed in zip(chosen, self._feeds, strict=True)
-            if plan.open_as is not None
-        }
+    def _follow_wishes(self, ending: AsyncExitStack, codec: Codec) -> None:
+        open_feeds = {f.plan.open_as: (f.plan.channels, f.want) for f in self._feeds if f.plan.open_as}
         if open_feeds:
             wishes = asyncio.create_task(Wishes(self._settings, codec, open_feeds, self._clock).run())
             ending.push_async_callback(_end, wishes)
 
-    async def _watch(self, health: Health, publisher: Publisher) -> None:
+    async def _watch(self, health: Health, publisher: Publisher, feeds: SideBySide, leases: Leases) -> None:
         while True:
-            health.ready(publisher.trouble or side_by_side.reason(self._feeds))
+            starting = "starting a feed" if leases.ours and not leases.owned else None
+            health.ready(publisher.trouble or leases.trouble or feeds.reason() or starting)
             for feed in self._feeds:
                 feed.tell()
             await asyncio.sleep(0.1)
-
-    async def _last_words(self, publisher: Publisher, announcers: Iterable[Announcer]) -> None:
-        await asyncio.gather(
-            contact.flush(publisher, "producer"), *(announcer.stop() for announcer in announcers)
-        )
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -51,7 +51,7 @@ async def check_topics(settings: Settings, topics: Iterable[str]) -> None:
 async def flush(publisher: Publisher, service: str) -> None:
     """Wait for what Kafka has not acknowledged, and say what is lost when it takes too long."""
     try:
-        await asyncio.wait_for(publisher.flush(), FLUSH_SECONDS)
+        await asyncio.wait_for(publisher.settle(), FLUSH_SECONDS)
     except TimeoutError:
         log.get(service).error(
             "stopped before Kafka took everything: these bytes are lost", bytes=publisher.buffered_bytes

@@ -89,6 +89,11 @@ class Leases:
         return {f: h.epoch for f, h in self._holds.items() if h.epoch is not None and not h.ending}
 
     @property
+    def ours(self) -> frozenset[str]:
+        """The feeds that run here, with those that are being claimed."""
+        return frozenset(feed for feed, hold in self._holds.items() if not hold.ending)
+
+    @property
     def trouble(self) -> str | None:
         """Why it is not known whose the feeds are; None: it is."""
         return None if self._group.confirmed_at is not None else "joining the consumer group of the feeds"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from producers.feed import Feed
+from producers.owned_feed import OwnedFeed
 from tidewire import log
 from tidewire.errors import RefusedError
 from tidewire.metrics import FEED_REFUSED
@@ -13,43 +12,36 @@ from tidewire.metrics import FEED_REFUSED
 _log = log.get("feeds")
 
 
-async def run(feeds: Sequence[Feed], stop: asyncio.Event) -> None:
-    """Work until `stop` is set.
+class SideBySide:
+    """The feeds that this process may run, the first of them the one that stands for it."""
 
-    Raises:
-        RefusedError: Alpaca refuses every feed; the reason of the first one.
-    """
-    tasks = {asyncio.create_task(feed.run(stop)): feed for feed in feeds}
-    for feed in feeds:
-        FEED_REFUSED.labels(feed.label).set(0)
-    refusals: dict[Feed, RefusedError] = {}
-    running = set(tasks)
-    try:
-        while running:
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                try:
-                    task.result()
-                except RefusedError as error:
-                    refusals[tasks[task]] = error
-                    if len(refusals) < len(feeds):
-                        _alert(tasks[task], error)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    if len(refusals) == len(feeds):
-        raise refusals[feeds[0]]
+    def __init__(self, feeds: Sequence[OwnedFeed]) -> None:
+        self._feeds: Mapping[str, OwnedFeed] = {feed.plan.name: feed for feed in feeds}
+        for feed in feeds:
+            FEED_REFUSED.labels(feed.plan.label).set(0)
 
+    async def run(self, name: str, epoch: int) -> None:
+        """Run one feed while it is ours; one that is refused is over.
 
-def reason(feeds: Sequence[Feed]) -> str | None:
-    """Why the service is not ready: what the first feed without a connection says; None: all are well."""
-    for feed in feeds:
-        if feed.lost is not None:
-            return feed.lost if feed is feeds[0] else f"{feed.name}: {feed.lost}"
-    return None
+        Raises:
+            RefusedError: Alpaca refuses every feed here; the reason of the first one.
+        """
+        feed = self._feeds[name]
+        FEED_REFUSED.labels(feed.plan.label).set(0)
+        try:
+            await feed.run(epoch)
+        except RefusedError as error:
+            feed.refusal = error
+            refusals = [f.refusal for f in self._feeds.values() if f.refusal is not None]
+            if len(refusals) == len(self._feeds):
+                raise refusals[0] from None
+            FEED_REFUSED.labels(feed.plan.label).set(1)
+            _log.error("a feed is refused for good; the others go on", feed=name, reason=str(error))
 
-
-def _alert(feed: Feed, error: RefusedError) -> None:
-    FEED_REFUSED.labels(feed.label).set(1)
-    _log.error("a feed is refused for good; the others go on", feed=feed.name, reason=str(error))
+    def reason(self) -> str | None:
+        """Why the service is not ready: the first of our feeds without a connection; None: all are well."""
+        for number, (name, feed) in enumerate(self._feeds.items()):
+            why = str(feed.refusal) if feed.refusal is not None else feed.lost
+            if why is not None:
+                return f"{name}: {why}" if number else why
+        return None

@@ -7,7 +7,7 @@ Reads each partition from its end backwards, in growing steps, until its records
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -19,6 +19,7 @@ from schemas.codec import Codec
 from tidewire import log
 from tidewire.clock import NS_PER_SECOND
 from tidewire.errors import RecordError
+from tidewire.fence import Fence
 
 FIRST_STEP = 1_000
 """Records of a partition that are read first."""
@@ -27,12 +28,31 @@ _log = log.get("warm-start")
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the log held: where partitions end, and by real topic name the newest event time and receive time
+    (ns) of the records that were read; topics without records are missing.
+    """
+
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
+    newest_ts: dict[str, int] = field(default_factory=dict)
+    newest_received_ts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, topic: str, records: list[_Kept]) -> None:
+        """Records of one partition."""
+        if records:
+            received_ts = max(r.received_ts for r in records)
+            self.newest_ts[topic] = max(self.newest_ts.get(topic, 0), _newest(records))
+            self.newest_received_ts[topic] = max(self.newest_received_ts.get(topic, 0), received_ts)
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is kept of a record. Times in ns."""
+    """What is kept of a record. Times in ns. `stamp`: who wrote it."""
 
     ts: int
     received_ts: int
     picked: Any
+    stamp: Mapping[str, Any]
 
 
 async def recall(
@@ -40,21 +60,26 @@ async def recall(
     codec: Codec,
     tails: Iterable[Tail],
     partitions: Callable[[str], Iterable[TopicPartition]],
-) -> dict[TopicPartition, int]:
-    """Give every tail what the log holds for it; returns where the partitions end.
+) -> Recalled:
+    """Give every tail what the log holds for it, without what a stale owner wrote: readers leave that out.
 
     `partitions` gives those of a catalogue topic.
     """
-    ends: dict[TopicPartition, int] = {}
+    recalled = Recalled()
     async with log_tail.reader(client_arguments) as consumer:
         for tail in tails:
-            ends |= await _recall(consumer, codec, tail, [p for t in tail.topics for p in partitions(t)])
-    return ends
+            mine = [p for t in tail.topics for p in partitions(t)]
+            await _recall(consumer, codec, tail, mine, recalled)
+    return recalled
 
 
 async def _recall(
-    consumer: AIOKafkaConsumer, codec: Codec, tail: Tail, partitions: list[TopicPartition]
-) -> dict[TopicPartition, int]:
+    consumer: AIOKafkaConsumer,
+    codec: Codec,
+    tail: Tail,
+    partitions: list[TopicPartition],
+    recalled: Recalled,
+) -> None:
     ends = await log_tail.ends(consumer, partitions)
     starts: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
     known: dict[TopicPartition, list[_Kept]] = {p: [] for p in partitions}
@@ -71,12 +96,15 @@ async def _recall(
             if start > starts[p] and ends[p] - start < tail.most and _reaches_further(known[p], tail)
         }
     newest = max((_newest(records) for records in known.values()), default=0)
-    for records in known.values():
-        for kept in records:
+    for partition, records in known.items():
+        fence = Fence()
+        sound = [kept for kept in records if not fence.stale(kept.stamp)]
+        recalled.add(partition.topic, sound)
+        for kept in sound:
             if kept.ts >= newest - tail.window_ns:
                 tail.take(kept.picked)
+    recalled.ends.update(ends)
     _log.info("recalled", topics=list(tail.topics), records=sum(map(len, known.values())))
-    return ends
 
 
 def _reaches_further(records: list[_Kept], tail: Tail) -> bool:
@@ -96,5 +124,6 @@ def _picked(codec: Codec, tail: Tail, records: list[ConsumerRecord]) -> list[_Ke
             stem, content = codec.decode(record.value)
         except RecordError:  # not ours to judge: whoever reads the topic dead-letters it
             continue
-        picked.append(_Kept(content["ts"], content["received_ts"], tail.pick(stem, content)))
+        stamp = {"owner_epoch": content["owner_epoch"], "source": content["source"]}
+        picked.append(_Kept(content["ts"], content["received_ts"], tail.pick(stem, content), stamp))
     return picked

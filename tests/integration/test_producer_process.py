@@ -15,13 +15,13 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from schemas import cluster
+from schemas.catalogue import TOPICS
 from tests.integration.producer_process import start
 from tidewire.config import Settings
 
 pytestmark = pytest.mark.kafka
 
 CANARY_ID, CANARY_SECRET = "CANARYKEYID7Q", "CANARYSECRET9Z"
-TOPICS = ("trades", "quotes", "bars", "corrections", "frames")
 
 
 async def _alpaca(socket: ServerConnection) -> None:
@@ -59,8 +59,8 @@ async def alpaca() -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    control = ("control.connections", "control.subscriptions")
-    await cluster.apply(settings, [*control, *(f"alpaca.stocks.{name}" for name in TOPICS)])
+    wanted = ("alpaca.stocks.", "control.")
+    await cluster.apply(settings, [topic.name for topic in TOPICS if topic.name.startswith(wanted)])
     return settings
 
 

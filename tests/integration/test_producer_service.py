@@ -17,7 +17,9 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from producers.app import Producer
+from producers.subscriptions import CHANNELS
 from schemas import cluster
+from schemas.catalogue import TOPICS as CATALOGUE
 from schemas.codec import load_codec
 from tidewire import kafka
 from tidewire.config import Settings
@@ -28,7 +30,6 @@ pytestmark = pytest.mark.kafka
 
 T0 = 1_763_740_800_000_000_000
 Message = dict[str, Any]
-CONTROL = ("control.connections", "control.subscriptions")
 TOPICS = ("alpaca.stocks.trades", "alpaca.stocks.quotes", "alpaca.stocks.bars", "alpaca.stocks.corrections")
 
 
@@ -163,7 +164,8 @@ async def _decoded(settings: Settings, topic: str) -> list[Message]:
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    await cluster.apply(settings, [*TOPICS, "alpaca.stocks.frames", *CONTROL])
+    wanted = ("alpaca.stocks.", "control.")
+    await cluster.apply(settings, [topic.name for topic in CATALOGUE if topic.name.startswith(wanted)])
     return settings.model_copy(update={"tidewire_symbols": ("AAPL", "MSFT"), "tidewire_news_symbols": ()})
 
 
@@ -245,7 +247,7 @@ async def test_after_a_drop_it_connects_again_and_a_restart_neither_repeats_nor_
 async def test_a_plan_that_is_too_small_costs_the_symbols_beyond_it_and_no_others(ready: Settings) -> None:
     wanted = ready.model_copy(update={"tidewire_symbols": tuple(f"S{n:02}" for n in range(40))})
     async with Alpaca(limit=30) as url, _running(wanted, url) as producer:
-        await _until(lambda: sum(map(len, _refused(producer).values())) == 10 * 5)
+        await _until(lambda: sum(map(len, _refused(producer).values())) == 10 * len(CHANNELS))
         assert producer.details()["subscribed_symbols"] == [f"S{n:02}" for n in range(30)]
         assert _refused(producer)["trades"] == [f"S{n:02}" for n in range(30, 40)]
 
