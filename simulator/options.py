@@ -43,6 +43,11 @@ class SimulatorOptions:
     messages_per_second: float = 500.0
     """Mean rate of the synthetic market at rate "real"."""
 
+    halts_per_hour: float = 2.0
+    """Mean number of trading halts of the synthetic stock market, over all symbols."""
+    corrections_per_hour: float = 0.0
+    """Mean number of its corrections and cancels of trades; bars do not follow them."""
+
     crypto_symbols: tuple[str, ...] = ()
     """Pairs of the synthetic crypto market; none: the settings' pairs."""
     crypto_messages_per_second: float = 10.0

@@ -3,7 +3,8 @@
 Arrivals come in bursts (each event makes more likely, for a fraction of a second). Prices sit on a cent grid
 with a spread of a few cents by price; quotes thin out before a trade takes the level, and move after it.
 Trades are mostly below 100 shares (odd lots, I) or round lots, often sweeps (F), on several exchanges; some
-print late, with an event time seconds ago. Outside 09:30-16:00 New York they carry T.
+print late, with an event time seconds ago. Outside 09:30-16:00 New York they carry T. Statuses, bands and
+imbalances come with them (notices.py); a symbol that is halted is quoted and does not trade.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 
 from simulator.bars import MINUTE, new_york_midnight
 from simulator.conditions import tape_of, update_rule
-from simulator.wire import Message, QuotePacker, Streams, TradePacker, pack_conditions
+from simulator.notices import Known, Notices, Print
+from simulator.wire import CHANNELS, Message, QuotePacker, Streams, TradePacker, pack, pack_conditions
 
 WELL_KNOWN = {
     "AAPL": (22_950, 1.0),
@@ -66,6 +68,15 @@ class _Listing:
     seen: float = 0.0
     bid: Side = ("Q", 0, 0)
     ask: Side = ("Q", 0, 0)
+    newest: Print | None = None
+
+    def known(self) -> Known:
+        """What a notice says of it."""
+        return Known(round(self.mid) / CENTS, self.tape, self.newest, self._number)
+
+    def _number(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
 
 
 def price_of(symbol: str) -> tuple[int, float]:
@@ -80,9 +91,20 @@ class SyntheticMarket:
     """An endless tape from `start` (ns since 1970 UTC) on, about `rate` messages a second in all."""
 
     def __init__(
-        self, symbols: Sequence[str], seed: int, start: int, rate: float, limit: int | None = None
+        self,
+        symbols: Sequence[str],
+        seed: int,
+        start: int,
+        rate: float,
+        limit: int | None = None,
+        *,
+        halts_per_hour: float = 0.0,
+        corrections_per_hour: float = 0.0,
     ) -> None:
         self._random = random.Random(f"{seed}|{','.join(symbols)}")
+        self._seed = seed
+        self._rare = (halts_per_hour, corrections_per_hour)
+        self._notices = Notices(symbols, seed, *self._rare)
         self._start = start
         self._limit = limit
         self._symbols = [price_of(symbol) for symbol in symbols]
@@ -95,13 +117,15 @@ class SyntheticMarket:
     def read(self, streams: Streams) -> Iterator[list[Message]]:
         """The messages in blocks, by arrival time."""
         listings = [self._list(n, p, w) for n, (p, w) in zip(self._names, self._symbols, strict=True)]
+        self._notices = Notices(self._names, self._seed, *self._rare)
         queue = [(self._gap(listing, 0.0), i) for i, listing in enumerate(listings)]
         heapq.heapify(queue)
         block: list[Message] = []
         count = 0
         while self._limit is None or count < self._limit:
             at, i = queue[0]
-            messages = self._event(listings[i], at, streams)
+            messages = self._noted(at, listings, streams) if self._notices.due <= at else []
+            messages += self._event(listings[i], at, streams)
             heapq.heapreplace(queue, (at + self._gap(listings[i], at), i))
             if self._limit is not None:
                 messages = messages[: self._limit - count]
@@ -145,10 +169,22 @@ class SyntheticMarket:
         listing.excited = self._excitement(listing, at) + _BURST / _BURST_SECONDS
         listing.seen = at
         ns = self._start + int(at * 1e9)
-        if self._random.random() >= _TRADE_SHARE:
+        if self._random.random() >= _TRADE_SHARE or listing.symbol in self._notices.halted:
             self._drift(listing)
             return [self._quote(listing, ns, streams)]
         return self._traded(listing, ns, streams)
+
+    def _noted(self, at: float, listings: Sequence[_Listing], streams: Streams) -> list[Message]:
+        """The notices that are due; they leave with the event that follows them."""
+        ns = self._start + int(at * 1e9)
+        self._in_session(ns)  # learns which day it is
+        by_name = dict(zip(self._names, listings, strict=True))
+        noted: list[Message] = []
+        while self._notices.due <= at:
+            for fields in self._notices.next(ns, self._midnight, lambda name: by_name[name].known()):
+                stream = streams.get(CHANNELS[fields["T"]], fields["S"])
+                noted.append((ns, ns, stream, pack(fields), None))
+        return noted
 
     def _drift(self, listing: _Listing) -> None:
         """The price wanders with a little momentum; the book follows or only its sizes change."""
@@ -201,6 +237,7 @@ class SyntheticMarket:
         packed = listing.trades.rows(
             [listing.next_id], [exchange], [price], [size], [pack_conditions(letters)], [event]
         )[0]
+        listing.newest = Print(listing.next_id, exchange, price / CENTS, size, tuple(letters))
         listing.next_id += 1
         return ns, event, streams.get("trades", listing.symbol), packed, (price / CENTS, size, rule)
 

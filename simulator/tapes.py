@@ -51,21 +51,27 @@ def _recorded(tape: RecordedTape, options: SimulatorOptions) -> Tape:
 
 def _stocks(tickers: tuple[str, ...], options: SimulatorOptions) -> Tape:
     seed, limit = options.seed, options.limit
-    identity = f"synthetic|{seed}|{options.rate}|{limit}|{','.join(tickers)}"
+    halts, corrections = options.halts_per_hour, options.corrections_per_hour
+    identity = f"synthetic|{seed}|{options.rate}|{limit}|{','.join(tickers)}|{halts}|{corrections}"
     rate = options.messages_per_second if isinstance(options.rate, str) else options.rate
     finite = limit is not None
+
+    def market(start: int, left: int | None) -> SyntheticMarket:
+        return SyntheticMarket(
+            tickers, seed, start, rate, left, halts_per_hour=halts, corrections_per_hour=corrections
+        )
+
     if options.rate == "max":
         # no clock can keep up: yesterday from its opening on, the same when read again
         start = new_york_midnight(time.time_ns() - DAY) + OPENING
-        market = SyntheticMarket(tickers, seed, start, rate, limit)
 
         def again(streams: Streams, _: int) -> Blocks:
-            return market.read(streams)
+            return market(start, limit).read(streams)
 
         return Tape(f"{identity}|{start}", again, replayable=True, finite=finite, pace="max")
 
     def live(streams: Streams, passed: int) -> Blocks:
-        return SyntheticMarket(tickers, seed, time.time_ns(), rate, _left(limit, passed)).read(streams)
+        return market(time.time_ns(), _left(limit, passed)).read(streams)
 
     # made at the steady rate, if one is asked for, and paced by its own times
     return Tape(identity, live, replayable=False, finite=finite, pace="real")

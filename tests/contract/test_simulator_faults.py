@@ -210,7 +210,8 @@ async def test_handshakes_are_refused_reset_and_held(tmp_path: Path) -> None:
         await m.fault("refuse_http", count=1, retry_after=7)
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await m.http.ws_connect("/v2/sip")
-        assert (refused.value.status, (refused.value.headers or {}).get("Retry-After")) == (429, "7")
+        assert refused.value.headers is not None
+        assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "7")
         async with m.socket() as ws:
             assert (await m.fault("outage", seconds=0.4))["sockets"] == 1
             while not isinstance(await next_of(ws), str):
