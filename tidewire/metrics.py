@@ -301,3 +301,68 @@ LEASES_GIVEN_UP = Counter(
     "(another claimed it), asleep (this process did not run for seconds), unconfirmed (no word from Kafka)",
     ["group", "reason"],
 )
+
+# ---------------------------------------------------------------- accounts: what rounds over REST compared
+
+ACCOUNT_ROUNDS = Counter(
+    "tidewire_account_rounds_total",
+    "Rounds over REST that compared an account with the log: equal, differing (something was missing)",
+    ["outcome"],
+)
+ACCOUNT_GAPS = Counter(
+    "tidewire_account_gaps_total",
+    "Gaps of order events, by state that they reached: opened, closed, unrecoverable (passing states are not told)",
+    ["state"],
+)
+TRADING_REST_POLLING = Counter(
+    "tidewire_trading_rest_polling_requests_total",
+    "Requests that polling account, positions and orders each second would have made in place of the stream",
+)
+PORTFOLIO_POSITIONS_UNEXPLAINED = Gauge(
+    "tidewire_portfolio_positions_unexplained",
+    "Positions that differed from the broker's in two snapshots one after the other, without an explanation",
+)
+
+# ---------------------------------------------------------------- producers: audits
+
+AUDIT_MINUTES = Counter(
+    "tidewire_audit_minutes_total",
+    "Comparisons of a channel's minute with Alpaca's history, by what was found: equal, differing",
+    ["kind", "channel", "outcome"],
+)
+AUDIT_GIVEN_UP = Counter(
+    "tidewire_audit_minutes_given_up_total",
+    "Minutes that stay unaudited: too many waited, or they are further back than TIDEWIRE_BACKFILL_DAYS",
+    ["kind"],
+)
+AUDIT_REPAIRS = Counter(
+    "tidewire_audit_repairs_total",
+    "Symbols' minutes that differed and were given to the backfiller",
+    ["kind", "channel"],
+)
+AUDIT_LAG = Gauge(
+    "tidewire_audit_lag_seconds",
+    "Event time from the end of the oldest minute that is done to the newest that was read",
+    ["kind"],
+)
+AUDIT_FAILURES = Counter(
+    "tidewire_audit_failures_total",
+    "Rounds that Alpaca's history did not answer; they are repeated",
+    ["kind"],
+)
+
+# ---------------------------------------------------------------- gaps and the watchdog
+
+GAPS_LASTING = Gauge("tidewire_gaps_lasting", "Gaps of an owned feed that have no end yet", ["feed"])
+GAP_STATES = Counter(
+    "tidewire_gap_states_total",
+    "States of gaps that a feed's owner wrote: lasts, opened (over, to be fetched), closed (too old to be "
+    "fetched), by reason: disconnect, stall, slow_client, overflow, restart",
+    ["feed", "reason", "state"],
+)
+WATCHDOG_LOOKS = Counter(
+    "tidewire_watchdog_looks_total",
+    "Silences of a feed that were settled over REST: quiet (nothing newer there), mute (the socket hid "
+    "something; it is made anew), unknown (REST did not answer)",
+    ["feed", "verdict"],
+)

@@ -43,6 +43,42 @@ def accounts(lifeline_: Lifeline = False) -> None:
 
 
 @app.command()
+def subscriber(lifeline_: Lifeline = False) -> None:
+    """Open positions and movers to entries of control.subscriptions."""
+    _hold(lifeline_)
+    from producers.subscriber.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def rss(lifeline_: Lifeline = False) -> None:
+    """RSS and Atom feeds of news to Kafka."""
+    _hold(lifeline_)
+    from producers.rss.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def webhooks(lifeline_: Lifeline = False) -> None:
+    """Signed POSTs of other senders to Kafka."""
+    _hold(lifeline_)
+    from producers.webhooks.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
+def auditor(lifeline_: Lifeline = False) -> None:
+    """The log's minutes beside Alpaca's history."""
+    _hold(lifeline_)
+    from producers.audit.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
 def processor(lifeline_: Lifeline = False) -> None:
     """Kafka to features, in Faust."""
     _hold(lifeline_)
