@@ -30,9 +30,10 @@ Request = tuple[str, dict[str, str]]
 def past(
     settings: Settings, kind: str, channel: str, symbols: Sequence[str], start_ns: int, end_ns: int
 ) -> Request:
-    """Rows of [start, end]. Raises HistoryError: Alpaca has no such history."""
+    """Rows of [start, end]. `kind` may be a feed (stocks:sip). Raises HistoryError: there is no history."""
+    kind, location = _feed(settings, kind)
     _check(_PAST, kind, channel)
-    if kind == "stocks" and settings.tidewire_feed == "test":
+    if location == "test":
         raise HistoryError(0, "Alpaca's test stream has no history", "refused")
     parameters = {"start": times.show(start_ns), "end": times.show(end_ns), "sort": "asc"}
     if kind == "news":
@@ -42,23 +43,23 @@ def past(
     if PATHS.get(channel, channel) == "bars":
         parameters["timeframe"] = "1Day" if channel == "dailyBars" else "1Min"
     if kind == "stocks":
-        parameters["feed"] = _past_feed(settings)
-    return f"{_base(settings, kind)}/{PATHS.get(channel, channel)}", parameters
+        # The delayed feed is SIP a quarter of an hour later: as history it is SIP.
+        parameters["feed"] = "sip" if location == "delayed_sip" else location
+    return f"{_base(kind, location)}/{PATHS.get(channel, channel)}", parameters
 
 
 def latest(settings: Settings, kind: str, channel: str, symbols: Sequence[str]) -> Request:
-    """The newest row of each symbol. Raises HistoryError: there is no such address."""
+    """The newest row of each symbol. `kind` as above. Raises HistoryError: there is no such address."""
+    kind, location = _feed(settings, kind)
     _check(_LATEST, kind, channel)
     if kind == "news":
         return "/v1beta1/news", {"sort": "desc", "limit": str(PAGE_ARTICLES)} | _tickers(symbols)
     name = PATHS.get(channel, channel)
     path = f"latest/{name}" if kind == "crypto" else f"{name}/latest"
     parameters = {"symbols": ",".join(symbols)}
-    if kind == "stocks":
-        parameters["feed"] = settings.tidewire_feed
-    elif kind == "options":
-        parameters["feed"] = settings.tidewire_option_feed
-    return f"{_base(settings, kind)}/{path}", parameters
+    if kind in ("stocks", "options"):
+        parameters["feed"] = location
+    return f"{_base(kind, location)}/{path}", parameters
 
 
 def snapshots(settings: Settings, symbols: Sequence[str]) -> Request:
@@ -66,14 +67,20 @@ def snapshots(settings: Settings, symbols: Sequence[str]) -> Request:
     return "/v2/stocks/snapshots", {"symbols": ",".join(symbols), "feed": settings.tidewire_feed}
 
 
-def _past_feed(settings: Settings) -> str:
-    # The delayed feed is SIP a quarter of an hour later: as history it is SIP.
-    return "sip" if settings.tidewire_feed == "delayed_sip" else settings.tidewire_feed
+def _feed(settings: Settings, named: str) -> tuple[str, str]:
+    """Kind and location of a feed; a kind alone is the feed that the settings choose."""
+    kind, _, location = named.partition(":")
+    chosen = {
+        "stocks": settings.tidewire_feed,
+        "options": settings.tidewire_option_feed,
+        "crypto": settings.tidewire_crypto_location,
+    }
+    return kind, location or chosen.get(kind, "")
 
 
-def _base(settings: Settings, kind: str) -> str:
+def _base(kind: str, location: str) -> str:
     if kind == "crypto":
-        return f"/v1beta3/crypto/{settings.tidewire_crypto_location}"
+        return f"/v1beta3/crypto/{location}"
     return "/v1beta1/options" if kind == "options" else "/v2/stocks"
 
 

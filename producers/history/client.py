@@ -77,12 +77,12 @@ class History:
     ) -> AsyncIterator[list[Message]]:
         """The messages of [start, end] (event time, ns) of these symbols, at most 10,000 at a time.
 
-        By symbol, then time; news by the time of their update. Symbols must be named, but for news (`*`).
-        Raises HistoryError.
+        `kind` is stocks, options, crypto or news, or one feed, as stocks:sip. By symbol, then time; news by
+        the time of their update. Symbols must be named, but for news (`*`). Raises HistoryError.
         """
         path, parameters = addresses.past(self._settings, kind, channel, symbols, start_ns, end_ns)
         shape = rows.shaper(channel)
-        counted = HISTORY_ROWS.labels(kind, channel)
+        counted = HISTORY_ROWS.labels(kind.partition(":")[0], channel)
         while True:
             answer = await self._get(path, parameters)
             page = _page(answer, rows_name(channel), shape)
