@@ -13,6 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 STOCKS, CRYPTO, NEWS = "/v2/iex", "/v1beta3/crypto/us", "/v1beta1/news"
+OPTIONS = "/v1beta1/indicative"
 Message = dict[str, Any]
 
 
@@ -24,6 +25,8 @@ class Venue:
         """The answer to keys."""
         self.unknown: set[str] = set()
         """Symbols that no subscription may name."""
+        self.no_star: set[str] = set()
+        """Channels that take no star."""
         self.held: dict[str, list[str]] = {}
         self.connections = 0
         self.socket: ServerConnection | None = None
@@ -49,6 +52,9 @@ class Venue:
             if action == "subscribe" and any(self.unknown & set(symbols) for symbols in wish.values()):
                 await self.say({"T": "error", "code": 400, "msg": "invalid syntax"})
                 continue
+            if any("*" in symbols for channel, symbols in wish.items() if channel in self.no_star):
+                await self.say({"T": "error", "code": 413, "msg": "star subscription is not allowed"})
+                continue
             for channel, symbols in wish.items():
                 rest = [s for s in self.held.get(channel, []) if s not in symbols]
                 self.held[channel] = [*rest, *symbols] if action == "subscribe" else rest
@@ -59,7 +65,7 @@ class Alpaca:
     """Serves the venues; `async with` gives the base URL."""
 
     def __init__(self) -> None:
-        self.venues = {path: Venue() for path in (STOCKS, CRYPTO, NEWS)}
+        self.venues = {path: Venue() for path in (STOCKS, CRYPTO, NEWS, OPTIONS)}
         self._server: Server | None = None
 
     async def __aenter__(self) -> str:

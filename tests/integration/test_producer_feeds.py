@@ -15,26 +15,27 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from producers.app import Producer
-from schemas import cluster, event_id
+from schemas import catalogue, cluster, event_id
 from schemas.catalogue import (
     CONNECTIONS,
     CRYPTO_BARS,
     CRYPTO_FRAMES,
+    CRYPTO_ORDERBOOKS,
     CRYPTO_QUOTES,
     CRYPTO_TRADES,
-    LEASES,
     NEWS,
     NEWS_FRAMES,
-    STOCK_BARS,
-    STOCK_CORRECTIONS,
-    STOCK_FRAMES,
-    STOCK_QUOTES,
-    STOCK_TRADES,
+    OPTION_FRAMES,
+    OPTION_QUOTES,
+    OPTION_TRADES,
+    STOCK_IMBALANCES,
+    STOCK_LULDS,
+    STOCK_STATUSES,
     SUBSCRIPTIONS,
 )
 from schemas.codec import load_codec
 from tests.integration.producer_process import start
-from tests.integration.producer_venues import CRYPTO, STOCKS, Alpaca, Message, Venue, metric, until
+from tests.integration.producer_venues import CRYPTO, OPTIONS, STOCKS, Alpaca, Message, Venue, metric, until
 from tests.integration.producer_venues import NEWS as NEWS_PATH
 from tidewire import kafka
 from tidewire.config import Settings
@@ -44,10 +45,7 @@ from tidewire.health import Health
 pytestmark = pytest.mark.kafka
 
 T0 = 1_763_740_800_000_000_000
-TOPICS = (
-    STOCK_TRADES, STOCK_QUOTES, STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, CRYPTO_TRADES, CRYPTO_QUOTES,
-    CRYPTO_BARS, CRYPTO_FRAMES, NEWS, NEWS_FRAMES, CONNECTIONS, SUBSCRIPTIONS, LEASES,
-)  # fmt: skip
+TOPICS = tuple(t.name for t in catalogue.TOPICS if t.name.startswith(("alpaca.", "control.")))
 
 
 def _at(number: int) -> msgpack.Timestamp:
@@ -155,10 +153,10 @@ async def test_each_feed_arrives_once_and_bad_messages_cost_only_themselves(read
     before = {n: [metric(f"tidewire_messages_{w}_total", feed=n) for w in ("received", "duplicate")]
               for n in names.values()}  # fmt: skip
     alpaca = Alpaca()
-    bad, book = _trade(99, p="12"), {"T": "o", "S": "BTC/USD", "t": _at(1), "b": [], "a": []}
+    bad, new = _trade(99, p="12"), {"T": "k", "S": "BTC/USD", "t": _at(1)}
     async with alpaca as url, _running(ready, url) as producer:
         crypto, news = await _connected(alpaca, CRYPTO, NEWS_PATH)
-        await crypto.say(_trade(1), _trade(2), _quote(1), _quote(1), bad, book, _trade(1))
+        await crypto.say(_trade(1), _trade(2), _quote(1), _quote(1), bad, new, _trade(1))
         await crypto.say(_bar("b", 1.5), _bar("b", 1.5), _bar("u", 1.6), _bar("d", 9.0))
         await news.say(_article(1), _article(1), _article(2, content="x" * 2_000_000))
         await news.say(_article(1, revision=5, new=1), {**_article(3), "headline": None}, 7)
@@ -175,7 +173,7 @@ async def test_each_feed_arrives_once_and_bad_messages_cost_only_themselves(read
         assert feeds["crypto:us"]["subscribed_symbols"] == ["BTC/USD", "ETH/USD"]
         assert feeds["news"]["subscribed_symbols"] == ["*"]
         assert feeds["news"]["last_message_time"] is not None
-        assert set(crypto.held) == {"trades", "quotes", "bars", "updatedBars", "dailyBars"}
+        assert set(crypto.held) == {"trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks"}
         assert all(symbols == ["BTC/USD", "ETH/USD"] for symbols in crypto.held.values())
     grown = {n: [metric(f"tidewire_messages_{w}_total", feed=n) - was
                  for w, was in zip(("received", "duplicate"), before[n], strict=True)]
@@ -196,7 +194,7 @@ async def test_each_feed_arrives_once_and_bad_messages_cost_only_themselves(read
     (letter,) = await _held(ready, CRYPTO_TRADES + ".dlq")
     assert letter.value == msgpack.packb(bad)
     (letter,) = await _held(ready, CRYPTO_FRAMES + ".dlq")
-    assert letter.value == msgpack.packb(book)
+    assert letter.value == msgpack.packb(new)
     (letter,) = await _held(ready, NEWS_FRAMES + ".dlq")
     assert letter.value == msgpack.packb(7)
 
@@ -238,6 +236,63 @@ async def _hold(settings: Settings, counts: dict[str, int]) -> None:
     for topic, count in counts.items():
         while len(await _held(settings, topic)) < count:
             assert time.monotonic() < deadline, (topic, count)
+
+
+def _book(number: int, **other: Any) -> Message:
+    return {"T": "o", "S": "BTC/USD", "t": _at(number), "b": [{"p": 1.0, "s": 2.5}], "a": [], **other}
+
+
+AAPL_CALL = "AAPL240315C00172500"
+
+
+def _contract(kind: str, number: int) -> Message:
+    trade = {"p": 2.84, "s": 1, "x": "N", "c": "S"}
+    quote = {"bx": "C", "bp": 9.46, "bs": 53, "ax": "C", "ap": 9.66, "as": 38, "c": "A"}
+    return {"T": kind, "S": AAPL_CALL, "t": _at(number), **(trade if kind == "t" else quote)}
+
+
+def _notices() -> tuple[Message, ...]:
+    status = {"T": "s", "sc": "H", "sm": "Trading Halt", "rc": "T12", "rm": "Halted"}
+    luld, imbalance = {"T": "l", "u": 3.24, "d": 2.65, "i": "B"}, {"T": "i", "p": 9.12}
+    return tuple({**m, "S": "AAPL", "z": "C", "t": _at(1)} for m in (status, luld, imbalance))
+
+
+async def test_every_other_channel_arrives_and_a_restart_neither_repeats_nor_collides(
+    ready: Settings,
+) -> None:
+    """Halts, bands, imbalances, order books and options: alpaca-py drops some, and REST gives none again."""
+    alpaca = Alpaca()
+    alpaca.venues[OPTIONS].no_star = {"quotes"}
+    options = ready.model_copy(update={"tidewire_option_symbols": ("*", AAPL_CALL)})
+    named = {STOCK_STATUSES: 1, STOCK_LULDS: 1}
+    repeated = {STOCK_IMBALANCES: 1, OPTION_TRADES: 2, OPTION_QUOTES: 1, CRYPTO_ORDERBOOKS: 2}
+    refused = {"feed": "options:indicative", "channel": "quotes"}
+    async with alpaca as url:
+        for rounds in (1, 2):
+            async with _running(options, url) as producer:
+                stocks, crypto, contracts = await _connected(alpaca, STOCKS, CRYPTO, OPTIONS)
+                await until(lambda p=producer: _reason(p) is None)  # type: ignore[misc]
+                assert {"statuses", "lulds", "imbalances"} <= set(stocks.held)
+                assert contracts.held == {"trades": ["*"], "quotes": [AAPL_CALL]}
+                assert metric("tidewire_symbols_refused", **refused) == 1
+                await stocks.say(*_notices())
+                await contracts.say(_contract("t", 1), _contract("t", 1), _contract("q", 1), {"T": "k"})
+                await crypto.say(_book(1, r=True), _book(1, r=True))
+                await _hold(ready, {t: n * rounds for t, n in repeated.items()})
+                await _hold(ready, {**named, OPTION_FRAMES + ".dlq": rounds})
+                for venue in (stocks, crypto, contracts):
+                    venue.held = {}
+    for topic, count in repeated.items():
+        records = await _decoded(ready, topic)
+        assert len(records) == len({r["event_id"] for r in records}) == 2 * count, topic
+    for topic in named:
+        assert len(await _decoded(ready, topic)) == 1
+    (status,) = await _decoded(ready, STOCK_STATUSES)
+    assert (status["reason_code"], status["ts"]) == ("T12", T0 + 10**6)
+    book = (await _decoded(ready, CRYPTO_ORDERBOOKS))[0]
+    assert (book["reset"], book["bid_prices"], book["bid_sizes"]) == (True, [1.0], [2.5])
+    letters = [letter.value for letter in await _held(ready, OPTION_FRAMES + ".dlq")]
+    assert letters == [msgpack.packb({"T": "k"})] * 2
 
 
 async def test_a_refused_feed_ends_alone_and_all_refused_end_the_service(ready: Settings) -> None:

@@ -268,7 +268,7 @@ def test_odd_books_are_published_and_counted() -> None:
 
 
 def _oddities(name: str) -> float:
-    return ORDER_BOOK_ODDITIES.labels(name)._value.get()
+    return float(ORDER_BOOK_ODDITIES.labels(name)._value.get())
 
 
 def test_what_a_level_says_beside_price_and_size_is_kept() -> None:

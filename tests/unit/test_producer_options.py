@@ -74,8 +74,8 @@ def _expected(m: dict[str, Any], ordinal: int) -> tuple[str, bytes, bytes]:
         event = event_id.option_trade_id(m["S"], m["t"], m["x"], m["p"], m["s"], m["c"], ordinal)
         own = {"exchange": m["x"], "price": float(m["p"]), "size": m["s"], "event_id": event}
         return "alpaca.options.trades", m["S"].encode(), CODEC.encode("option_trade", {**common, **own})
-    fields = [m[k] for k in ("bx", "bp", "bs", "ax", "ap", "as", "c")]
-    event = event_id.option_quote_id(m["S"], m["t"], *fields, ordinal)
+    bid, ask = (m["bx"], m["bp"], m["bs"]), (m["ax"], m["ap"], m["as"])
+    event = event_id.option_quote_id(m["S"], m["t"], *bid, *ask, m["c"], ordinal)
     own = {"bid_exchange": m["bx"], "bid_price": float(m["bp"]), "bid_size": m["bs"], "ask_exchange": m["ax"],
            "ask_price": float(m["ap"]), "ask_size": m["as"], "event_id": event}  # fmt: skip
     return "alpaca.options.quotes", m["S"].encode(), CODEC.encode("option_quote", {**common, **own})
