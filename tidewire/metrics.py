@@ -265,8 +265,8 @@ RSS_LOOKS = Counter(
 )
 RSS_ARTICLES = Counter(
     "tidewire_rss_articles_total",
-    "Entries of RSS feeds: published, duplicate (seen before), copy (of another source's article), refused "
-    "(dead-lettered)",
+    "Entries of RSS feeds: published, duplicate (seen before), copy (of another source's article), old, "
+    "left_out (beyond 1000 in one document), refused (dead-lettered)",
     ["outcome"],
 )
 RSS_TWINS = Counter(
@@ -311,7 +311,7 @@ ACCOUNT_ROUNDS = Counter(
 )
 ACCOUNT_GAPS = Counter(
     "tidewire_account_gaps_total",
-    "Gaps of order events, by state that they reached: opened, closed, unrecoverable (passing states are not told)",
+    "Gaps of order events, by state reached: opened, closed, unrecoverable (closed without passing states)",
     ["state"],
 )
 TRADING_REST_POLLING = Counter(
@@ -359,6 +359,9 @@ GAP_STATES = Counter(
     "States of gaps that a feed's owner wrote: lasts, opened (over, to be fetched), closed (too old to be "
     "fetched), by reason: disconnect, stall, slow_client, overflow, restart",
     ["feed", "reason", "state"],
+)
+GAP_RECORDS_LEARNED = Counter(
+    "tidewire_gap_records_learned_total", "Backfilled records that a feed's entrance was told of", ["feed"]
 )
 WATCHDOG_LOOKS = Counter(
     "tidewire_watchdog_looks_total",

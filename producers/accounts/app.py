@@ -1,40 +1,47 @@
-"""The accounts service: order events and snapshots of every account into Kafka."""
+"""The accounts service: order events and snapshots of every account into Kafka.
+
+Several processes share the accounts: each has one owner at a time (lease.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from aiohttp import ClientSession
 
 from producers import contact
-from producers.accounts import keys
-from producers.accounts.journal import Journal
+from producers.accounts import keys, requests
 from producers.accounts.keys import Keyed
-from producers.accounts.link import Link
-from producers.accounts.recall import Recalled, recall
-from producers.accounts.redaction import Redactor
-from producers.accounts.rest import TradingApi
-from producers.accounts.rounds import Rounds
-from producers.accounts.stream import TradeUpdateStream
+from producers.accounts.owned import Ground, feed_of, own
 from producers.accounts.watch import Watch
-from producers.announce import Announcer, small_producer
-from producers.connection import Connection
+from producers.announce import small_producer
 from producers.contact import START_SECONDS
+from producers.lease import Leases
 from producers.publisher import Publisher
 from producers.session import Session
-from schemas.catalogue import ACCOUNT_SNAPSHOTS, CONNECTIONS, TRADE_UPDATE_FRAMES, TRADE_UPDATES, Catalogue
+from schemas.catalogue import (
+    ACCOUNT_SNAPSHOTS,
+    AUDITS,
+    CONNECTIONS,
+    GAPS,
+    LEASES,
+    REQUESTS,
+    TRADE_UPDATE_FRAMES,
+    TRADE_UPDATES,
+    Catalogue,
+)
 from schemas.codec import load_codec
 from tidewire import kafka, log, service
-from tidewire.clock import NS_PER_SECOND, Clock, now_ns
+from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
 from tidewire.health import Health
 
-SETTLE_SECONDS = 10.0
-"""How long a snapshot waits for the events before it to be acknowledged."""
+GROUP = "tidewire-accounts"
+"""The consumer group whose members share the accounts, without the topics' prefix."""
 NO_ACCOUNTS = "no accounts: name them in accounts.toml (`tidewire accounts example`), or set APCA_API_KEY_ID"
 
 _log = log.get("accounts")
@@ -54,14 +61,21 @@ class Accounts:
     ) -> None:
         self._settings, self._clock, self._start_seconds = settings, clock, start_seconds
         self._name = Catalogue(settings.tidewire_topic_prefix, 1).name
-        self.watches: list[Watch] = []
+        self._watches: dict[str, Watch] = {}
         self._publisher: Publisher | None = None
+        self._leases: Leases | None = None
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Of the accounts that are ours, by their names."""
+        return [watch for _, watch in sorted(self._watches.items())]
 
     def details(self) -> Mapping[str, object]:
         """For /health."""
         publisher = self._publisher
         return {
             "accounts": {watch.account.name: watch.details() for watch in self.watches},
+            "ingest": self._settings.tidewire_account_mode,
             "buffered_bytes": 0 if publisher is None else publisher.buffered_bytes,
             "kafka": (publisher.trouble if publisher else None) or "ok",
         }
@@ -86,85 +100,58 @@ class Accounts:
         publisher = self._publisher = Publisher(session, linger=0.0)
         async with AsyncExitStack() as ending:
             ending.push_async_callback(publisher.stop)
-            await self._assemble(ending, publisher, keyed)
+            leases = await self._assemble(ending, publisher, keyed)
             ending.push_async_callback(contact.flush, publisher, "accounts")
-            health_task = asyncio.create_task(self._show_health(health, publisher))
+            health_task = asyncio.create_task(self._show_health(health, publisher, leases))
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    for watch in self.watches:
-                        tasks.create_task(watch.run(stop))
-                    tasks.create_task(stop.wait())  # with every account refused it still says so
+                await leases.run(stop)
             finally:
                 health_task.cancel()
 
-    async def _assemble(self, ending: AsyncExitStack, publisher: Publisher, keyed: tuple[Keyed, ...]) -> None:
-        settings = self._settings
-        codec = load_codec(settings)
-        updates, snapshots, frames, connections = map(
-            self._name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, TRADE_UPDATE_FRAMES, CONNECTIONS)
-        )
-        await contact.check_topics(settings, (updates, snapshots, connections, frames + SUFFIX))
-        await publisher.start((updates, snapshots), (frames,))
-        recalled = await recall(
-            kafka.client_arguments(settings),
-            codec,
-            [k.account.name for k in keyed],
-            updates=publisher.partitions(updates),
-            snapshots=publisher.partitions(snapshots),
-        )
-        publisher.expect(recalled.ends)
+    async def _assemble(
+        self, ending: AsyncExitStack, publisher: Publisher, keyed: tuple[Keyed, ...]
+    ) -> Leases:
+        settings, codec = self._settings, load_codec(self._settings)
+        written = [*map(self._name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, GAPS, AUDITS))]
+        others = [*map(self._name, (CONNECTIONS, LEASES, REQUESTS))]
+        frames = self._name(TRADE_UPDATE_FRAMES)
+        await contact.check_topics(settings, (*written, *others, frames + SUFFIX))
+        await publisher.start(written, (frames,))
         rest = await ending.enter_async_context(ClientSession())
         teller = await ending.enter_async_context(small_producer(settings))
-        # Seconds since 1970: greater at every start, until leases hand out epochs.
-        epoch = self._clock() // NS_PER_SECOND
-        for one in keyed:
-            name = one.account.name
-            redactor = Redactor(one.key, one.secret)
-            journal = Journal(
-                name, codec, publisher, recalled.memories[name], redactor,
-                updates_topic=updates, snapshots_topic=snapshots, frames_topic=frames, owner_epoch=epoch,
-            )  # fmt: skip
-            announcer = Announcer(
-                settings, codec, teller, f"trading:{name}", owner_epoch=epoch, clock=self._clock
-            )
-            self.watches.append(self._watch(one, journal, redactor, recalled, rest, announcer, publisher))
+        following = asyncio.create_task(requests.follow(settings, codec, self._name(REQUESTS), self._asked))
+        ending.push_async_callback(_end, following)
+        ground = Ground(settings, codec, publisher, rest, teller, self._clock)
+        feeds = {feed_of(one.account.name): one for one in keyed}
 
-    def _watch(
-        self,
-        one: Keyed,
-        journal: Journal,
-        redactor: Redactor,
-        recalled: Recalled,
-        rest: ClientSession,
-        announcer: Announcer,
-        publisher: Publisher,
-    ) -> Watch:
-        settings, account = self._settings, one.account
-        rounds = Rounds(
-            TradingApi(rest, account.trading_url(settings), one.key, one.secret),
-            journal,
-            recalled.last.get(account.name),
-            redactor,
-            lambda: asyncio.wait_for(publisher.flush(), SETTLE_SECONDS),
-            self._clock,
-            settings.tidewire_snapshot_seconds,
-        )
-        url = account.trading_stream_url(settings)
-        link = Link(
-            url,
-            TradeUpdateStream(url, one.key.get_secret_value(), one.secret.get_secret_value()),
-            journal,
-            publisher,
-            Connection(random.random),
-            rounds,
-            announcer.state,
-            redactor,
-            self._clock,
-        )
-        return Watch(account, link, rounds, announcer)
+        async def on_owned(feed: str, epoch: int) -> None:
+            await own(feeds[feed], epoch, ground, partial(self._show, feeds[feed].account.name))
 
-    async def _show_health(self, health: Health, publisher: Publisher) -> None:
+        self._leases = Leases(settings, codec, teller, GROUP, feeds, on_owned, clock=self._clock)
+        return self._leases
+
+    def _show(self, account: str, watch: Watch | None) -> None:
+        if watch is None:
+            self._watches.pop(account, None)
+        else:
+            self._watches[account] = watch
+
+    def _asked(self, target: str) -> None:
+        for watch in self.watches:
+            if target in (requests.EVERYBODY, watch.account.name):
+                watch.reconcile()
+
+    async def _show_health(self, health: Health, publisher: Publisher, leases: Leases) -> None:
         while True:
+            starting = [feed for feed in sorted(leases.ours) if feed.partition(":")[2] not in self._watches]
             reasons = [reason for watch in self.watches if (reason := watch.reason)]
-            health.ready(publisher.trouble or ("; ".join(reasons) or None))
+            reasons += [f"{feed}: starting" for feed in starting]
+            health.ready(publisher.trouble or leases.trouble or ("; ".join(reasons) or None))
+            for watch in self.watches:
+                watch.count()
             await asyncio.sleep(0.1)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))

@@ -76,7 +76,7 @@ class Journal:
 
         Neither: it was a repeat (counted), or is a dead letter now; then `refused` is set.
         """
-        self.refused = self.skipped = False
+        self.refused, self.doubt = False, None
         try:
             message = values.parse(raw)
             if not isinstance(message, dict):
@@ -92,17 +92,21 @@ class Journal:
 
     refused = False
     """Whether the last frame became a dead letter: REST may know what it said."""
-    skipped = False
-    """Whether the last event filled more than the fills before it leave: one of them was never told."""
+    doubt: str | None = None
+    """Why the last event does not follow on those before it: something was never told."""
+    streamed_ts: int | None = None
+    """When the newest event that the stream has told happened, by the broker's clock, ns."""
 
     def event(self, content: Content, source: str, received_ns: int) -> bool:
         """Publish an event unless the log has it; whether it was published. Raises RecordError."""
+        if source == "ws":
+            self.streamed_ts = max(self.streamed_ts or 0, content["ts"])
         if self.memory.holds(content):
             if source == "ws":
                 self._duplicates.inc()
             return False
         self._publish(self._encode_update, self._add_update, content, source, received_ns)
-        self.skipped = self.memory.skips(content)
+        self.doubt = self.memory.doubt(content)
         self.memory.add(content)
         if source == "rest":
             TRADE_UPDATES_RECOVERED.labels(content["event"]).inc()

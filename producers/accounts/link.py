@@ -16,6 +16,7 @@ from producers.alpaca_stream import LostError
 from producers.connection import AlpacaError, Connection, Meaning, State
 from producers.publisher import Publisher
 from schemas.fills import FILL_EVENTS, REVISION_EVENTS
+from schemas.gaps import DISCONNECT, SLOW_CLIENT, STALL
 from tidewire import log
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.errors import RefusedError
@@ -43,11 +44,15 @@ class Listener(Protocol):
         """From now on the stream tells everything; what was before must be looked up."""
         ...
 
+    def lost(self, reason: str) -> None:
+        """The stream tells nothing any more; `reason` is that of a gap."""
+        ...
+
     def filled(self) -> None:
         """Positions and cash have changed."""
         ...
 
-    def doubtful(self) -> None:
+    def doubtful(self, why: str, update: Content | None) -> None:
         """The stream has told something that cannot be all."""
         ...
 
@@ -76,6 +81,7 @@ class Link:
         self._redactor, self._clock = redactor, clock
         self._account = journal.account
         self._stopping = False
+        self._broken_off: asyncio.Task[None] | None = None
         self._listening_since: float | None = None
         self.last_message_ns: int | None = None
         self.lost: str | None = "not yet connected"
@@ -92,6 +98,11 @@ class Link:
     def reconnects(self) -> int:
         """Attempts after the first."""
         return self._connection.reconnects
+
+    def break_off(self) -> None:
+        """End a connection that tells nothing while REST does, and connect again."""
+        if self.state is State.CONNECTED and self._broken_off is None:
+            self._broken_off = asyncio.create_task(self._stream.close())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then the socket is closed and what was read from it has been handed on.
@@ -134,7 +145,7 @@ class Link:
                 if error.meaning is Meaning.STOP:
                     raise self._refusal(error) from None
             except LostError as error:
-                self._note(error.kind, str(error))
+                self._lost(error)
             finally:
                 with suppress(Exception):  # it is over in any case
                     await self._stream.close()
@@ -170,9 +181,21 @@ class Link:
             _log.warning("Kafka is behind: the socket waits", buffered_bytes=self._publisher.buffered_bytes)
             await self._publisher.room()
 
+    def _lost(self, error: LostError) -> None:
+        broken_off, self._broken_off = self._broken_off, None
+        if broken_off is not None:
+            self._note("stall", "the stream was silent while REST had news")
+        else:
+            self._note(error.kind, str(error))
+        if self._listening_since is not None and not self._stopping:
+            slow = "slow client" in str(error)
+            self._listener.lost(STALL if broken_off is not None else SLOW_CLIENT if slow else DISCONNECT)
+
     def _tell(self, update: Content | None) -> None:
-        if self._journal.refused or (update is not None and self._journal.skipped):
-            self._listener.doubtful()
+        if self._journal.refused:
+            self._listener.doubtful("a message was not understood", None)
+        elif update is not None and self._journal.doubt is not None:
+            self._listener.doubtful(self._journal.doubt, update)
         if update is not None and update["event"] in (*FILL_EVENTS, *REVISION_EVENTS):
             self._listener.filled()
         self._announce(self.state, self.lost, self.last_message_ns, self.reconnects)

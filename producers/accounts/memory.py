@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from producers.accounts.recovered import ENDINGS
+from producers.accounts.updates import MULTI_LEG
 from schemas.event_id import fill_id
-from schemas.fills import FILL_EVENTS, fills
+from schemas.fills import FILL_EVENTS, REVISION_EVENTS, Fill, fills
 
 LIMIT = 50_000
 """Events, and as many orders, that are remembered of an account."""
+UNTOLD_BEGINNING = "how its order began was never told"
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
@@ -21,10 +23,21 @@ _Value = TypeVar("_Value")
 
 @dataclass(slots=True)
 class _Order:
-    """`filled` is the greatest cumulative quantity told; `ended` how it ended, empty while it is open."""
+    """`filled` is the greatest cumulative quantity told; `ended` how it ended, empty while it is open;
+    `ts` is that of its newest event.
+    """
 
     filled: Decimal
     ended: str = ""
+    ts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What the broker said that a fill left of a symbol, carried on by fills that say nothing. ns."""
+
+    quantity: Decimal
+    ts: int
 
 
 class Memory:
@@ -34,7 +47,10 @@ class Memory:
         self._limit = limit
         self._events: OrderedDict[bytes, None] = OrderedDict()
         self._orders: OrderedDict[str, _Order] = OrderedDict()
+        self._positions: OrderedDict[str, Position] = OrderedDict()
         self._submitted_ts: int | None = None
+        self.newest_ts: int | None = None
+        """Of the newest event in the log, by the broker's clock, ns; None: there is none."""
 
     def holds(self, update: Mapping[str, Any]) -> bool:
         """Whether the log has this event (a `trade_update` record or its content)."""
@@ -53,22 +69,68 @@ class Memory:
         self._keep(self._events, update["event_id"], None)
         if update["submitted_ts"] is not None:
             self._submitted_ts = max(self._submitted_ts or 0, update["submitted_ts"])
-        if update["event"] in FILL_EVENTS:
+        self.newest_ts = max(self.newest_ts or 0, update["ts"])
+        if update["event"] in (*FILL_EVENTS, *REVISION_EVENTS):
             for fill in fills(update):
                 self._keep(self._events, fill.event_id, None)
+                self._stand(fill)
         order = self._orders.get(update["order_id"]) or _Order(Decimal(0))
         order.filled = max(order.filled, update["cumulative_quantity"])
+        order.ts = max(order.ts, update["ts"])
         if update["event"] in ENDINGS or update["event"] == "fill":
             order.ended = update["event"]
         self._keep(self._orders, update["order_id"], order)
 
-    def skips(self, update: Mapping[str, Any]) -> bool:
-        """Whether something was filled before this fill that the log was never told."""
-        if update["event"] not in FILL_EVENTS or update["legs"]:
-            return False
+    def doubt(self, update: Mapping[str, Any]) -> str | None:
+        """Why this event of the stream, not yet added, cannot follow on what the log holds; None: it can.
+
+        Something was filled before it that the log was never told, or a position is another than the fills
+        leave it, or an order is filled whose beginning was never told.
+        """
         order = self._orders.get(update["order_id"])
-        before: Decimal = update["cumulative_quantity"] - update["quantity"]
+        if update["event"] in FILL_EVENTS and order is None and not update["legs"]:
+            return UNTOLD_BEGINNING
+        if self._skips(update, order):
+            return "something was filled before it that was never told"
+        if update["event"] in FILL_EVENTS and any(self._breaks(fill) for fill in fills(update)):
+            return "the position after it is not what the fills leave"
+        return None
+
+    def _skips(self, update: Mapping[str, Any], order: _Order | None) -> bool:
+        if update["legs"] or update["order_class"] == MULTI_LEG or update["event"] in REVISION_EVENTS:
+            return False
+        own: Decimal = update["quantity"] if update["event"] in FILL_EVENTS else Decimal(0)
+        before: Decimal = update["cumulative_quantity"] - own
         return before > (Decimal(0) if order is None else order.filled)
+
+    def _breaks(self, fill: Fill) -> bool:
+        known = self._positions.get(fill.symbol)
+        if fill.position_quantity is None or known is None or fill.ts < known.ts:
+            return False
+        return fill.position_quantity != known.quantity + fill.signed
+
+    def _stand(self, fill: Fill) -> None:
+        known = self._positions.get(fill.symbol)
+        if known is not None and fill.ts < known.ts:
+            return  # a late one: what was said after it contains it
+        if fill.kind != "fill":
+            self._positions.pop(
+                fill.symbol, None
+            )  # it undoes an earlier one: the next fill says what is held
+        elif fill.position_quantity is not None:
+            self._keep(self._positions, fill.symbol, Position(fill.position_quantity, fill.ts))
+        elif known is not None:
+            self._keep(self._positions, fill.symbol, Position(known.quantity + fill.signed, fill.ts))
+
+    @property
+    def positions(self) -> Mapping[str, Position]:
+        """By symbol: what is held after the newest fill, for symbols of which the broker has said it."""
+        return self._positions
+
+    def last_ts(self, order_id: str) -> int | None:
+        """When the newest event of an order in the log happened, ns; None: the log has none."""
+        order = self._orders.get(order_id)
+        return None if order is None else order.ts
 
     def knows(self, order_id: str) -> bool:
         """Whether the log tells of this order at all."""

@@ -1,7 +1,7 @@
-"""What the log holds of the accounts already: their newest events, and the last snapshot of each.
+"""What the log holds of an account already: its newest events, its last snapshot, its open gaps.
 
-Snapshots are read from the ends of the partitions backwards until every account's last one is found; only an
-account that is new makes the search go to the beginning.
+Snapshots are read from the end of the account's partition backwards until its last one is found; only an
+account that is new makes the search go to the beginning. Events of a stale owner are left out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from producers import log_tail
 from producers.accounts.memory import LIMIT, Memory
 from producers.accounts.rounds import Last
 from schemas.codec import Codec
+from schemas.gaps import Board, Gap
 from tidewire import log
 from tidewire.errors import RecordError
+from tidewire.fence import Fence
 
 FIRST_STEP = 500
 LARGEST_STEP = 20_000
 """Records of a partition that are read at once."""
+GAPS_BACK = 20_000
+"""Newest records of each partition of alpaca.gaps in which gaps that are still open are looked for."""
 
 Ends = dict[TopicPartition, int]
 
@@ -31,73 +35,85 @@ _log = log.get("accounts")
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """By account name: its memory, and its last snapshot if there is one. `ends` is where the topics end."""
+    """One account's memory, its last snapshot, and its gaps that are not closed. `ends`: of the partitions of
+    its events and snapshots.
+    """
 
-    memories: Mapping[str, Memory]
-    last: Mapping[str, Last]
+    memory: Memory
+    last: Last | None
+    gaps: tuple[Gap, ...]
     ends: Ends
 
 
 async def recall(
     client_arguments: Mapping[str, Any],
     codec: Codec,
-    accounts: Sequence[str],
+    account: str,
     *,
-    updates: Sequence[TopicPartition],
-    snapshots: Sequence[TopicPartition],
+    updates: TopicPartition,
+    snapshots: TopicPartition,
+    gaps: Sequence[TopicPartition],
 ) -> Recalled:
-    """Read the tails of these partitions."""
-    memories = {name: Memory() for name in accounts}
+    """Read the tails of the account's own partitions, and of those of the gaps."""
     async with log_tail.reader(client_arguments) as consumer:
-        ends = await _updates(consumer, codec, updates, memories)
-        last, snapshot_ends = await _snapshots(consumer, codec, snapshots, accounts)
-    _log.info("recalled", accounts_with_history=len(last))
-    return Recalled(memories, last, ends | snapshot_ends)
+        memory, ends = await _updates(consumer, codec, updates, account)
+        last, snapshot_ends = await _snapshots(consumer, codec, snapshots, account)
+        board = await _gaps(consumer, codec, gaps, account)
+    _log.info("recalled", account=account, history=last is not None, open_gaps=len(board.open()))
+    return Recalled(memory, last, tuple(board.open()), ends | snapshot_ends)
 
 
 async def _updates(
-    consumer: AIOKafkaConsumer,
-    codec: Codec,
-    partitions: Sequence[TopicPartition],
-    memories: Mapping[str, Memory],
-) -> Ends:
-    ends = await log_tail.ends(consumer, partitions)
-    starts: Ends = await consumer.beginning_offsets(partitions)
-    position = {p: max(starts[p], ends[p] - LIMIT) for p in partitions}
-    while spans := {p: (at, min(at + LARGEST_STEP, ends[p])) for p, at in position.items() if at < ends[p]}:
-        found = await log_tail.read(consumer, spans)
-        for records in found.values():
-            for name, update in _decoded(codec, records, memories):
-                memories[name].add(update)
-        position |= {p: end for p, (_, end) in spans.items()}
-    return ends
+    consumer: AIOKafkaConsumer, codec: Codec, partition: TopicPartition, account: str
+) -> tuple[Memory, Ends]:
+    memory, fence = Memory(), Fence()
+    ends = await log_tail.ends(consumer, [partition])
+    starts: Ends = await consumer.beginning_offsets([partition])
+    at, end = max(starts[partition], ends[partition] - LIMIT), ends[partition]
+    while at < end:
+        span = at, min(at + LARGEST_STEP, end)
+        found = await log_tail.read(consumer, {partition: span})
+        for update in _decoded(codec, found[partition], account.encode()):
+            if not fence.stale(update):
+                memory.add(update)
+        at = span[1]
+    return memory, ends
 
 
 async def _snapshots(
-    consumer: AIOKafkaConsumer, codec: Codec, partitions: Sequence[TopicPartition], accounts: Sequence[str]
-) -> tuple[dict[str, Last], Ends]:
+    consumer: AIOKafkaConsumer, codec: Codec, partition: TopicPartition, account: str
+) -> tuple[Last | None, Ends]:
+    ends = await log_tail.ends(consumer, [partition])
+    starts: Ends = await consumer.beginning_offsets([partition])
+    at, step = ends[partition], FIRST_STEP
+    while at > starts[partition]:
+        span = max(starts[partition], at - step), at
+        found = await log_tail.read(consumer, {partition: span})
+        records = list(_decoded(codec, found[partition], account.encode()))
+        if records:
+            newest = records[-1]
+            return Last(newest["ts"], newest["broker_account"], newest["activity_cursor"]), ends
+        at, step = span[0], min(step * 4, LARGEST_STEP)
+    return None, ends
+
+
+async def _gaps(
+    consumer: AIOKafkaConsumer, codec: Codec, partitions: Sequence[TopicPartition], account: str
+) -> Board:
+    board, name = Board(), f"trading:{account}:".encode()
     ends = await log_tail.ends(consumer, partitions)
     starts: Ends = await consumer.beginning_offsets(partitions)
-    last: dict[str, Last] = {}
-    position, step = dict(ends), FIRST_STEP
-    while len(last) < len(set(accounts)) and (
-        spans := {p: (max(starts[p], at - step), at) for p, at in position.items() if at > starts[p]}
-    ):
-        found = await log_tail.read(consumer, spans)
-        missing = set(accounts) - last.keys()
-        for records in found.values():
-            for name, record in _decoded(codec, records, missing):
-                last[name] = Last(record["ts"], record["broker_account"], record["activity_cursor"])
-        position |= {p: start for p, (start, _) in spans.items()}
-        step = min(step * 4, LARGEST_STEP)
-    return last, ends
+    spans = {p: (max(starts[p], ends[p] - GAPS_BACK), ends[p]) for p in partitions}
+    for records in (await log_tail.read(consumer, spans)).values():
+        for record in _decoded(codec, [r for r in records if (r.key or b"").startswith(name)]):
+            board.put(Gap.of(record))
+    return board
 
 
-def _decoded(codec: Codec, records: Sequence[Any], wanted: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _decoded(codec: Codec, records: Sequence[Any], key: bytes | None = None) -> Iterator[dict[str, Any]]:
     for record in records:
-        name = (record.key or b"").decode("utf-8", "replace")
-        if name in wanted:
+        if key is None or record.key == key:
             try:
-                yield name, codec.decode(record.value)[1]
+                yield codec.decode(record.value)[1]
             except RecordError:  # not ours to judge: whoever reads the topic dead-letters it
                 continue

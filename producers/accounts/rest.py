@@ -59,11 +59,24 @@ class TradingApi:
         self._session, self._base = session, url.rstrip("/") + "/v2"
         self._key, self._secret, self._redactor = key, secret, Redactor(key, secret)
         self._wall = wall
+        self.made = 0
+        """Requests made."""
         self._timeout = ClientTimeout(total=request_seconds, connect=CONNECT_SECONDS)
 
     async def account(self) -> Json:
         """The account. Raises RestError."""
         return _object(await self._get("/account"), "/account")
+
+    async def clock(self) -> int:
+        """What time it is at the broker, ns. Raises RestError."""
+        answer = _object(await self._get("/clock"), "/clock")
+        try:
+            found = values.time(answer, "timestamp")
+        except RecordError as error:
+            raise RestError("/clock", 200, error.reason) from None
+        if found is None:
+            raise RestError("/clock", 200, "the time is missing")
+        return found
 
     async def positions(self) -> list[Json]:
         """All positions. Raises RestError."""
@@ -103,6 +116,7 @@ class TradingApi:
     async def _once(
         self, path: str, kind: str, parameters: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
+        self.made += 1
         headers = {
             "APCA-API-KEY-ID": self._key.get_secret_value(),
             "APCA-API-SECRET-KEY": self._secret.get_secret_value(),

@@ -1,44 +1,44 @@
 """Rounds over REST for one account: look up what the stream did not tell, then publish a snapshot.
 
 A round begins when the stream listens (again), two seconds after a fill, when the stream told something that
-cannot be all, and at the latest every `tidewire_snapshot_seconds`. What REST finds and the log lacks goes
-into the log before the snapshot does: so the cursor of the last snapshot says up to where the log is
-complete, and a restarted producer goes on from there.
+cannot be all, when somebody asks, and at the latest every `tidewire_snapshot_seconds`. What REST finds and
+the log lacks goes into the log before the snapshot does: so the cursor of the last snapshot says up to where
+the log is complete, and a restarted producer goes on from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal
 
-from producers.accounts import reading, recovered, snapshots, values
+from producers.accounts import reading, snapshots, values
+from producers.accounts.comparison import Comparison
 from producers.accounts.journal import Journal
-from producers.accounts.reading import MARGIN_NS, Reading, by_id, cursor_ts, fill_ts
+from producers.accounts.reading import MARGIN_NS, Reading, cursor_ts, fill_ts
 from producers.accounts.redaction import Redactor
 from producers.accounts.rest import RestError, TradingApi
+from producers.accounts.truth import Truth
 from producers.accounts.updates import Content
 from producers.accounts.values import Json
 from producers.connection import backoff
 from tidewire import log
-from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.clock import Clock
 from tidewire.errors import RecordError, RefusedError
 from tidewire.metrics import ACCOUNT_SNAPSHOTS
 
 FILL_SECONDS = 2.0
 """So long after a fill positions and cash are looked up: one look for all fills of a burst."""
-SPACING_SECONDS = 5.0
+SPACING_SECONDS = 20.0
 """Between rounds that fills ask for: six requests each, of 200 a minute that the executor needs as well."""
 LISTENING_SECONDS = 5.0
 """The first round waits so long for the stream: what happens after it must come by the stream."""
-GRACE_NS = 2 * NS_PER_SECOND
-"""What is younger may be on its way by the stream, which tells more of it than REST."""
-MOST_REFUSED = 1_000
-"""Answers of REST that could not be records and are remembered, so that each is one dead letter."""
-ORDERS_BACK_NS = 300 * NS_PER_SECOND
-"""Orders submitted so long before the last round are looked at again."""
+POLL_SECONDS = 5.0
+"""Between rounds where there is no stream: six requests each, of 200 a minute."""
+
+Mode = Literal["stream", "hybrid", "poll"]
 
 _log = log.get("accounts")
 
@@ -63,16 +63,19 @@ class Rounds:
         redactor: Redactor,
         settle: Callable[[], Awaitable[None]],
         clock: Clock,
+        truth: Truth,
+        *,
+        mode: Mode = "hybrid",
         every_seconds: float,
     ) -> None:
         self._api, self._journal, self._redactor = api, journal, redactor
-        self._settle, self._clock, self._every = settle, clock, every_seconds
+        self._settle, self._clock, self._truth = settle, clock, truth
+        self._mode, self._every = mode, every_seconds
+        self._comparison = Comparison(api, journal, clock)
         self._broker = None if last is None else last.broker
         self._opened = last is not None
         self._bound = _bound_of(last)
         self._looked_ts = clock() if last is None else last.ts
-        self._contained: set[tuple[str, str]] = set()
-        self._refused: set[str] = set()
         self._wake = asyncio.Event()
         self._due = self._started = 0.0
         self._failures = 0
@@ -85,15 +88,29 @@ class Rounds:
 
     def connected(self) -> None:
         """The stream listens: look up what was before."""
+        self._truth.connected()
         self.ask()
 
-    def filled(self) -> None:
-        """Look at positions and cash shortly."""
-        self.ask(max(FILL_SECONDS, self._started + SPACING_SECONDS - self._now()))
+    def lost(self, reason: str) -> None:
+        """The stream is gone: a gap begins."""
+        self._truth.lost(reason)
 
-    def doubtful(self) -> None:
+    def filled(self) -> None:
+        """Look at positions and cash shortly; where only the stream is to be believed, not at all."""
+        if self._mode != "stream":
+            self.ask(max(FILL_SECONDS, self._started + SPACING_SECONDS - self._now()))
+
+    def doubtful(self, why: str, update: Content | None) -> None:
         """The stream told something that cannot be all."""
+        _log.info("the stream has left something out", account=self._journal.account, why=why)
+        if self._opened:
+            self._truth.doubtful(why, update)
         self.ask(FILL_SECONDS)
+
+    def requested(self) -> None:
+        """Somebody wants to know: a round at once, with an audit."""
+        self._truth.asked()
+        self.ask()
 
     def ask(self, within_seconds: float = 0.0) -> None:
         """Have a round after so many seconds, or earlier if one is due earlier."""
@@ -110,16 +127,25 @@ class Rounds:
         Raises:
             RefusedError: the account's name belongs to another brokerage account.
         """
-        self._due = self._now() + LISTENING_SECONDS
+        self._truth.started(self._mode, history=self._opened)
+        self._due = self._now() + (0.0 if self._mode == "poll" else LISTENING_SECONDS)
         while True:
             await self._until_due()
-            self._started, self._due = self._now(), self._now() + self._every
+            self._started, self._due = self._now(), self._now() + self._pause
             try:
                 await self.round()
             except (RestError, RecordError, TimeoutError) as error:
                 self._failed(error)
             else:
                 self._failures, self.trouble = 0, None
+
+    @property
+    def _pause(self) -> float:
+        """Seconds until the next round when nobody asks for one."""
+        if self._mode == "poll":
+            return min(POLL_SECONDS, self._every)
+        # With the stream gone REST is all there is, whatever the mode.
+        return self._every if self._mode == "hybrid" or not self._truth.listening else float("inf")
 
     async def verify(self) -> None:
         """Return once the brokerage account is known to be the one of the history, if there is one.
@@ -136,7 +162,7 @@ class Rounds:
                 self._check_broker(await self._api.account())
                 return
             except (RestError, RecordError) as error:
-                if isinstance(error, RestError) and error.status in (401, 403):
+                if isinstance(error, RestError) and error.status in (401, 403) and self._mode != "poll":
                     return
                 failures += 1
                 self.trouble = self._redactor.text(str(error))
@@ -154,22 +180,29 @@ class Rounds:
             RefusedError: this is another brokerage account.
         """
         opening = not self._opened
+        begun = self._truth.begin(self._api)
         found = await reading.read(self._api, self._clock, self._bound, opening=opening)
         self._check_broker(found.account)
         if opening:
-            self._contained = set(self._names(found.fills))
-        await self._recover(found, opening)
+            compared = await self._comparison.opening(found)
+        else:
+            compared = await self._comparison.look(found, self._looked_ts, patient=begun.patient)
         await self._settle()
         self._publish(found)
         self._opened = True
         self._bound = reading.since_when(found.fills)
         self._looked_ts = found.asked
+        if compared.told and not opening:
+            told = len(compared.told)
+            _log.info("looked up what the stream did not tell", account=self._journal.account, events=told)
+        if await self._truth.conclude(compared, begun, found.asked, opening=opening):
+            self.ask(FILL_SECONDS)  # to say that it is all there now
 
     async def _until_due(self) -> None:
         while (left := self._due - self._now()) > 0:
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), left)
+                await asyncio.wait_for(self._wake.wait(), None if left == float("inf") else left)
             except TimeoutError:
                 return
 
@@ -183,8 +216,6 @@ class Rounds:
             again_in=round(self._due - self._now(), 1),
         )  # fmt: skip
 
-    # -- what a round finds
-
     def _check_broker(self, account: Json) -> None:
         broker = values.identity(account, "id", "account.")
         if self._broker not in (None, broker):
@@ -194,97 +225,12 @@ class Rounds:
             )
         self._broker = broker
 
-    async def _recover(self, found: Reading, opening: bool) -> None:
-        memory = self._journal.memory
-        orders = by_id(found.orders)
-        fills = [] if opening else [a for a in found.fills if self._lacks(a)]
-        if not opening:
-            orders = by_id(await reading.orders_after(self._api, self._orders_since)) | orders
-            asked = {order_id for order_id, _ in self._names(fills)} | set(memory.open_orders)
-            orders |= await self._looked_up(asked - orders.keys())
-        lacking = [c for c in self._contents(fills, orders, opening) if not memory.holds(c)]
-        if any(c["ts"] > found.asked - GRACE_NS for c in lacking):
-            await asyncio.sleep(GRACE_NS / NS_PER_SECOND)
-        now = self._clock()
-        told = sum(self._tell(content, now) for content in sorted(lacking, key=_time))
-        if told and not opening:
-            _log.info("looked up what the stream did not tell", account=self._journal.account, events=told)
-
-    def _tell(self, content: Content, now: int) -> bool:
-        known = self._journal.memory.knows(content["order_id"])
-        if content["event"] == recovered.BEGINNING and known:  # the stream told of it meanwhile
-            return False
-        return self._journal.event(content, "rest", now)
-
-    @property
-    def _orders_since(self) -> int:
-        # By the broker's clock: ours may be ahead, and a simulated market's is years behind.
-        newest = self._journal.memory.newest_submitted_ts
-        return (self._looked_ts if newest is None else min(newest, self._looked_ts)) - ORDERS_BACK_NS
-
-    async def _looked_up(self, order_ids: set[str]) -> dict[str, Json]:
-        found: dict[str, Json] = {}
-        for order_id in sorted(order_ids):
-            try:
-                found |= by_id([await self._api.order(order_id)])
-            except RestError as error:
-                if error.status != 404:
-                    raise
-                _log.warning(
-                    "the broker does not know an order", account=self._journal.account, order=order_id
-                )
-                self._journal.memory.forget(order_id)
-        return found
-
-    def _contents(self, fills: list[Json], orders: dict[str, Json], opening: bool) -> Iterator[Content]:
-        account, memory = self._journal.account, self._journal.memory
-        for activity in fills:
-            order = orders.get(str(activity.get("order_id")), {"id": activity.get("order_id")})
-            yield from self._made(activity, partial(recovered.fill, account, activity, order))
-        for order_id, order in orders.items():
-            if not opening:
-                yield from self._made(order, partial(recovered.ending, account, order))
-            if not memory.knows(order_id):
-                yield from self._made(order, partial(recovered.beginning, account, order))
-
-    def _made(self, source: Json, make: Callable[[], Content | None]) -> Iterator[Content]:
-        try:
-            content = make()
-        except RecordError as error:
-            self._refuse(source, error)
-        else:
-            if content is not None:
-                yield content
-
-    def _lacks(self, activity: Json) -> bool:
-        try:
-            name = recovered.fill_name(activity)
-        except RecordError as error:
-            self._refuse(activity, error)
-            return False
-        return name not in self._contained and not self._journal.memory.holds_fill(*name)
-
-    def _names(self, fills: list[Json]) -> Iterator[tuple[str, str]]:
-        for activity in fills:
-            try:
-                yield recovered.fill_name(activity)
-            except RecordError as error:
-                self._refuse(activity, error)
-
-    def _refuse(self, source: Json, error: RecordError) -> None:
-        text = str(values.leftovers(source))
-        if text not in self._refused:  # it will be found again in every round of a minute
-            if len(self._refused) >= MOST_REFUSED:
-                self._refused.clear()
-            self._refused.add(text)
-            self._journal.refuse(text, error, self._clock())
-
     def _publish(self, found: Reading) -> None:
         since = reading.since_when(found.fills)
         listed = [a for a in found.fills if since is None or fill_ts(a) > since]
         content = snapshots.content(
             self._journal.account, found.account, found.positions, found.orders,
-            ts=found.asked, cursor=found.cursor, contained=self._names(listed),
+            ts=found.asked, cursor=found.cursor, contained=self._comparison.names(listed),
         )  # fmt: skip
         self._journal.snapshot(content, self._clock())
         self.snapshot_ts = found.asked
@@ -301,8 +247,3 @@ def _bound_of(last: Last | None) -> int | None:
         return None
     named = cursor_ts(last.cursor)
     return (last.ts if named is None else min(named, last.ts)) - MARGIN_NS
-
-
-def _time(content: Content) -> int:
-    ts: int = content["ts"]
-    return ts

@@ -20,7 +20,16 @@ from aiokafka.structs import TopicPartition
 
 from producers.accounts import keys
 from schemas import cluster
-from schemas.catalogue import ACCOUNT_SNAPSHOTS, CONNECTIONS, TRADE_UPDATE_FRAMES, TRADE_UPDATES
+from schemas.catalogue import (
+    ACCOUNT_SNAPSHOTS,
+    AUDITS,
+    CONNECTIONS,
+    GAPS,
+    LEASES,
+    REQUESTS,
+    TRADE_UPDATE_FRAMES,
+    TRADE_UPDATES,
+)
 from schemas.codec import load_codec
 from simulator.app import Simulator, SimulatorOptions
 from tests.integration.producer_process import Process
@@ -32,7 +41,7 @@ from tidewire.errors import ConfigError
 
 pytestmark = pytest.mark.kafka
 
-TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, TRADE_UPDATE_FRAMES)
+TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS, TRADE_UPDATE_FRAMES)
 CANARY_ID, CANARY_SECRET = "CANARYKEYID7Q", "CANARY/SECRET+9Z"
 PROGRAM = (
     "import sys; from producers.accounts.app import main; from tidewire import config; "
@@ -231,7 +240,7 @@ async def test_the_keys_appear_nowhere_however_it_fails(ready: Settings, tmp_pat
     away.process.terminate()
     log += crash + public + (await away.end(20))[1]
     log += _refused_files(ready, tmp_path)
-    for topic in (*TOPICS[:3], TRADE_UPDATE_FRAMES + ".dlq"):
+    for topic in (*TOPICS[:6], TRADE_UPDATE_FRAMES + ".dlq"):
         records = await _held(ready, topic)
         assert records
         log += repr([(r.key, r.value, r.headers) for r in records])

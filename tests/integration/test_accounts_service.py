@@ -19,7 +19,16 @@ from aiokafka.structs import TopicPartition
 
 from producers.accounts.app import Accounts
 from schemas import cluster
-from schemas.catalogue import ACCOUNT_SNAPSHOTS, CONNECTIONS, TRADE_UPDATE_FRAMES, TRADE_UPDATES
+from schemas.catalogue import (
+    ACCOUNT_SNAPSHOTS,
+    AUDITS,
+    CONNECTIONS,
+    GAPS,
+    LEASES,
+    REQUESTS,
+    TRADE_UPDATE_FRAMES,
+    TRADE_UPDATES,
+)
 from schemas.codec import load_codec
 from schemas.event_id import fill_id, order_event_id
 from tests.integration.trading_server import Broker
@@ -30,11 +39,12 @@ from tidewire.health import Health
 pytestmark = pytest.mark.kafka
 
 Record = dict[str, Any]
+TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS, TRADE_UPDATE_FRAMES)
 
 
 @pytest.fixture
 async def ready(settings: Settings, tmp_path: Path) -> Settings:
-    await cluster.apply(settings, [TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, TRADE_UPDATE_FRAMES])
+    await cluster.apply(settings, TOPICS)
     return settings.model_copy(update={"tidewire_accounts_file": tmp_path / "accounts.toml"})
 
 

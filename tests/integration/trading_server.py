@@ -174,6 +174,8 @@ class Broker:
                 "1000000",
             )
             return {"id": self.account_id, "status": "ACTIVE", "currency": "USD", "multiplier": "4", **money}
+        if path == "clock":
+            return {"timestamp": self._now(), "is_open": True}
         if path == "positions":
             return [
                 {"symbol": s, "asset_class": "us_equity", "qty": str(q), "avg_entry_price": "100.25",

@@ -270,8 +270,10 @@ def test_repeats_in_any_order_change_nothing(parts: list[Decimal], data: st.Data
 def test_a_hole_between_fills_is_noticed_and_memory_is_bounded() -> None:
     """A fill that the stream left out would stay unnoticed until the next snapshot."""
     memory = Memory(limit=3)
-    assert memory.skips(_content(UPDATE, qty="4"))
-    assert not memory.skips(_content(UPDATE, qty="4.5"))
+    memory.add(_content(UPDATE, event="new", order={**ORDER, "filled_qty": "0"}))
+    assert memory.doubt(_content(UPDATE, qty="4"))
+    assert memory.doubt(_content(UPDATE, event="pending_cancel"))
+    assert not memory.doubt(_content(UPDATE, qty="4.5"))
     for number in range(10):
         memory.add(_content(UPDATE, event="new", order={**ORDER, "id": f"o{number}"}))
     assert memory.open_orders == ["o7", "o8", "o9"]
