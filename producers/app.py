@@ -17,7 +17,7 @@ from producers.publisher import Publisher
 from producers.session import Session
 from producers.side_by_side import SideBySide
 from producers.wishes import Wishes
-from schemas.catalogue import CONNECTIONS, LEASES, SUBSCRIPTIONS, Catalogue
+from schemas.catalogue import CONNECTIONS, GAPS, LEASES, SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec, load_codec
 from tidewire import kafka, service
 from tidewire.clock import Clock, now_ns
@@ -101,7 +101,7 @@ class Producer:
         encoders = [plan.encoder(codec, 0) for plan in chosen]  # for the names of their topics alone
         topics = [self._name(t) for e in encoders for t in channel.topics(e)]
         letters = [self._name(t) for e in encoders for t in channel.dead_letters(e)]
-        control = [self._name(t) for t in (CONNECTIONS, SUBSCRIPTIONS, LEASES)]
+        control = [self._name(t) for t in (CONNECTIONS, SUBSCRIPTIONS, LEASES, GAPS)]
         needed = [*topics, *(topic + SUFFIX for topic in letters), *control]
         await contact.check_topics(self._settings, needed)
         await publisher.start(topics, letters)

@@ -8,10 +8,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from producers.channel import Encoder
 from producers.feed import Feed, Observer
+from producers.gaps import keeper
+from producers.gaps.keeper import Keeper
 from producers.plans import Plan
 from producers.publisher import Publisher
 from producers.warm_start import Recalled
+from schemas.catalogue import Catalogue
 from schemas.codec import Codec
 from tidewire.clock import Clock
 from tidewire.config import Settings
@@ -31,20 +35,41 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """One feed under one epoch; `recalled` is what the log held of it when it became ours."""
+    """One feed under one epoch; `recalled` is what the log held of it when it became ours, `encoder` what its
+    messages go through.
+    """
 
     plan: Plan
     epoch: int
     recalled: Recalled
+    encoder: Encoder
 
 
 def observers_of(ground: Ground, owned: Ownership) -> Sequence[Observer]:
     """Who is told of the feed's connection from its beginning; made anew for each epoch."""
-    return ()
+    return (_keeper(ground, owned),)
+
+
+async def begin(ground: Ground, owned: Ownership, observers: Sequence[Observer]) -> None:
+    """What must be in Kafka before the feed connects: the gap since the last event of the log."""
+    name = Catalogue(ground.settings.tidewire_topic_prefix, 1).name
+    topics = {channel.name: name(channel.topic) for channel in owned.encoder.channels().values()}
+    recalled = owned.recalled
+    end = keeper.log_end(topics, recalled.newest_ts, recalled.newest_received_ts)
+    for observer in observers:
+        if isinstance(observer, Keeper):
+            await observer.begin(keeper.by_topic(owned.encoder.tails(), name), recalled.ends, end)
 
 
 def companions(
     ground: Ground, owned: Ownership, feed: Feed, observers: Sequence[Observer]
 ) -> Sequence[Coroutine[Any, Any, None]]:
     """What runs beside the feed, from before it connects until it has ended; then it is cancelled."""
-    return ()
+    return [observer.run() for observer in observers if isinstance(observer, Keeper)]
+
+
+def _keeper(ground: Ground, owned: Ownership) -> Keeper:
+    plan = owned.plan
+    wanted = dict.fromkeys((*plan.channels, *plan.automatic), plan.symbols)
+    settings, codec, teller, publisher = ground.settings, ground.codec, ground.teller, ground.publisher
+    return Keeper(settings, codec, teller, publisher, plan.name, owned.epoch, wanted, ground.clock)

@@ -86,7 +86,7 @@ class OwnedFeed:
         self._epoch, self.refusal = epoch, None
         try:
             encoder = self.plan.encoder(self._ground.codec, epoch)
-            await self._connected(encoder, Ownership(self.plan, epoch, await self._recall(encoder)))
+            await self._connected(encoder, Ownership(self.plan, epoch, await self._recall(encoder), encoder))
         finally:
             self._epoch = self._feed = None
 
@@ -112,6 +112,7 @@ class OwnedFeed:
     async def _connected(self, encoder: Encoder, owned: Ownership) -> None:
         ground, plan = self._ground, self.plan
         observers = companions.observers_of(ground, owned)
+        await companions.begin(ground, owned, observers)
         announcer = Announcer(
             ground.settings,
             ground.codec,

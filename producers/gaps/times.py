@@ -22,6 +22,10 @@ LIVE_WITHIN_NS = 7 * DAY_NS
 
 BARS = ("bars", "updatedBars")
 DAILY = "dailyBars"
+RESTART_NS = 10 * NS_PER_SECOND
+"""Partitions take batches one by one: so much older may be the newest event that one of them took before a
+kill.
+"""
 _STARTS = (*BARS, DAILY)  # their times are those of the bar's start, not of its sending
 
 
@@ -45,6 +49,14 @@ def start(channel: str, by_channel: Mapping[str, int], *, history: bool = True) 
     if channel == DAILY:
         return max(0, ts if own is not None else ts - DAY_NS)
     return max(0, ts - (NEWS_ALLOWANCE_NS if channel == "news" else ALLOWANCE_NS))
+
+
+def in_log(newest_ts: Mapping[str, int]) -> dict[str, int]:
+    """By channel the event time up to which a log surely holds everything, from its newest event times.
+
+    Bars of a day share the topic of those of a minute, so that nothing is known of them.
+    """
+    return {channel: ts - RESTART_NS for channel, ts in newest_ts.items() if channel != DAILY}
 
 
 def live(ts: int, received_ts: int) -> bool:

@@ -95,7 +95,8 @@ class Tracker:
     def restart(self, log_end: LogEnd | None, wanted: Held, now_ns: int) -> list[Gap]:
         """Begin: what is wanted may be missing since the newest event of the log; nothing was, if it is None.
 
-        The same holds for what is subscribed besides, until the first subscriptions are complete.
+        The same holds for what is subscribed besides, until the first subscriptions are complete. Call it
+        after `adopt`, and before the feed connects.
         """
         self._before = log_end if log_end is not None and log_end.newest else None
         return self._open_since_log(wanted, now_ns)
