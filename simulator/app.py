@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 
 from simulator import tapes
+from simulator.broker.quotes import middle
 from simulator.broker.service import BrokerService
 from simulator.control import Control, state_of
 from simulator.crypto.books import Books
@@ -22,12 +23,14 @@ from simulator.interest import Subscriptions
 from simulator.latest import LatestPrices
 from simulator.market import Frame
 from simulator.news.rest import NewsRest
+from simulator.opra.listing import OPTIONS, listing
+from simulator.opra.rest import OptionRest
 from simulator.options import SimulatorOptions
 from simulator.rejects import Rejects
 from simulator.rest import MarketDataRest
 from simulator.rest_guard import Guard
-from simulator.session import CRYPTO_FEEDS, STOCK_FEEDS
-from simulator.synthetic import WELL_KNOWN
+from simulator.session import CRYPTO_FEEDS, OPTION_FEEDS, STOCK_FEEDS
+from simulator.synthetic import CENTS, WELL_KNOWN, price_of
 from simulator.trading_rest import TradingRest
 from simulator.venue import Venue
 from simulator.venue_kinds import CRYPTO, NEWS, STOCKS
@@ -59,7 +62,11 @@ class Simulator:
         self._stocks = Venue(STOCKS, options, folder, played["stocks"])
         self._crypto = Venue(CRYPTO, options, folder / "crypto", played["crypto"])
         self._news = Venue(NEWS, options, folder / "news", played["news"])
-        self._venues = {venue.kind.name: venue for venue in (self._stocks, self._crypto, self._news)}
+        self._tickers = tapes.tickers_of(settings, options)
+        contracts = tapes.contracts(settings, options, self._spot, lambda: self._opra.hub.interest.symbols())
+        self._opra = Venue(OPTIONS, options, folder / "options", contracts)
+        venues = (self._stocks, self._crypto, self._news, self._opra)
+        self._venues = {venue.kind.name: venue for venue in venues}
         self._books = Books()
         self._crypto.market.observers.append(self._books)
         self._crypto.hub.greeting = self._whole_books
@@ -142,11 +149,14 @@ class Simulator:
         stocks, crypto, news, guard = self._stocks, self._crypto, self._news, self._guard
         app.router.add_get(f"/v2/{{feed:{'|'.join(STOCK_FEEDS)}}}", stocks.socket.handle)
         app.router.add_get(f"/v1beta3/crypto/{{feed:{'|'.join(CRYPTO_FEEDS)}}}", crypto.socket.handle)
+        app.router.add_get(f"/v1beta1/{{feed:{'|'.join(OPTION_FEEDS)}}}", self._opra.socket.handle)
         # one path for both, as at Alpaca: a WebSocket's handshake or a plain request
         rest = NewsRest(news, guard)
         app.router.add_get("/v1beta1/news", _either(news.socket.handle, rest.handle))
         app.router.add_routes(MarketDataRest(stocks, guard, lambda: self._now(stocks)).routes())
         app.router.add_routes(CryptoRest(crypto, self._books, guard, lambda: self._now(crypto)).routes())
+        options = OptionRest(self._opra, guard, time.time_ns, lambda: listing(self._tickers, time.time_ns()))
+        app.router.add_routes(options.routes())
         trading = TradingRest(ExchangeCalendar(), guard, lambda: self._now(stocks), self._symbols)
         app.router.add_routes(trading.routes())
         app.router.add_routes(self.broker.routes())
@@ -163,6 +173,12 @@ class Simulator:
             return []
         pairs = self._books.symbols() if "*" in wanted else sorted(wanted)
         return market.insert(self._books.whole(pairs, market.clock, self._crypto.streams))
+
+    def _spot(self, symbol: str) -> float:
+        """A stock's price in USD: the middle of its newest quote, before the first what it starts with."""
+        quote = self._stocks.prices.quote(symbol)
+        price = middle(quote) if quote is not None else None
+        return price_of(symbol)[0] / CENTS if price is None else float(price)
 
     def _symbols(self) -> list[str]:
         return sorted({*WELL_KNOWN, *PAIRS, *self._stocks.streams.symbols(), *self._crypto.streams.symbols()})

@@ -9,7 +9,7 @@ from aiohttp import WSMsgType, web
 from simulator.client import Client
 from simulator.hub import Hub
 from simulator.options import SimulatorOptions
-from simulator.session import NEWS_FEED, Rules, Session
+from simulator.session import NEWS_FEED, OPTION_FEEDS, Rules, Session
 from tidewire.log import get
 
 log = get("simulator.data_socket")
@@ -52,7 +52,9 @@ class DataSocket:
             return self._hub.admit(client, key, secret)
 
         packed = request.headers.get("Content-Type", "").startswith("application/msgpack")
-        rules = Rules(feed, admit, self._options.symbol_limit, self._hub.door.subscribe)
+        options = self._options
+        limit = options.option_quote_limit if feed in OPTION_FEEDS else options.symbol_limit
+        rules = Rules(feed, admit, limit, self._hub.door.subscribe)
         session = Session(rules, msgpack_frames=packed)
         client = Client(feed, session, self._options.outgoing_bytes)
         return client

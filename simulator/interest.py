@@ -70,3 +70,8 @@ class Interest:
             for channel, symbols in subscriptions.items():
                 union.setdefault(channel, set()).update(symbols)
         return {channel: sorted(symbols) for channel, symbols in union.items() if symbols}
+
+    def symbols(self) -> set[str]:
+        """Every symbol that is wanted by name, on whatever channel."""
+        every = [*self._retained.values(), *(s for live in self._live.values() for s in live.values())]
+        return set().union(*every) - {"*"}

@@ -53,6 +53,11 @@ class SimulatorOptions:
     crypto_messages_per_second: float = 10.0
     """Mean rate of the synthetic crypto market; it always keeps the clock's time."""
     crypto_limit: int | None = None
+    option_messages_per_second: float = 10.0
+    """Mean rate of the synthetic option market; it always keeps the clock's time."""
+    option_limit: int | None = None
+    option_quote_limit: int | None = None
+    """Contracts whose quotes a client may subscribe (405 beyond); Alpaca's plans have 200 and 1,000."""
     news_seconds: float = 2.0
     """Mean time between synthetic articles; they always keep the clock's time."""
     news_limit: int | None = None

@@ -56,6 +56,7 @@ _WITH_TRADES = ("corrections", "cancelErrors")
 _CRYPTO_CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
 STOCK_FEEDS = ("iex", "sip", "delayed_sip", "test")
 CRYPTO_FEEDS = ("us", "us-1", "eu-1")
+OPTION_FEEDS = ("indicative", "opra")
 NEWS_FEED = "news"
 FEED_CHANNELS = {
     "iex": _STOCK_CHANNELS,
@@ -63,12 +64,14 @@ FEED_CHANNELS = {
     "delayed_sip": _STOCK_CHANNELS,
     "test": ("trades", "quotes", "bars"),
     **dict.fromkeys(CRYPTO_FEEDS, _CRYPTO_CHANNELS),
+    **dict.fromkeys(OPTION_FEEDS, ("trades", "quotes")),
     NEWS_FEED: ("news",),
 }
 _STOCK_SYMBOL = re.compile(r"\*|[A-Z][A-Z0-9]{0,9}([./-][A-Z0-9]{1,5})?")
 _SYMBOLS = {
     **dict.fromkeys(STOCK_FEEDS, _STOCK_SYMBOL),
     **dict.fromkeys(CRYPTO_FEEDS, re.compile(r"\*|[A-Z0-9]{1,10}/[A-Z]{2,6}")),
+    **dict.fromkeys(OPTION_FEEDS, re.compile(r"\*|[A-Z][A-Z0-9.]{0,5}\d{6}[CP]\d{8}", re.ASCII)),
     NEWS_FEED: re.compile(r"\*|[A-Z0-9][A-Z0-9]{0,14}([.:/-][A-Z0-9]{1,10})?"),
 }
 
@@ -86,6 +89,7 @@ class Rules:
     admit: Callable[[str, str], int | None]
     """Of a key and a secret."""
     symbol_limit: int | None = None
+    """Symbols that a channel may have; of an option feed: its quotes."""
     refuse: Callable[[Iterable[str]], int | None] = lambda symbols: None
     """Of the symbols of a subscribe."""
 
@@ -97,6 +101,7 @@ class Session:
         self._rules = rules
         self._channels = FEED_CHANNELS[rules.feed]
         self._symbol = _SYMBOLS[rules.feed]
+        self._is_options = rules.feed in OPTION_FEEDS
         self.msgpack = msgpack_frames
         self.authenticated = False
         self._symbols: dict[str, frozenset[str]] = {}
@@ -130,6 +135,8 @@ class Session:
             return [error(400)]
         if not self.authenticated:
             return [error(401)]
+        if self._is_options and not self.msgpack:
+            return [error(412)]
         return [self._change(command, add=action == "subscribe")]
 
     def _auth_command(self, command: dict[str, Any]) -> Reply:
@@ -154,6 +161,8 @@ class Session:
         if not set(named) <= set(self._channels):
             return error(410)
         refused = self._rules.refuse(s for symbols in named.values() for s in symbols) if add else None
+        if self._is_options and add and "*" in named.get("quotes", ()):
+            refused = 413
         if refused is not None:
             return error(refused)
         changed = dict(self._symbols)
@@ -162,7 +171,8 @@ class Session:
                 old = changed.get(channel, frozenset())
                 changed[channel] = old.union(symbols) if add else old.difference(symbols)
         limit = self._rules.symbol_limit
-        if limit is not None and add and any(_weight(s, limit) > limit for s in changed.values()):
+        counted = [changed.get("quotes", frozenset())] if self._is_options else changed.values()
+        if limit is not None and add and any(_weight(s, limit) > limit for s in counted):
             return error(405)
         self._symbols = changed
         return self._acknowledgement()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from simulator.bars import DAY, MINUTE, new_york_midnight
 from simulator.crypto.synthetic import PAIRS, SyntheticCrypto
 from simulator.news.synthetic import SyntheticNews
+from simulator.opra.synthetic import Spot, SyntheticOptions
 from simulator.options import SimulatorOptions
 from simulator.rejects import Rejects
 from simulator.synthetic import WELL_KNOWN, SyntheticMarket
@@ -31,8 +32,7 @@ def choose(settings: Settings, options: SimulatorOptions, rejects: Rejects) -> d
         inputs = Inputs(options.ticks, rejects)
         recorded = {"stocks": inputs.stocks(), "crypto": inputs.crypto(), "news": inputs.news()}
         return {name: _recorded(tape, options) for name, tape in recorded.items()}
-    tickers = options.symbols or settings.symbols
-    tickers = tuple(WELL_KNOWN) if "*" in tickers else tickers
+    tickers = tickers_of(settings, options)
     pairs = options.crypto_symbols or settings.tidewire_crypto_symbols
     pairs = tuple(PAIRS) if "*" in pairs or not pairs else pairs
     return {
@@ -40,6 +40,29 @@ def choose(settings: Settings, options: SimulatorOptions, rejects: Rejects) -> d
         "crypto": _crypto(pairs, options),
         "news": _news(tickers, pairs, options),
     }
+
+
+def tickers_of(settings: Settings, options: SimulatorOptions) -> tuple[str, ...]:
+    """The symbols of a synthetic stock market."""
+    tickers = options.symbols or settings.symbols
+    return tuple(WELL_KNOWN) if "*" in tickers else tickers
+
+
+def contracts(
+    settings: Settings, options: SimulatorOptions, spot: Spot, wanted: Callable[[], Collection[str]]
+) -> Tape:
+    """The tape of options: nothing beside recorded ticks, else what follows from the stocks' prices."""
+    if options.ticks:
+        return Tape("", lambda streams, _: iter(()), replayable=True, finite=True, pace="max", empty=True)
+    seed, rate, limit = options.seed, options.option_messages_per_second, options.option_limit
+    tickers = tickers_of(settings, options)
+
+    def live(streams: Streams, passed: int) -> Blocks:
+        left = _left(limit, passed)
+        return SyntheticOptions(tickers, seed, time.time_ns(), rate, spot, wanted, left).read(streams)
+
+    identity = f"synthetic|{seed}|{rate}|{limit}|{','.join(tickers)}"
+    return Tape(identity, live, replayable=False, finite=limit is not None, pace="real")
 
 
 def _recorded(tape: RecordedTape, options: SimulatorOptions) -> Tape:

@@ -36,7 +36,8 @@ def news_stream_symbol(symbols: list[str]) -> str:
     return ",".join(symbols)
 
 
-def _of_symbol(message: Mapping[str, Any]) -> tuple[str, int]:
+def of_symbol(message: Mapping[str, Any]) -> tuple[str, int]:
+    """The symbol of a message of one symbol, and its time in ns since 1970 UTC."""
     return str(message.get("S")), message["t"].to_unix_nano()
 
 
@@ -57,11 +58,11 @@ _CRYPTO_CHANNELS = {
     "o": "orderbooks",
 }
 
-STOCKS = VenueKind("stocks", CHANNELS, _of_symbol, _stock_part, BarFold, new_york_midnight)
+STOCKS = VenueKind("stocks", CHANNELS, of_symbol, _stock_part, BarFold, new_york_midnight)
 CRYPTO = VenueKind(
     "crypto",
     _CRYPTO_CHANNELS,
-    _of_symbol,
+    of_symbol,
     crypto_bars.part_of,
     crypto_bars.bar_fold,
     crypto_bars.day_start,

@@ -1,0 +1,1 @@
+"""Options: a venue of its own whose prices follow the stocks'."""
