@@ -24,7 +24,7 @@ from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.few import FewReader
 from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
-from processors.columns.sound import Refusals, bury_refused, sound
+from processors.columns.sound import Refusals, bury_refused, fenced, sound
 from processors.columns.table import ColumnTable
 from processors.features import one_by_one, quotes, row, trades, vector
 from processors.features.folded import Folded
@@ -34,6 +34,7 @@ from tidewire import metrics
 from tidewire.clock import Clock
 from tidewire.columns import Block, Decoder
 from tidewire.columns.poison import PoisonLimit
+from tidewire.fence import REASON
 from tidewire.placing import partition_of
 
 STAGE = "processor"
@@ -132,9 +133,12 @@ class StockFeatures:
             return None
         matrix = self.table.part(tp.partition)
         self._check_order(matrix, component, tp, blocks)
-        folded = component.fold_few(matrix, read)
+        fence = matrix.fences[component.topic]
+        fresh = [(offset, record) for offset, record in read if not fence.stale(record, offset)]
+        folded = component.fold_few(matrix, fresh)
         if folded is None:
             return None
+        self._count_stale(component, len(read) - len(fresh))
         matrix.expected[component.topic] = blocks[-1].last + 1
         component.poison.observe(len(read), [])
         return _Batch(folded, len(read), read[-1][1]["received_ts"])
@@ -152,6 +156,8 @@ class StockFeatures:
         matrix = self.table.part(tp.partition)
         self._check_order(matrix, component, tp, blocks)
         matrix.expected[component.topic] = blocks[-1].last + 1
+        decoded, stale = fenced(matrix.fences[component.topic], decoded)
+        self._count_stale(component, stale)
         if not len(decoded.offsets):
             return None
         folded = component.fold(matrix, decoded.frame, decoded.offsets)  # no await since still_ours()
@@ -199,6 +205,10 @@ class StockFeatures:
     async def _emit_all(self) -> None:
         for partition, matrix in list(self.table.parts.items()):
             await self._emit(partition, matrix)
+
+    def _count_stale(self, component: Component, count: int) -> None:
+        if count:
+            metrics.RECORDS_SKIPPED.labels(STAGE, component.topic, REASON).inc(count)
 
     def _count(self, component: Component, batch: _Batch) -> None:
         skipped, folded = metrics.RECORDS_SKIPPED, batch.folded

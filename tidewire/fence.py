@@ -23,6 +23,8 @@ OWNED = "ws"
 REASON = "stale"
 """The reason under which readers count what they leave out."""
 
+_KEPT_RISES = 8
+
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -80,3 +82,55 @@ class Fences:
         """The greatest epoch of an owner that was seen for this key; 0: none."""
         fence = self._fences.get(key)
         return 0 if fence is None else fence.greatest
+
+
+class LogFence:
+    """Of one topic-partition, for readers that may read the log again from an earlier offset: it remembers
+    where its greatest epoch rose, so that every record is judged the second time as it was the first.
+
+    `rises` are pairs of an epoch and the offset of its first record; who keeps what was folded keeps them.
+    """
+
+    __slots__ = ("rises",)
+
+    def __init__(self, rises: Iterable[Iterable[int]] = ()) -> None:
+        self.rises = [(epoch, offset) for epoch, offset in rises]
+
+    def copy(self) -> LogFence:
+        """Another with the same state."""
+        return LogFence(self.rises)
+
+    def stale(self, record: Mapping[str, Any], offset: int) -> bool:
+        """Whether the record (with `owner_epoch` and `source`) at this offset is a stale owner's."""
+        if record["source"] != OWNED:
+            return False
+        epoch: int = record["owner_epoch"]
+        if epoch < self._before(offset):
+            return True
+        self._rise(epoch, offset)
+        return False
+
+    def stale_rows(self, epochs: Ints, sources: pl.Series, offsets: Ints) -> Mask | None:
+        """The same of records in columns, in the order of their offsets; None: none is stale.
+
+        `sources` is looked at only where the epochs are not all the greatest one: nearly never.
+        """
+        if not len(epochs):
+            return None
+        least, most, first = int(epochs.min()), int(epochs.max()), int(offsets[0])
+        if self.rises and least == most == self.rises[-1][0] and first > self.rises[-1][1]:
+            return None
+        before = self._before(first)
+        owned: Mask = (sources == OWNED).to_numpy()
+        running = np.maximum.accumulate(np.where(owned, np.maximum(epochs, before), before))
+        for place in np.flatnonzero(np.diff(running, prepend=before)).tolist():
+            self._rise(int(running[place]), int(offsets[place]))
+        stale: Mask = owned & (epochs < running)
+        return stale if stale.any() else None
+
+    def _before(self, offset: int) -> int:
+        return next((epoch for epoch, rise in reversed(self.rises) if rise < offset), 0)
+
+    def _rise(self, epoch: int, offset: int) -> None:
+        if not self.rises or (epoch > self.rises[-1][0] and offset > self.rises[-1][1]):
+            self.rises = [*self.rises[1 - _KEPT_RISES :], (epoch, offset)]

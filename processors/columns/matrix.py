@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import polars as pl
+
+from tidewire.fence import LogFence
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.uint16]
@@ -16,18 +20,29 @@ _KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt16))
 # Polars forgets the numbers once no such series lives, and keys would then swap their rows: keep one alive.
 _KEEP = pl.Series([""], dtype=_KEYS)
 _numbers: dict[str, int] = {}
+FENCES = b"\0fences"
+"""How the key of a changelog record begins that is no row: the epochs of the input topics. Its
+partition's number follows, because the store holds all partitions' keys together.
+"""
 _SMALL = 200  # below it a dictionary beats what a call into Polars costs
 
 
 class Matrix:
     """Rows of `width` int64 words, by key. `stored` are the rows of an earlier `take_changed`."""
 
-    def __init__(self, width: int, stored: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(self, width: int, stored: Mapping[bytes, bytes] | None = None, partition: int = 0) -> None:
         self.values: Ints = np.zeros((256, width), np.int64)
         self.expected: dict[str, int] = {}  # by input topic, the offset that follows the last one handled
+        self.fences: defaultdict[str, LogFence] = defaultdict(LogFence)
+        """By input topic; kept in the changelog like the rows."""
         self._changed, self._known = np.zeros(256, bool), np.zeros(256, bool)
         self._unsent = np.zeros(256, bool)
         self._names: dict[int, bytes] = {}
+        stored = dict(stored or {})
+        self._fences_key = FENCES + str(partition).encode()
+        self._fences_kept = stored.pop(self._fences_key, b"{}")
+        for topic, rises in orjson.loads(self._fences_kept).items():
+            self.fences[topic] = LogFence(rises)
         if stored:
             rows = self.rows_of(stored)
             self.values[rows] = np.frombuffer(b"".join(stored.values()), "<i8").reshape(-1, width)
@@ -83,11 +98,15 @@ class Matrix:
         return rows
 
     def take_changed(self) -> dict[bytes, bytes]:
-        """The rows changed since the last call, as little-endian bytes by key."""
+        """The rows changed since the last call, as little-endian bytes by key, and the fences if changed."""
         rows = np.flatnonzero(self._changed)
         self._changed[rows] = False
         data, size = self.values[rows].astype("<i8").tobytes(), 8 * self.values.shape[1]
-        return {self._names[row]: data[i * size : (i + 1) * size] for i, row in enumerate(rows.tolist())}
+        changed = {self._names[row]: data[i * size : (i + 1) * size] for i, row in enumerate(rows.tolist())}
+        fences = orjson.dumps({topic: fence.rises for topic, fence in self.fences.items() if fence.rises})
+        if fences != self._fences_kept:
+            changed[self._fences_key] = self._fences_kept = fences
+        return changed
 
 
 def _numbers_of(keys: pl.Series) -> Rows:

@@ -14,7 +14,7 @@ from faust.stores import memory
 from faust.tables.table import Table
 from faust.types import TP
 
-from processors.columns.matrix import Matrix
+from processors.columns.matrix import FENCES, Matrix
 from processors.columns.output import Output
 from processors.columns.records import Records
 from tidewire.errors import SchemaError
@@ -76,7 +76,7 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
 
     def counts(self) -> Counter[int]:
         """Keys by partition."""
-        return Counter(self._key_partition.values())
+        return Counter(p for key, p in self._key_partition.items() if not key.startswith(FENCES))
 
     def rows(self, partition: int) -> dict[bytes, bytes]:
         """Everything held of a partition."""
@@ -112,7 +112,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         self._parts: dict[int, P] = {}
         self._flushing = asyncio.Lock()
 
-    def _load(self, stored: Mapping[bytes, bytes]) -> P:
+    def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> P:
         """A part from the rows of its changelog."""
         raise NotImplementedError
 
@@ -130,7 +130,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             SchemaError: the changelog holds rows of another layout.
         """
         if partition not in self._parts:
-            self._parts[partition] = self._load(self.data.rows(partition))
+            self._parts[partition] = self._load(partition, self.data.rows(partition))
         return self._parts[partition]
 
     def _other_layout(self) -> str:
@@ -204,12 +204,13 @@ class ColumnTable(PartTable[Matrix]):
         super().__init__(*args, **kwargs)
         self._width, self._version = width, version
 
-    def _load(self, stored: Mapping[bytes, bytes]) -> Matrix:
-        if any(len(value) != 8 * self._width for value in stored.values()):
+    def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> Matrix:
+        rows = {key: value for key, value in stored.items() if not key.startswith(FENCES)}
+        if any(len(value) != 8 * self._width for value in rows.values()):
             raise SchemaError(self._other_layout())
-        matrix = Matrix(self._width, stored)
+        matrix = Matrix(self._width, stored, partition)
         word, current = self._version
-        if stored and (matrix.values[matrix.rows_of(stored), word] != current).any():
+        if rows and (matrix.values[matrix.rows_of(rows), word] != current).any():
             raise SchemaError(self._other_layout())
         return matrix
 
@@ -221,7 +222,7 @@ class RecordTable(PartTable[Records]):
         super().__init__(*args, **kwargs)
         self._version = version
 
-    def _load(self, stored: Mapping[bytes, bytes]) -> Records:
+    def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> Records:
         records = Records(self._version, stored)
         if records.other_version():
             raise SchemaError(self._other_layout())

@@ -10,7 +10,7 @@ from processors.columns.matrix import Ints, Matrix
 from processors.features import row
 from processors.features.folded import Folded
 
-COLUMNS = ("symbol", "ts", "bid_price", "ask_price", "received_ts", "source")
+COLUMNS = ("symbol", "ts", "bid_price", "ask_price", "received_ts", "source", "owner_epoch")
 
 
 def refusals(frame: pl.DataFrame) -> dict[int, str]:

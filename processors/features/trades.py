@@ -17,7 +17,7 @@ from processors.features import row
 from processors.features.folded import Folded
 from processors.features.session import session_days
 
-COLUMNS = ("symbol", "ts", "id", "price", "size", "received_ts", "source")
+COLUMNS = ("symbol", "ts", "id", "price", "size", "received_ts", "source", "owner_epoch")
 _DAY_SPAN = 100_000_000  # more than any yyyymmdd
 
 

@@ -6,6 +6,7 @@ quote the last trade stands for the price. The positions keep the mark that they
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,7 +16,7 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.few import FewReader, Record
-from processors.columns.sound import bury_refused, sound
+from processors.columns.sound import bury_refused, fenced, sound
 from processors.features.row import MAX_TS
 from processors.marks.price import Price
 from processors.marks.sender import STAGE, Marks
@@ -24,10 +25,11 @@ from schemas.codec import Codec
 from tidewire import metrics
 from tidewire.columns import Block, Decoder
 from tidewire.columns.poison import PoisonLimit
+from tidewire.fence import REASON, LogFence
 
 _QUOTE, _TRADE = ("bid_price", "ask_price"), ("price",)
 _MAX_PRICE = 1e15
-_COMMON = ("symbol", "ts", "received_ts", "source")
+_COMMON = ("symbol", "ts", "received_ts", "source", "owner_epoch")
 
 
 class CryptoPrices:
@@ -37,6 +39,7 @@ class CryptoPrices:
         self._app, self._marks = app, marks
         self._newest = Newest()
         self._partitions: dict[str, TP] = {}
+        self._fences: defaultdict[TP, LogFence] = defaultdict(LogFence)
         marks.current.append(self.current)
         for name, stem, columns in (
             (CRYPTO_QUOTES, "crypto_quote", _QUOTE),
@@ -63,13 +66,19 @@ class CryptoPrices:
         records = few(blocks)
         if records and all(_sound(columns, record) for _, record in records):
             poison.observe(len(records), [])
+            fence, read = self._fences[tp], len(records)
+            records = [(offset, record) for offset, record in records if not fence.stale(record, offset)]
+            stale = read - len(records)
             prices, count = self._newest.fold_few(columns is _QUOTE, records), len(records)
         else:
             decoded = sound(decoder, partial(refusals, columns), blocks)
             await bury_refused(self._app.output.producer, tp, STAGE, decoded, poison)
             if not still_ours() or not len(decoded.offsets):
                 return
+            decoded, stale = fenced(self._fences[tp], decoded)
             prices, count = self._newest.fold(decoded.frame), len(decoded.offsets)
+        if stale:
+            metrics.RECORDS_SKIPPED.labels(STAGE, tp.topic, REASON).inc(stale)
         self._partitions |= dict.fromkeys((price.symbol for price in prices), tp)
         await self._marks.take(tp, prices)
         metrics.RECORDS_APPLIED.labels(STAGE, tp.topic).inc(count)

@@ -28,6 +28,7 @@ from tidewire import dead_letters, metrics
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
 from tidewire.dead_letters import DeadLetter
+from tidewire.fence import REASON, LogFence
 from tidewire.placing import partition_of
 
 STAGE = "sentiment"
@@ -53,6 +54,7 @@ class NewsSentiment:
         self._encode = codec.encoder("news_sentiment")
         self._topic, self._out = catalogue.name(NEWS), catalogue.name(NEWS_SENTIMENT)
         self._poison = PoisonLimit(self._topic)
+        self._fences: defaultdict[TP, LogFence] = defaultdict(LogFence)
         # A full queue would hold up the fetches of all topics, the trades' too. So a fetch of a partition is
         # one batch, and the queue, which stops fetching at 4/5, has room left for one of each partition.
         room = 5 * (int(app.conf.topic_partitions) + 1)
@@ -62,8 +64,13 @@ class NewsSentiment:
         started = time.perf_counter()
         singles = [_sound(single) for single in read_singles(blocks, self._codec, "news")]
         await bury(self._app.output.producer, tp, STAGE, singles, self._poison)
-        wanted = [s for s in singles if s.record is not None and self.analyzers and any(s.record["symbols"])]
-        left_out = sum(s.record is not None for s in singles) - len(wanted)
+        readable = [s for s in singles if s.record is not None]
+        fence = self._fences[tp]
+        owned = [s for s in readable if s.record is not None and not fence.stale(s.record, s.offset)]
+        if len(owned) < len(readable):
+            metrics.RECORDS_SKIPPED.labels(STAGE, tp.topic, REASON).inc(len(readable) - len(owned))
+        wanted = [s for s in owned if s.record is not None and self.analyzers and any(s.record["symbols"])]
+        left_out = len(owned) - len(wanted)
         if left_out:  # without symbols, or nobody to ask
             metrics.RECORDS_SKIPPED.labels(STAGE, tp.topic, "filtered").inc(left_out)
         for begin in range(0, len(wanted), THREADS):

@@ -11,7 +11,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidewire.fence import Fence, Fences
+from tidewire.fence import Fence, Fences, LogFence
 
 Records = list[tuple[int, str]]
 RECORDS: st.SearchStrategy[Records] = st.lists(
@@ -64,3 +64,31 @@ def test_accounts_do_not_fence_each_other(records: list[tuple[str, int]], cut: i
     for account in "ab":
         mine = [(epoch, "ws") for key, epoch in records if key == account]
         assert [stale for key, stale in found if key == account] == _naive(mine)
+
+
+@given(RECORDS, st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=5), st.booleans())
+@settings(max_examples=150)
+def test_a_log_that_is_read_again_is_judged_as_the_first_time(
+    records: Records, spans: list[tuple[int, int]], restart: bool
+) -> None:
+    """After a crash a reader reads the last records again; none that was good may then be left out."""
+    expected, fence, reached = _naive(records), LogFence(), 0
+    for start, length in [(0, 5), *spans, (0, 30)]:
+        begin = min(start, reached)  # never ahead of what was read
+        part = records[begin : begin + length]
+        reached = max(reached, begin + len(part))
+        if length % 2:
+            found = [
+                fence.stale({"owner_epoch": epoch, "source": source}, begin + n)
+                for n, (epoch, source) in enumerate(part)
+            ]
+        else:
+            mask = fence.stale_rows(
+                np.array([epoch for epoch, _ in part], np.int64),
+                pl.Series([source for _, source in part], dtype=pl.String),
+                np.arange(begin, begin + len(part)),
+            )
+            found = [False] * len(part) if mask is None else mask.tolist()
+        assert found == expected[begin : begin + len(part)]
+        if restart:
+            fence = LogFence([list(rise) for rise in fence.rises])
