@@ -18,6 +18,7 @@ from processors.portfolio.holding import NO_INPUT, Broker, Holding, Input, Price
 from processors.portfolio.opening import Reach, name_of, reach_of
 from processors.portfolio.orders import Order
 from schemas.fills import asset_class, multiplier
+from tidewire.fence import LogFence
 
 CENT = Decimal("0.01")
 """Brokers round cash to cents; less is no difference."""
@@ -58,11 +59,13 @@ class Difference:
 class Account:
     """`next_snapshot` is the offset that follows the last snapshot folded; `opening` None: none came yet.
 
-    `pruned_ts` is the time of the newest order that was forgotten.
+    `fence` tells the order events of a stale owner of its stream. `pruned_ts` is the time of the newest order
+    that was forgotten.
     """
 
     name: str
     next_snapshot: int = 0
+    fence: LogFence = field(default_factory=LogFence)
     opening: Reach | None = None
     opening_cash: Decimal = ZERO
     broker: BrokerView | None = None
@@ -188,6 +191,7 @@ class Account:
         """Everything but holdings and orders, as JSON can hold it."""
         return {
             "next_snapshot": self.next_snapshot,
+            "epochs": self.fence.rises,
             "opening": _reach_row(self.opening),
             "opening_cash": str(self.opening_cash),
             "broker": _view_row(self.broker),
@@ -199,7 +203,7 @@ class Account:
 
 def from_row(name: str, row: dict[str, Any]) -> Account:
     """The account of `to_row`."""
-    account = Account(name, row["next_snapshot"])
+    account = Account(name, row["next_snapshot"], LogFence(row.get("epochs", ())))
     if row["opening"] is not None:
         cursor, cursor_ts, asked_ts, listed = row["opening"]
         account.opening = Reach(cursor, cursor_ts, asked_ts, frozenset(listed))

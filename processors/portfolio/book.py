@@ -15,6 +15,7 @@ from processors.portfolio.orders import Order
 from processors.portfolio.readout import position_record
 from processors.portfolio.shelf import Shelf
 from schemas.fills import Fill, fills
+from tidewire.fence import REASON
 
 TOTALS_EVERY_NS = 250_000_000
 """Marks move an account's totals at most this often, in event time; the last of them goes out at a commit."""
@@ -23,7 +24,7 @@ KEEP_ORDERS = 1_000
 PRUNE_ORDERS_AT = 2_000
 """Orders that ended, an account: at this many the oldest are forgotten until KEEP_ORDERS are left."""
 
-APPLIED, DUPLICATE, LATE = "applied", "duplicate", "late"
+APPLIED, DUPLICATE, LATE, STALE = "applied", "duplicate", "late", REASON
 CONTAINED = "contained"  # a fill that the opening balance has counted
 UNMATCHED = "unmatched"  # a correction of an execution that is not known
 NOT_HELD = "not_held"  # a mark of a symbol that no account of the partition holds
@@ -86,6 +87,11 @@ class Book:
         """Fold one decoded trade update that is not refused; returns what became of it."""
         with exact():
             account = self._shelf.account(update["account"])
+            known = account.fence.rises
+            if account.fence.stale(update, offset):
+                return STALE
+            if account.fence.rises is not known:
+                self._shelf.touch(account)
             replayed, fresh = self._fold_order(account, update, offset)
             results = [self._take(account, fill, update, offset) for fill in fills(update)]
             self._prune(account)
