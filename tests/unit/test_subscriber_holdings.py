@@ -125,7 +125,7 @@ class Subscribing(RuleBasedStateMachine):
         return told
 
 
-Subscribing.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+Subscribing.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 TestSubscribing = Subscribing.TestCase
 
 
