@@ -110,7 +110,6 @@ class Auditor:
                 _raise_first(tasks)
             finally:
                 await _end(*tasks, showing, stopped)
-                await _last_words(outbox)
 
     def _first(self) -> bool:
         """Whether this auditor looks after the news: the one with the stocks' first partition does."""
@@ -147,7 +146,9 @@ class Auditor:
                 _log.warning("waiting for Kafka", reason=repr(error))
                 self._trouble["kafka"] = f"Kafka: {error!r}"
             finally:
-                await _end(reading, *rounds, committing)
+                await _end(*rounds, committing)
+                await _last_words(outbox, reader)
+                await _end(reading)
             await asyncio.sleep(_PAUSE_SECONDS)
             self._trouble.pop("kafka", None)
 
@@ -220,8 +221,11 @@ async def _end(*tasks: asyncio.Task[object]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _last_words(outbox: Outbox) -> None:
+async def _last_words(outbox: Outbox, reader: Reader) -> None:
+    """Tell what was found and how far it went, if Kafka takes it; else it is compared again."""
     try:
-        await asyncio.wait_for(outbox.flush(), contact.FLUSH_SECONDS)
-    except (TimeoutError, KafkaError):
-        _log.warning("stopped before Kafka took everything: these minutes are compared again")
+        async with asyncio.timeout(contact.FLUSH_SECONDS):
+            await outbox.flush()
+            await reader.commit()
+    except (TimeoutError, KafkaError) as error:
+        _log.warning("some minutes will be compared again", reason=repr(error))

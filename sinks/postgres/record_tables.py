@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas import catalogue
 from schemas.fills import fills
+from sinks.postgres.audit_tables import COMPLETENESS
 from sinks.postgres.market_tables import MARKET
 from sinks.postgres.record_columns import (
     ID,
@@ -224,5 +225,6 @@ SOURCES = (
     Source(catalogue.NEWS_SENTIMENT, "news_sentiment", NEWS_SENTIMENT),
     Source(catalogue.WATCHLIST_SCORES, "watchlist_score", WATCHLIST_SCORES),
     *MARKET,
+    *COMPLETENESS,
 )
 RECORD_TABLES = tuple(table for source in SOURCES for table in source.tables)

@@ -38,7 +38,7 @@ trade_rows = st.lists(
     ),
     max_size=30,
 )
-TRADE_SHAPE = {
+TRADE_SHAPE: dict[str, Any] = {
     "symbol": pl.String, "ts": pl.Int64, "size": pl.Int64, "conditions": pl.List(pl.String),
     "tape": pl.String,
     "source": pl.String, "owner_epoch": pl.Int64,
