@@ -58,6 +58,7 @@ _VERBS = {
     "accounts": _Verb("console.commands.accounts:app", "List the accounts and check their keys."),
     "users": _Verb("console.commands.users:app", "Add, list and remove the gateway's users."),
     "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
+    "backfill": _Verb("console.commands.backfill:backfill", "Fetch an interval over REST, and watch it."),
     "tail": _Verb("console.commands.tail:tail", "Show the records of a topic, decoded."),
     "service": _Verb("console.commands.service:app", "Run one service in this process."),
     "version": _Verb("console.cli:version", "Show the version."),

@@ -79,6 +79,15 @@ def auditor(lifeline_: Lifeline = False) -> None:
 
 
 @app.command()
+def backfiller(lifeline_: Lifeline = False) -> None:
+    """Gaps of the streams to Kafka, over REST."""
+    _hold(lifeline_)
+    from producers.backfill.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
 def processor(lifeline_: Lifeline = False) -> None:
     """Kafka to features, in Faust."""
     _hold(lifeline_)

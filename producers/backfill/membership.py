@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
@@ -17,6 +18,19 @@ GROUP = "tidewire-backfiller"
 _PAUSE_SECONDS = 1.0
 
 _log = log.get("backfill-group")
+
+
+async def served(settings: Settings) -> bool:
+    """Whether any backfiller is running. Raises KafkaError."""
+    group = settings.tidewire_topic_prefix + GROUP
+    admin = AIOKafkaAdminClient(**kafka.client_arguments(settings))
+    try:
+        await admin.start()
+        (answer,) = await admin.describe_consumer_groups([group])
+    finally:
+        await admin.close()
+    (described,) = answer.to_object()["groups"]
+    return bool(described["members"])
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgpack
@@ -14,6 +16,7 @@ import pytest
 from aiohttp import ClientSession, WSMsgType
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from console import cli
 from producers.backfill.app import Backfiller
 from producers.channel import topics
 from producers.encoder import Encoder
@@ -120,6 +123,39 @@ async def test_two_workers_share_the_gaps_and_the_rate(settings: Settings) -> No
             found = await fill(chosen, *overlapping)
     trades = await read(chosen, STOCK_TRADES)
     assert sum(gap.published for gap in found) == len(trades)
+    assert Counter(map(trade_of, trades)) == Counter(message_of(m, TRADE) for m in sent if m["T"] == "t")
+
+
+@pytest.mark.parametrize("service", [True, False], ids=["with a service", "alone"])
+async def test_the_command_fetches_what_it_is_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], service: bool
+) -> None:
+    """By hand, with or without a running backfiller, and again without adding anything."""
+    await cluster.apply(settings)
+    async with market(settings) as chosen, AsyncExitStack() as ending:
+        await streamed(chosen, SimulatorOptions(rate="max", limit=400))
+        sent = published(chosen)
+        if service:
+            worker = Backfiller(chosen, settle_seconds=0.2)
+            await ending.enter_async_context(running(worker))
+            await until(lambda: len(_partitions(worker)) == 4)
+        for name in ("tidewire_stream_url", "tidewire_data_url", "tidewire_trading_url", "tidewire_home",
+                     "tidewire_topic_prefix", "kafka_bootstrap_servers"):  # fmt: skip
+            monkeypatch.setenv(name.upper(), str(getattr(chosen, name)))
+        monkeypatch.chdir(chosen.tidewire_home)
+        times = [m["t"].to_unix_nano() for m in sent]
+        start, end = (datetime.fromtimestamp(t // 10**9, UTC) for t in (min(times), max(times) + 10**9))
+        command = ["backfill", *SYMBOLS, "--channel", "trades", "--from", start.isoformat(), "--to",
+                   end.isoformat(), "--json"]  # fmt: skip
+        answers = []
+        for _ in range(2):
+            assert await asyncio.to_thread(cli.run, command) == 0
+            said = capsys.readouterr()
+            assert ("no backfiller is running" in said.err) is not service
+            answers.append(json.loads(said.out.splitlines()[-1]))
+        trades = await read(chosen, STOCK_TRADES)
+    assert [answer["published"] for answer in answers] == [len(trades), 0]
+    assert [answer["found"] for answer in answers] == [len(trades)] * 2
     assert Counter(map(trade_of, trades)) == Counter(message_of(m, TRADE) for m in sent if m["T"] == "t")
 
 
