@@ -54,7 +54,10 @@ def _run(current: Session, settings: Settings, workers: int) -> None:
     servers = current.start_servers()
     line.prepare(servers.settings, current.steps)
     services = line.pipeline(
-        line.environment(servers.settings), workers, accounts=bool(accounts.load(settings))
+        line.environment(servers.settings),
+        workers,
+        accounts=bool(accounts.load(settings)),
+        others=line.asked_for(settings),
     )
     session.supervised(current, servers, services, None, lambda run: _until_stopped(run, settings))
 

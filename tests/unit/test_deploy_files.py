@@ -28,9 +28,11 @@ def test_it_has_the_topology_of_a_run_on_this_machine(composed: dict[str, Any]) 
     there = {
         name: service["command"]
         for name, service in composed["services"].items()
-        if name not in (*SERVERS, "topics")
+        if name not in (*SERVERS, "topics") and "profiles" not in service
     }
     assert there == here
+    optional = {name for name, service in composed["services"].items() if "profiles" in service}
+    assert optional == {"rss", "webhooks"}
 
 
 def test_services_can_write_nothing_and_gain_nothing(composed: dict[str, Any]) -> None:
@@ -56,7 +58,7 @@ def test_only_what_talks_to_alpaca_gets_keys(composed: dict[str, Any]) -> None:
     holders = {
         name for name, s in composed["services"].items() if "APCA_API_KEY_ID" in s.get("environment", ())
     }
-    assert holders == {"producer", "accounts"}
+    assert holders == {"producer", "accounts", "backfiller", "auditor", "subscriber"}
 
 
 def test_docker_compose_reads_it() -> None:

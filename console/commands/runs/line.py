@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -127,20 +127,34 @@ def service(role: str, env: Mapping[str, str], *arguments: str, number: int = 1)
     return Service(name, (*_command(role), *arguments), env)
 
 
-def pipeline(env: Mapping[str, str], workers: int = 1, *, accounts: bool = True) -> list[Service]:
+def pipeline(
+    env: Mapping[str, str], workers: int = 1, *, accounts: bool = True, others: Sequence[str] = ()
+) -> list[Service]:
     """Producers, processors and sinks, in the order in which they start and stop.
 
-    `accounts`: there are brokerage accounts to follow; without any, market data alone is served.
+    `accounts`: there are brokerage accounts to follow; without any, market data alone is served. `others`:
+    services of `asked_for`.
     """
     processors = [service("processor", env, number=n) for n in range(1, workers + 1)]
     account_side = [service("accounts", env), service("portfolio", env)] if accounts else []
+    holder = [service("subscriber", env)] if accounts else []
     return [
         service("producer", env),
         *account_side,
         *processors,
         service("sink", env),
         service("gateway", env),
+        service("backfiller", env),
+        service("auditor", env),
+        *holder,
+        *(service(role, env) for role in others),
     ]
+
+
+def asked_for(settings: Settings) -> list[str]:
+    """The services that run only where the settings ask for them."""
+    found = ["rss"] if settings.tidewire_rss_urls else []
+    return found + (["webhooks"] if settings.tidewire_webhook_secret is not None else [])
 
 
 def simulator(env: Mapping[str, str], port: int, *arguments: str) -> Service:
