@@ -48,11 +48,15 @@ class BrokerView:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a snapshot and the fold disagree. `symbol` is None for cash. `ours` is as of the snapshot."""
+    """Where a snapshot and the fold disagree. `symbol` is None for cash. `ours` is as of the snapshot.
+
+    `unexplained`: it has just become so, since the snapshot before this one disagreed already.
+    """
 
     symbol: str | None
     ours: Decimal
     theirs: Decimal
+    unexplained: bool = False
 
 
 @dataclass(slots=True)
@@ -179,6 +183,15 @@ class Account:
         if abs(cash - snapshot["cash"]) >= CENT:
             found.append(Difference(None, cash, snapshot["cash"]))
         return found
+
+    def judge(self, found: list[Difference], ts: int) -> tuple[list[Difference], list[Holding]]:
+        """What a snapshot of this time (ns) found, those marked that have become unexplained; and the
+        holdings of which it says news.
+        """
+        differing = {difference.symbol for difference in found}
+        changed = [h for h in self.holdings.values() if h.compared(h.symbol in differing, ts)]
+        new = {holding.symbol for holding in changed if holding.unexplained}
+        return [replace(d, unexplained=d.symbol in new) for d in found], changed
 
     def _awaited(self, reach: Reach) -> bool:
         assert self.opening is not None

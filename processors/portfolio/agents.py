@@ -166,6 +166,7 @@ class Portfolio:
             books = [self._books[part] for part in self._table.parts.values() if part in self._books]
             metrics.PORTFOLIO_FILLS_WAITING.set(sum(book.waiting() for book in books))
             metrics.PORTFOLIO_POSITIONS_DIFFERING.set(sum(book.differing() for book in books))
+            metrics.PORTFOLIO_POSITIONS_UNEXPLAINED.set(sum(book.unexplained() for book in books))
 
     # ---------------------------------------------------------------- out
 
@@ -241,8 +242,11 @@ def _fold_snapshot(book: Book, snapshot: Record, offset: int) -> str:
 def _tell(account: str, difference: Difference) -> None:
     what = "cash" if difference.symbol is None else "quantity"
     metrics.PORTFOLIO_DIFFERENCES.labels(what).inc()
-    _log.warning(
-        "the broker says otherwise",
+    tell = _log.error if difference.unexplained else _log.warning
+    tell(
+        "unexplained: two snapshots differ from what the fills come to"
+        if difference.unexplained
+        else "the broker says otherwise",
         account=account,
         what=difference.symbol or what,
         ours=str(difference.ours),

@@ -203,21 +203,23 @@ class Book:
             return APPLIED, self._look(account, snapshot)
 
     def _look(self, account: Account, snapshot: Mapping[str, Any]) -> list[Difference]:
-        differences: list[Difference] = []
+        found: list[Difference] | None = []
         if account.opening is None:
             self._open(account, snapshot)
         else:
             found = account.differences(snapshot)
-            differences = found or []
-            if found is not None:
-                account.differing = sum(d.symbol is not None for d in found)
-        for held in account.look(snapshot):
+        news = {held.symbol: held for held in account.look(snapshot)}
+        if found is not None:
+            account.differing = sum(d.symbol is not None for d in found)
+            found, changed = account.judge(found, snapshot["ts"])
+            news |= {held.symbol: held for held in changed}
+        for held in news.values():
             account.recount(held)
             self._shelf.touch(held)
             self.announced.holdings[account.name, held.symbol] = held
         self._take_orders(account, snapshot)
         self.announced.accounts[account.name] = account
-        return differences
+        return found or []
 
     def _open(self, account: Account, snapshot: Mapping[str, Any]) -> None:
         account.open(snapshot)
@@ -246,6 +248,10 @@ class Book:
     def differing(self) -> int:
         """Positions that differed from the broker's in the newest snapshots."""
         return sum(account.differing for account in self._shelf.accounts.values())
+
+    def unexplained(self) -> int:
+        """Positions that differed from the broker's in two snapshots one after the other."""
+        return sum(h.unexplained for a in self._shelf.accounts.values() for h in a.holdings.values())
 
     # ---------------------------------------------------------------- marks
 

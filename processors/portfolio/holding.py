@@ -46,7 +46,11 @@ class Broker:
 
 @dataclass(slots=True)
 class Holding:
-    """`next_mark` is the offset that follows the last mark folded."""
+    """`next_mark` is the offset that follows the last mark folded.
+
+    `differs_since` is the time of the first of the snapshots in a row that said another quantity (ns; None:
+    the newest one compared said ours); `unexplained`: a second one still does.
+    """
 
     account: str
     symbol: str
@@ -58,6 +62,8 @@ class Holding:
     mark: Price | None = None
     next_mark: int = 0
     broker: Broker | None = None
+    differs_since: int | None = None
+    unexplained: bool = False
     newest: Input = NO_INPUT
     kept: list[Execution] = field(default_factory=list)
     now: Standing = NOTHING
@@ -156,6 +162,21 @@ class Holding:
         if self.broker is None or broker.received_ts >= self.broker.received_ts:
             self.broker = broker
 
+    def compared(self, differs: bool, ts: int) -> bool:
+        """What a snapshot of this time (ns) says of the quantity; whether that is news.
+
+        The first difference may be a fill on its way. One that is still there in the next snapshot, fills
+        that were looked up meanwhile included, has no activity that explains it.
+        """
+        before = self.differs_since, self.unexplained
+        if not differs:
+            self.differs_since, self.unexplained = None, False
+        elif self.differs_since is None:
+            self.differs_since = ts
+        elif ts > self.differs_since:  # the same one may be read again after a crash
+            self.unexplained = True
+        return (self.differs_since, self.unexplained) != before
+
     def _settle(self) -> None:
         if not self.now.quantity:
             self.mark = None  # a later position must not be valued by the price of an earlier one
@@ -214,6 +235,7 @@ class Holding:
             "mark": _price_row(self.mark),
             "next_mark": self.next_mark,
             "broker": _broker_row(self.broker),
+            "differs": [self.differs_since, self.unexplained],
             "newest": list(self.newest),
         }
 
@@ -231,6 +253,7 @@ def from_row(account: str, symbol: str, row: dict[str, Any]) -> Holding:
     if row["broker"] is not None:
         said, average, received = row["broker"]
         held.broker = Broker(Decimal(said), None if average is None else Decimal(average), received)
+    held.differs_since, held.unexplained = row.get("differs", (None, False))
     received_ts, ts, source, id = row["newest"]
     held.newest = received_ts, ts, source, id
     return held

@@ -38,6 +38,7 @@ def position_record(holding: Holding, standing: Standing | None = None) -> dict[
         "unrealized_pnl": rounded(value - now.cost),
         "broker_quantity": None if broker is None else broker.quantity,
         "broker_average_price": None if broker is None else broker.average_price,
+        "unexplained": holding.unexplained,
         "opened_ts": now.opened_ts,
         "strategy": None,
     } | _origin(holding.newest)

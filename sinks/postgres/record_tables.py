@@ -85,6 +85,7 @@ POSITIONS = RecordTable(
         *money("quantity", "average_price", "cost_basis", "multiplier", "realized_pnl", "mark_price"),
         *integer("mark_ts"),
         *money("market_value", "unrealized_pnl", "broker_quantity", "broker_average_price"),
+        *same("boolean", "unexplained"),
         *integer("opened_ts"),
         *text("strategy"),
         *ORIGIN,

@@ -5,15 +5,19 @@ If these fail, equity and day P&L are wrong, or a position that differs from the
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from processors.columns.records import Records
 from processors.portfolio import refusals
 from processors.portfolio.account import Difference
 from processors.portfolio.book import APPLIED, DUPLICATE, LATE, NOT_HELD, Book
 from processors.portfolio.exact import exact
+from processors.portfolio.holding import Holding, from_row
 from processors.portfolio.readout import account_record, position_record, subscriptions
 from tests.portfolio_history import (
     BASE,
@@ -130,6 +134,51 @@ def test_later_snapshots_are_compared_as_of_their_moment_and_overwrite_nothing()
     assert (record["buying_power"], record["blocked"]) == (7, True)
     assert book.fold_snapshot(a_snapshot(BASE + 6 * SECOND), 4) == (LATE, [])
     assert book.fold_snapshot(a_snapshot(BASE + 7 * SECOND, **wrong), 3) == (DUPLICATE, [])
+
+
+def test_a_difference_that_outlives_two_snapshots_is_unexplained_until_one_agrees() -> None:
+    """An exit would sell shares that are not there; or, for a fill on its way, be held for nothing."""
+    book = opened()
+    wrong = {"positions": [a_position("IBM", "3", "2")], "cash": Decimal(999_994)}
+    told = []
+    for number in (1, 2, 3):
+        _, differences = book.fold_snapshot(a_snapshot(BASE + number * SECOND, **wrong), number)
+        told.append([(d.symbol, d.unexplained) for d in differences])
+    assert told == [
+        [("IBM", False), (None, False)],
+        [("IBM", True), (None, False)],
+        [("IBM", False), (None, False)],
+    ]
+    assert book.unexplained() == 1
+    with exact():
+        assert position_record(book.take_announced().holdings["demo-1", "IBM"])["unexplained"] is True
+    when = {"symbol": "IBM", "ts": BASE + 3 * SECOND // 2}
+    fill = a_fill(9, "buy", "3", "2") | when  # the activity that explains it
+    book.fold_update(fill, 0)
+    cursor = {
+        "activity_cursor": CURSOR.replace("2640000", "2641500"),
+        "contained_fills": [f"{fill['order_id']}:3"],
+    }
+    assert book.fold_snapshot(a_snapshot(BASE + 4 * SECOND, **wrong, **cursor), 4) == (APPLIED, [])
+    assert book.unexplained() == 0
+    with exact():
+        assert position_record(book.take_announced().holdings["demo-1", "IBM"])["unexplained"] is False
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12))
+def test_unexplained_is_two_differing_snapshots_in_a_row_whatever_is_read_again(
+    history: list[tuple[bool, bool]],
+) -> None:
+    """After a crash a snapshot that is folded twice would count as two."""
+    held, before, rows = Holding("demo-1", "IBM", "us_equity"), False, []
+    for number, (differs, crashed) in enumerate(history):
+        for _ in range(1 + crashed):
+            held.compared(differs, BASE + number)
+            held = from_row("demo-1", "IBM", json.loads(json.dumps(held.to_row())))
+        rows.append((held.unexplained, differs and before))
+        before = differs
+    assert all(got == expected for got, expected in rows)
 
 
 def test_what_does_not_add_up_in_cash_is_said() -> None:
