@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fanout, ingest, line, portfolio, processing, storing
+from benchmarks import backfill, fanout, ingest, line, portfolio, processing, storing
 from benchmarks.process import ROOT
 from benchmarks.results import Benchmark, Result, write
 from benchmarks.servers import Servers, running
@@ -51,6 +51,10 @@ def catalogue(shared: Shared) -> list[Benchmark]:
         Benchmark(
             "ingest", "frame to Kafka / msgpack + fastavro alone", _RATIO, 0.75, "more",
             shared.measure(ingest.measure),
+        ),
+        Benchmark(
+            "backfill", "REST page to Kafka / parsing + fastavro alone", _RATIO, 0.7, "more",
+            shared.measure(backfill.measure),
         ),
         Benchmark(
             "processing", "features with changelog / fetch + fastavro + dict", _RATIO, 2.0, "more",

@@ -90,16 +90,17 @@ def encode_only(count: int) -> dict[str, float]:
             out.seek(0)
             out.truncate()
             if m["T"] == "t":
-                write(out, trade, _trade(m, received))
+                write(out, trade, trade_record(m, received))
             else:
-                write(out, quote, _quote(m, received))
+                write(out, quote, quote_record(m, received))
             size += len(out.getvalue())
     answer = {"records": count, "wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
     assert size > 50 * count, "the encoder has done its work"
     return answer
 
 
-def _trade(m: dict[str, Any], received: int) -> dict[str, Any]:
+def trade_record(m: dict[str, Any], received: int) -> dict[str, Any]:
+    """A trade's message as its record."""
     return {
         "symbol": m["S"], "ts": m["t"], "id": m["i"], "exchange": m["x"], "price": m["p"],
         "size": m["s"], "conditions": m["c"], "tape": m["z"], "extra": None, "received_ts": received,
@@ -107,7 +108,8 @@ def _trade(m: dict[str, Any], received: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _quote(m: dict[str, Any], received: int) -> dict[str, Any]:
+def quote_record(m: dict[str, Any], received: int) -> dict[str, Any]:
+    """A quote's message as its record."""
     return {
         "symbol": m["S"], "ts": m["t"], "bid_exchange": m["bx"], "bid_price": m["bp"],
         "bid_size": m["bs"], "ask_exchange": m["ax"], "ask_price": m["ap"], "ask_size": m["as"],

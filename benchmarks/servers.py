@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from schemas import admin, cluster
-from schemas.catalogue import PORTFOLIO_MARKS, STOCK_CORRECTIONS, STOCK_FEATURES, STOCK_FRAMES
+from schemas.catalogue import GAPS, PORTFOLIO_MARKS, STOCK_CORRECTIONS, STOCK_FEATURES, STOCK_FRAMES
 from sinks.postgres.record_tables import SOURCES
 from sinks.postgres.tables import TABLES
 from tidewire import config
@@ -25,9 +25,13 @@ from tidewire.config import Settings
 from tidewire.stack import LocalStack
 
 APP = "tidewire-processor"
-_TOPICS = (
-    *(fed.topic for fed in (*TABLES, *SOURCES)),
-    *(STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_FEATURES, PORTFOLIO_MARKS),
+_TOPICS = tuple(
+    dict.fromkeys(
+        (
+            *(fed.topic for fed in (*TABLES, *SOURCES)),
+            *(STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_FEATURES, PORTFOLIO_MARKS, GAPS),
+        )
+    )
 )
 
 

@@ -93,7 +93,7 @@ def test_an_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_the_benchmarks_that_the_documents_quote_are_there() -> None:
     with ExitStack() as stack:
         names = [b.name for b in command.catalogue(command.Shared(stack, print))]
-    assert names == ["ingest", "processing", "sink", "line", "latency", "fanout", "portfolio"]
+    assert names == ["ingest", "backfill", "processing", "sink", "line", "latency", "fanout", "portfolio"]
 
 
 def test_made_up_ticks_have_as_many_messages_as_they_say(tmp_path: Path) -> None:
