@@ -17,7 +17,7 @@ from simulator.crypto.books import Books
 from simulator.crypto.rest import CryptoRest
 from simulator.crypto.synthetic import PAIRS
 from simulator.door import RestFaults
-from simulator.exchange_calendar import ExchangeCalendar
+from simulator.exchange_calendar import AlwaysOpen, ExchangeCalendar
 from simulator.fault_routes import FaultRoutes, Target
 from simulator.interest import Subscriptions
 from simulator.latest import LatestPrices
@@ -153,11 +153,18 @@ class Simulator:
         # one path for both, as at Alpaca: a WebSocket's handshake or a plain request
         rest = NewsRest(news, guard)
         app.router.add_get("/v1beta1/news", _either(news.socket.handle, rest.handle))
-        app.router.add_routes(MarketDataRest(stocks, guard, lambda: self._now(stocks)).routes())
+        app.router.add_routes(
+            MarketDataRest(
+                stocks, guard, lambda: self._now(stocks), self._options.history_delay_minutes
+            ).routes()
+        )
         app.router.add_routes(CryptoRest(crypto, self._books, guard, lambda: self._now(crypto)).routes())
         options = OptionRest(self._opra, guard, time.time_ns, lambda: listing(self._tickers, time.time_ns()))
         app.router.add_routes(options.routes())
-        trading = TradingRest(ExchangeCalendar(), guard, lambda: self._now(stocks), self._symbols)
+        chosen = self._options
+        exchange = bool(chosen.ticks) if chosen.exchange_hours is None else chosen.exchange_hours
+        calendar = ExchangeCalendar() if exchange else AlwaysOpen()
+        trading = TradingRest(calendar, guard, lambda: self._now(stocks), self._symbols)
         app.router.add_routes(trading.routes())
         app.router.add_routes(self.broker.routes())
         control = Control(self._venues, self._rejects, self._tape, self.broker.status)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left, bisect_right
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -23,6 +24,9 @@ class TradingDay(NamedTuple):
 
 class ExchangeCalendar:
     """XNYS from 2007 to a year from now; loaded when first asked, since that takes a second."""
+
+    extended = ("0400", "2000")
+    """When the extended hours of a session begin and end, in New York."""
 
     @cached_property
     def days(self) -> list[TradingDay]:
@@ -66,6 +70,38 @@ class ExchangeCalendar:
 
     def _ending_after(self, now: int) -> int:
         return bisect_right(self._closes, now)
+
+
+class AlwaysOpen:
+    """A market that never rests: every day is a session, from midnight to midnight in New York."""
+
+    extended = ("0000", "2359")
+    days: Sequence[TradingDay] = ()
+
+    def is_open(self, now: int) -> bool:
+        """Always."""
+        return True
+
+    def next_open(self, now: int) -> int:
+        """The next midnight strictly after now."""
+        return _ns(new_york(now).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1))
+
+    def next_close(self, now: int) -> int:
+        """The next midnight strictly after now."""
+        return self.next_open(now)
+
+    def between(self, start: date, end: date) -> list[TradingDay]:
+        """Every day from start to end, both included; its last minute is 23:59."""
+        days = [start + timedelta(days=i) for i in range((end - start).days + 1)]
+        return [TradingDay(day, _ns(_at(day, 0, 0)), _ns(_at(day, 23, 59))) for day in days]
+
+
+def _at(day: date, hour: int, minute: int) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=_NEW_YORK)
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000_000
 
 
 def new_york(ns: int) -> datetime:

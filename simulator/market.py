@@ -1,14 +1,16 @@
 """The market's clock: takes messages off the tape, makes the bars, writes the ledger, hands out frames.
 
 Nothing here waits. A batch is published whole: bars woven in, intent noted, ledger written, history extended;
-only then may a socket have it.
+only then may a socket have it. What passes while nobody is subscribed to it is not published; it goes aside,
+so that REST has it all the same, as Alpaca's has.
 """
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
@@ -19,10 +21,12 @@ from simulator.history import History
 from simulator.ledger import Ledger
 from simulator.position import Intent, PositionFile
 from simulator.venue_kinds import STOCKS, VenueKind
-from simulator.wire import CHANNELS, OTHER, Message, Streams, frame, pack
+from simulator.wire import CHANNELS, OTHER, Message, Stream, Streams, frame, pack
 from tidewire.metrics import SIMULATOR_PUBLISHED
 
 _arrival = itemgetter(0)
+ASIDE = 1 << 31
+"""Places in the ledger of unpublished messages have file numbers from here on."""
 
 
 class Frame(NamedTuple):
@@ -55,7 +59,9 @@ class Market:
         position: PositionFile,
         frame_messages: int = 200,
         kind: VenueKind = STOCKS,
+        aside: Ledger | None = None,
     ) -> None:
+        self._aside = aside
         self._kind = kind
         self._streams = streams
         self._ledger = ledger
@@ -100,14 +106,29 @@ class Market:
         self._position.write(Intent(self.tape, tape_after, file, start, stop, finished))
         places = self._ledger.append([f.data for f in frames]) if frames else []
         for published, place in zip(frames, places, strict=True):
-            self._remember(published, file, place)
+            self._count(self._remember(published.messages, file, place))
+        if self._aside is not None and len(out) < len(passed):
+            self._put_aside(self._aside, [m for m in passed if m[2].historic and not m[2].on])
         self.tape = tape_after
         for observer in self.observers:
             observer.observe(passed)
         return frames
 
-    def _remember(self, published: Frame, file: int, offset: int) -> None:
-        messages = published.messages
+    def _put_aside(self, aside: Ledger, messages: list[Message]) -> None:
+        size = self._frame_messages
+        for i in range(0, len(messages), size):
+            part = messages[i : i + size]
+            aside.rotate_if_full()
+            [place] = aside.append([frame([message[3] for message in part])])
+            self._remember(part, ASIDE + aside.end[0], place)
+
+    def _count(self, streams: Mapping[Stream, int]) -> None:
+        for stream, count in streams.items():
+            self._ledger.counts[stream.channel] += count
+            SIMULATOR_PUBLISHED.labels(self._kind.metric(stream.channel)).inc(count)
+
+    def _remember(self, messages: Sequence[Message], file: int, offset: int) -> Mapping[Stream, int]:
+        """Note where messages lie; returns how many there are of each stream."""
         streams = Counter([message[2] for message in messages])
         numbers = {stream: self._history.series_number(stream.channel, stream.symbol) for stream in streams}
         sizes = [len(message[3]) for message in messages]
@@ -119,9 +140,7 @@ class Market:
             list(accumulate(sizes[:-1], initial=begin)),
             sizes,
         )
-        for stream, count in streams.items():
-            self._ledger.counts[stream.channel] += count
-            SIMULATOR_PUBLISHED.labels(self._kind.metric(stream.channel)).inc(count)
+        return streams
 
     def _weave(self, batch: Sequence[Message]) -> list[Message]:
         """The batch with the bars that leave meanwhile, in order."""
@@ -154,16 +173,23 @@ class Market:
         return arrival, start, stream, pack(fields), None
 
 
-def restore(ledger: Ledger, history: History, kind: VenueKind = STOCKS) -> Iterator[dict[str, Any]]:
-    """Rebuild counts and history from the ledger's files after a restart; yields every message."""
+def restore(
+    ledger: Ledger, aside: Ledger, history: History, kind: VenueKind = STOCKS
+) -> Iterator[dict[str, Any]]:
+    """Rebuild counts and history from the ledgers' files after a restart; yields every message, by time."""
+
+    def recovered(source: Ledger, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        for place, message in source.recover():
+            channel = kind.channels.get(message.get("T", ""), OTHER)
+            source.counts[channel] += 1
+            symbol, ns = kind.locate(message)
+            series = history.series_number(channel, symbol)
+            history.append([ns], [series], first + place.file, [place.offset], [place.size])
+            yield ns, message
+
     ledger.counts.update(ledger.counts_before)
-    for place, message in ledger.recover():
-        channel = kind.channels.get(message.get("T", ""), OTHER)
-        ledger.counts[channel] += 1
-        symbol, ns = kind.locate(message)
-        series = history.series_number(channel, symbol)
-        history.append([ns], [series], place.file, [place.offset], [place.size])
-        yield message
+    merged = heapq.merge(recovered(ledger, 0), recovered(aside, ASIDE), key=itemgetter(0))
+    return (message for _, message in merged)
 
 
 def bar_parts(

@@ -83,6 +83,11 @@ class SimulatorOptions:
     outgoing_bytes: int = 64 * MIB
     """Bytes waiting for one client before it is a slow client (407); at rate "max" the tape waits instead."""
     requests_per_minute: int = 10_000
+    history_delay_minutes: float = 0.0
+    """How long REST keeps stock data of the feed sip back (403), as from Alpaca's free plan: 15."""
+    exchange_hours: bool | None = None
+    """Whether /v2/clock and /v2/calendar are the exchange's; None: with recorded ticks only, since a
+    synthetic market never rests and says so."""
     ledger_bytes: int = 4 * GIB
     ledger_file_bytes: int = 64 * MIB
     history_messages: int = 8_000_000

@@ -8,20 +8,33 @@ from typing import Any
 
 from aiohttp import web
 
+from simulator import rfc3339
+from simulator.bars import MINUTE
 from simulator.conditions import NEVER, update_rule
 from simulator.rest_guard import Guard, reply
-from simulator.rest_series import KINDS, Kind, Series, choice, symbols_of
+from simulator.rest_series import KINDS, Kind, Series, bounds, choice, symbols_of
 from simulator.venue import Venue
 
 _FEEDS = ("sip", "iex", "delayed_sip", "boats", "overnight", "otc", "test")
+_TOO_RECENT = {
+    "code": 42210000,
+    "message": "subscription does not permit querying recent SIP data",
+}
 _SYMBOL = re.compile(r"[A-Z][A-Z0-9./-]{0,15}")
 
 
 class MarketDataRest:
-    """/v2/stocks/... over what was published. `now` is the market's time in ns since 1970 UTC."""
+    """/v2/stocks/... over what has passed. `now` is the market's time in ns since 1970 UTC.
 
-    def __init__(self, venue: Venue, guard: Guard, now: Callable[[], int]) -> None:
+    `delay_minutes`: how long data of the feed sip is kept back; without an `end`, history ends there.
+    """
+
+    def __init__(
+        self, venue: Venue, guard: Guard, now: Callable[[], int], delay_minutes: float = 0.0
+    ) -> None:
         self._series = Series(venue, now, _sets_price)
+        self._now = now
+        self._delay = int(delay_minutes * MINUTE)
         self._guard = guard
 
     def routes(self) -> list[web.RouteDef]:
@@ -43,7 +56,14 @@ class MarketDataRest:
     def _past(self, kind: Kind) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
             single, symbols = _symbols(request)
-            found, token = self._series.past(kind, symbols, request.query)
+            query = dict(request.query)
+            if self._delay and query.get("feed", "sip") == "sip":
+                newest = self._now() - self._delay
+                start, end = bounds(query, 0)
+                if start > newest or (query.get("end") and end > newest):
+                    return reply(_TOO_RECENT, 403)
+                query["end"] = query.get("end") or rfc3339.show(newest)
+            found, token = self._series.past(kind, symbols, query)
             body: dict[str, Any] = {"next_page_token": token}
             if single:
                 return reply({kind: found.get(symbols[0], []), "symbol": symbols[0], **body})
@@ -53,6 +73,8 @@ class MarketDataRest:
 
     def _latest(self, kind: Kind) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
+            if self._delay and request.query.get("feed") == "sip":
+                return reply(_TOO_RECENT, 403)
             single, symbols = _symbols(request)
             found = {s: row for s in symbols if (row := self._series.newest(kind, s)) is not None}
             if not single:
@@ -64,6 +86,8 @@ class MarketDataRest:
         return handle
 
     async def _snapshots(self, request: web.Request) -> web.Response:
+        if self._delay and request.query.get("feed") == "sip":
+            return reply(_TOO_RECENT, 403)
         single, symbols = _symbols(request)
         shown = {symbol: self._series.snapshot(symbol) for symbol in symbols}
         return reply({"symbol": symbols[0], **shown[symbols[0]]} if single else shown)

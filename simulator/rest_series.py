@@ -62,7 +62,7 @@ class Series:
     ) -> None:
         self._market = venue.market
         self._history = venue.history
-        self._ledger = venue.ledger
+        self._read = venue.read
         self._now = now
         self._sets_price = sets_price
 
@@ -95,7 +95,7 @@ class Series:
             bars = self._market.book.bars(symbol, 1)
             return shown(bars[-1][1]) if bars else None
         for tries, entry in enumerate(self._history.newest_first(kind, symbol)):
-            message = self._ledger.read(entry.place) if tries < _LOOK_BACK else None
+            message = self._read(entry.place) if tries < _LOOK_BACK else None
             if message is None:
                 return None
             if kind == "quotes" or self._sets_price(message):
@@ -124,7 +124,7 @@ class Series:
     def _row(self, listing: SeriesListing | BarListing, index: int) -> Row | None:
         if isinstance(listing, BarListing):
             return shown(listing.bars[index][1])
-        message = self._ledger.read(listing.entry(index).place)
+        message = self._read(listing.entry(index).place)
         return None if message is None else shown(message)
 
 

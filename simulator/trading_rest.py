@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from simulator.conditions import tape_of
-from simulator.exchange_calendar import ExchangeCalendar, TradingDay, new_york
+from simulator.exchange_calendar import AlwaysOpen, ExchangeCalendar, TradingDay, new_york
 from simulator.rest_guard import Guard, reply
 
 _EXCHANGE = {"A": "NYSE", "B": "ARCA", "C": "NASDAQ"}
@@ -22,7 +22,7 @@ class TradingRest:
 
     def __init__(
         self,
-        calendar: ExchangeCalendar,
+        calendar: ExchangeCalendar | AlwaysOpen,
         guard: Guard,
         now: Callable[[], int],
         symbols: Callable[[], list[str]],
@@ -41,7 +41,7 @@ class TradingRest:
             web.get("/v2/assets/{symbol:.+}", self._guard.wrap(self._asset)),
         ]
 
-    async def _load(self) -> ExchangeCalendar:
+    async def _load(self) -> ExchangeCalendar | AlwaysOpen:
         await asyncio.to_thread(lambda: self._calendar.days)
         return self._calendar
 
@@ -60,7 +60,7 @@ class TradingRest:
         start = date.fromisoformat(request.query.get("start", "1970-01-01")[:10])
         end = date.fromisoformat(request.query.get("end", "2029-12-31")[:10])
         calendar = await self._load()
-        return reply([_day(day) for day in calendar.between(start, end)])
+        return reply([_day(day, *calendar.extended) for day in calendar.between(start, end)])
 
     async def _assets(self, request: web.Request) -> web.Response:
         query = request.query
@@ -80,13 +80,13 @@ class TradingRest:
         return reply({"code": 40410000, "message": f"asset not found for {name}"}, 404)
 
 
-def _day(day: TradingDay) -> dict[str, str]:
+def _day(day: TradingDay, first: str, last: str) -> dict[str, str]:
     return {
         "date": day.day.isoformat(),
         "open": f"{new_york(day.opens):%H:%M}",
         "close": f"{new_york(day.closes):%H:%M}",
-        "session_open": "0400",
-        "session_close": "2000",
+        "session_open": first,
+        "session_close": last,
         "settlement_date": day.day.isoformat(),
     }
 

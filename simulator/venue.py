@@ -12,13 +12,13 @@ from typing import Any
 
 from simulator.data_socket import DataSocket
 from simulator.driver import Driver
-from simulator.history import History
+from simulator.history import History, Place
 from simulator.hub import Hub
 from simulator.interest import Interest
 from simulator.latest import VenuePrices
 from simulator.ledger import Ledger
-from simulator.market import Market, bar_parts, pass_over, restore
-from simulator.options import Rate, SimulatorOptions
+from simulator.market import ASIDE, Market, bar_parts, pass_over, restore
+from simulator.options import GIB, Rate, SimulatorOptions
 from simulator.position import PositionFile, resume_point
 from simulator.skips import Skips
 from simulator.venue_kinds import VenueKind
@@ -59,11 +59,19 @@ class Venue:
         self.tape = tape
         self.streams = Streams()
         self.ledger = Ledger(folder / "ledger", options.ledger_file_bytes, options.ledger_bytes)
+        aside_bytes = min(options.ledger_bytes, GIB)
+        self._aside = Ledger(folder / "unpublished", options.ledger_file_bytes, aside_bytes)
         self.history = History(options.history_messages)
         self.prices = VenuePrices(self.streams)
         self._position = PositionFile(folder)
         self.market = Market(
-            self.streams, self.ledger, self.history, self._position, options.frame_messages, kind
+            self.streams,
+            self.ledger,
+            self.history,
+            self._position,
+            options.frame_messages,
+            kind,
+            self._aside,
         )
         self.market.observers.append(self.prices)
         retained, self._passed, finished = self._recover(folder, options.fresh)
@@ -96,7 +104,14 @@ class Venue:
     def close(self) -> None:
         """Close the files."""
         self.ledger.close()
+        self._aside.close()
         self._position.close()
+
+    def read(self, place: Place) -> dict[str, Any] | None:
+        """A message that has passed, published or not; None when its file has been dropped."""
+        if place.file < ASIDE:
+            return self.ledger.read(place)
+        return self._aside.read(place._replace(file=place.file - ASIDE))
 
     def published(self) -> dict[str, int]:
         """Messages published, by kind; `bars` are b, u and d together."""
@@ -127,6 +142,7 @@ class Venue:
             log.warning("another tape than last time: the ledger starts anew", venue=self.kind.name)
         try:
             self.ledger.open(fresh=anew)
+            self._aside.open(fresh=anew)
             intent = None if anew else self._position.load()
             self._position.open(fresh=anew)
             self._position.save_run(self.tape.identity, {} if anew else subscriptions)
@@ -135,7 +151,7 @@ class Venue:
         passed, cut = resume_point(intent, self.ledger.end)
         if cut is not None:
             self.ledger.cut(self.ledger.end[0], cut)
-        recovered = restore(self.ledger, self.history, self.kind)
+        recovered = restore(self.ledger, self._aside, self.history, self.kind)
         if self.tape.replayable:
             deque(recovered, maxlen=0)  # the bars are known again once the tape has passed
         else:

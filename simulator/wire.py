@@ -32,15 +32,23 @@ OTHER = "other"
 """The channel of a type that Alpaca does not document: sent to whoever has any subscription."""
 
 
-class Stream:
-    """One channel of one symbol. `on`: somebody is subscribed, so its messages are published."""
+HISTORIC = ("trades", "quotes", "news")
+"""The channels whose messages REST has, subscribed or not. Bars have a book of their own."""
 
-    __slots__ = ("channel", "on", "symbol")
+
+class Stream:
+    """One channel of one symbol. `on`: somebody is subscribed, so its messages are published.
+
+    `historic`: REST has them even when nobody is.
+    """
+
+    __slots__ = ("channel", "historic", "on", "symbol")
 
     def __init__(self, channel: str, symbol: str) -> None:
         self.channel = channel
         self.symbol = symbol
         self.on = False
+        self.historic = channel in HISTORIC
 
     def __repr__(self) -> str:
         return f"Stream({self.channel!r}, {self.symbol!r})"

@@ -8,6 +8,7 @@ the receipt; trades and books keep the exchange's, which may be ahead of the rec
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from simulator.wire import Message, Streams, pack, timestamp
 _START = re.compile(rb"[1-9]\d{17,18} \{")
 _DOLLARS = ("USDT", "USDC", "USD")
 _MILLION = 1_000_000
+_BEFORE_SNAPSHOT = 100
+"""Changes of a book that are kept until its snapshot: ten seconds of them."""
 
 
 def recognise(path: Path) -> bool:
@@ -52,6 +55,7 @@ class Recording:
         self._rejects = rejects
         self._pair: str | None = None
         self._book_from = 0
+        self._before: deque[dict[str, Any]] = deque(maxlen=_BEFORE_SNAPSHOT)
         self._convert: dict[str, Callable[[dict[str, Any], int], Message | str]] = {
             "trade": self._trade,
             "depthUpdate": self._depth,
@@ -100,6 +104,8 @@ class Recording:
     def _depth(self, data: dict[str, Any], receipt: int) -> Message | str:
         if int(data["u"]) <= self._book_from:
             return "a change of the order book from before its snapshot"
+        if not self._book_from:
+            self._before.append(data)
         ns = int(data["E"]) * _MILLION
         return self._book(receipt, ns, data["b"], data["a"], {})
 
@@ -107,7 +113,16 @@ class Recording:
         if self._pair is None:
             return "an order book without a symbol"
         self._book_from = int(fields["lastUpdateId"])
-        return self._book(receipt, receipt, fields["bids"], fields["asks"], {"r": True})
+        sides = [dict(fields["bids"]), dict(fields["asks"])]
+        for data in self._before:  # Binance: what came before a snapshot and is newer still holds
+            if int(data["u"]) > self._book_from:
+                sides[0].update(data["b"])
+                sides[1].update(data["a"])
+        self._before.clear()
+        bids, asks = ([[p, s] for p, s in side.items() if float(s)] for side in sides)
+        bids.sort(key=lambda level: -float(level[0]))
+        asks.sort(key=lambda level: float(level[0]))
+        return self._book(receipt, receipt, bids, asks, {"r": True})
 
     def _book(
         self, receipt: int, ns: int, bids: list[list[str]], asks: list[list[str]], more: dict[str, Any]

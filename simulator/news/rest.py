@@ -35,7 +35,7 @@ class Archive:
 
     def __init__(self, venue: Venue) -> None:
         self._history = venue.history
-        self._ledger = venue.ledger
+        self._read = venue.read
         self._seen = 0
         self._articles: dict[int, Listed] = {}
         self._ordered: list[Listed] = []
@@ -44,14 +44,14 @@ class Archive:
         """All articles, each in its newest revision, by update and id."""
         for entry in self._history.since(self._seen):
             self._seen = entry.number + 1
-            message = self._ledger.read(entry.place)
+            message = self._read(entry.place)
             if message is not None:
                 self._add(message, entry.ns, entry.place)
         return self._ordered
 
     def article(self, place: Place) -> dict[str, Any] | None:
         """An article as REST shows it; None when it is older than the ledger's files."""
-        message = self._ledger.read(place)
+        message = self._read(place)
         if message is None:
             return None
         images = [

@@ -14,7 +14,7 @@ from simulator.conditions import update_rule
 from simulator.history import History
 from simulator.interest import Interest
 from simulator.ledger import Ledger
-from simulator.market import Market, pass_over, restore
+from simulator.market import ASIDE, Market, pass_over, restore
 from simulator.position import PositionFile, resume_point
 from simulator.wire import Message, Streams, pack, timestamp
 
@@ -49,8 +49,12 @@ class Run:
         self.passed, cut = resume_point(intent, self.ledger.end)
         if cut is not None:
             self.ledger.cut(self.ledger.end[0], cut)
-        self.recovered = list(restore(self.ledger, self.history))
-        self.market = Market(self.streams, self.ledger, self.history, position, frame_messages)
+        self.aside = Ledger(folder / "aside", file_bytes, 1 << 30)
+        self.aside.open(fresh=fresh)
+        self.recovered = list(restore(self.ledger, self.aside, self.history))
+        self.market = Market(
+            self.streams, self.ledger, self.history, position, frame_messages, aside=self.aside
+        )
 
     def play(self, count: int, batch: int, stop: int | None = None) -> None:
         """Publish the tape's rest in batches; stop before tape message `stop`."""
@@ -110,10 +114,39 @@ def test_an_old_ledger_file_is_dropped_and_the_index_says_so(tmp_path: Path) -> 
     index = json.loads((tmp_path / "ledger.json").read_text())
     left = Ledger(tmp_path, 200, 500)
     left.open(fresh=False)
-    messages = list(restore(left, History(10)))
+    aside = Ledger(tmp_path / "aside", 200, 500)
+    aside.open(fresh=True)
+    messages = list(restore(left, aside, History(10)))
     assert index["complete_from"] == 100 - len(messages) > 0
     assert left.counts["trades"] == 100
     assert sum(f.stat().st_size for f in tmp_path.glob("*.frames")) < 800
+
+
+def test_what_nobody_is_subscribed_to_goes_aside_and_is_found_again(tmp_path: Path) -> None:
+    """REST would lack what passed between two pieces of a subscription, as Alpaca's never does."""
+
+    def trades(run: Run) -> dict[str, list[int]]:
+        found = {}
+        for symbol in "AB":
+            entries = [run.history.entry(int(n)) for n in run.history.between("trades", symbol, 0, 1 << 62)]
+            places = [entry.place for entry in entries]
+            read = [
+                run.aside.read(p._replace(file=p.file - ASIDE)) if p.file >= ASIDE else run.ledger.read(p)
+                for p in places
+            ]
+            found[symbol] = [message["i"] for message in read if message is not None]
+        return found
+
+    run = Run(tmp_path, fresh=True)
+    run.streams.choose(lambda channel, symbol: channel == "trades" and symbol == "A")
+    run.play(50, 7)
+    expected = {"A": list(range(0, 50, 2)), "B": list(range(1, 50, 2))}
+    assert trades(run) == expected
+    assert run.ledger.counts == {"trades": 25}
+    again = Run(tmp_path)
+    assert trades(again) == expected
+    assert again.ledger.counts == {"trades": 25}
+    assert [message["i"] for message in again.recovered] == list(range(50))  # in order, for the bars
 
 
 def test_a_fresh_start_empties_the_ledger(tmp_path: Path) -> None:
