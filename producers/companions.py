@@ -15,6 +15,7 @@ from producers.gaps.keeper import Keeper
 from producers.plans import Plan
 from producers.publisher import Publisher
 from producers.warm_start import Recalled
+from producers.watchdog.watch import Watch
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
 from tidewire.clock import Clock
@@ -47,7 +48,11 @@ class Ownership:
 
 def observers_of(ground: Ground, owned: Ownership) -> Sequence[Observer]:
     """Who is told of the feed's connection from its beginning; made anew for each epoch."""
-    return (_keeper(ground, owned),)
+    times = {channel.name: channel.time for channel in owned.encoder.channels().values()}
+    publisher = ground.publisher
+    return _keeper(ground, owned), Watch(
+        ground.settings, owned.plan.name, times, ground.clock, lambda: publisher.full
+    )
 
 
 async def begin(ground: Ground, owned: Ownership, observers: Sequence[Observer]) -> None:
@@ -65,7 +70,11 @@ def companions(
     ground: Ground, owned: Ownership, feed: Feed, observers: Sequence[Observer]
 ) -> Sequence[Coroutine[Any, Any, None]]:
     """What runs beside the feed, from before it connects until it has ended; then it is cancelled."""
-    return [observer.run() for observer in observers if isinstance(observer, Keeper)]
+    keepers = [observer.run() for observer in observers if isinstance(observer, Keeper)]
+    watches = [
+        observer.run(feed.sample, feed.break_off) for observer in observers if isinstance(observer, Watch)
+    ]
+    return [*keepers, *watches]
 
 
 def _keeper(ground: Ground, owned: Ownership) -> Keeper:

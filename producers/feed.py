@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
@@ -135,6 +135,10 @@ class Feed:
         if self._connection.state is State.CONNECTED:
             self._broken = LostError(kind, reason)
             await self._stream.close()
+
+    def sample(self) -> Collection[Message]:
+        """Some of the newest messages, to learn from them what moves."""
+        return self._intake.last.values()
 
     def tell(self) -> None:
         """Announce where the connection stands."""

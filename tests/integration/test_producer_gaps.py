@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from aiohttp import ClientSession
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from producers.app import Producer
@@ -21,6 +22,7 @@ from schemas import cluster
 from schemas.catalogue import GAPS, STOCK_TRADES
 from schemas.codec import load_codec
 from schemas.gaps import CLOSED, Board, Gap
+from simulator.app import Simulator, SimulatorOptions
 from tests.integration.producer_process import start
 from tests.integration.producer_venues import STOCKS, Alpaca, Message, metric, until
 from tidewire import kafka
@@ -167,6 +169,38 @@ async def test_what_was_fetched_is_not_taken_again_from_the_socket(ready: Settin
         async with Reader(ready, STOCK_TRADES) as trades:
             await trades.until(lambda: len(trades.records) >= 3)
             assert sorted(content["id"] for _, content in trades.records) == [1, 7, 8]
+
+
+async def test_a_mute_socket_is_found_by_rest_and_made_anew_with_a_gap(ready: Settings) -> None:
+    """The socket is open, pings are answered, and nothing comes: only a second witness can tell."""
+    chosen = {"tidewire_symbols": ("AAPL", "SPY"), "tidewire_home": ready.tidewire_home}
+    simulator = Simulator(ready.model_copy(update=chosen), SimulatorOptions())
+    await simulator.start()
+    place = f"127.0.0.1:{simulator.port}"
+    urls = {"tidewire_data_url": f"http://{place}", "tidewire_trading_url": f"http://{place}"}
+    try:
+        async with (
+            _running(ready.model_copy(update={**chosen, **urls}), f"ws://{place}"),
+            Reader(ready, GAPS) as gaps,
+            Reader(ready, STOCK_TRADES) as trades,
+        ):
+            await trades.until(lambda: len(trades.records) > 20)
+            assert gaps.board.open() == []
+            await _fault(simulator, {"kind": "mute"})
+            started = time.monotonic()
+            await gaps.until(lambda: gaps.of("trades"), 35)
+            assert time.monotonic() - started < 32
+            assert {gap.reason for gap in gaps.board.open()} == {"stall"}
+            await gaps.until(lambda: not any(gap.lasts for gap in gaps.board.open()))
+            assert metric("tidewire_connection_attempts_total", feed="iex") >= 2
+    finally:
+        await simulator.stop()
+
+
+async def _fault(simulator: Simulator, fault: dict[str, Any]) -> None:
+    url = f"http://127.0.0.1:{simulator.port}/sim/faults"
+    async with ClientSession() as session, session.post(url, json=fault) as answer:
+        assert answer.status == 200, await answer.text()
 
 
 async def _backfilled(settings: Settings, trade: Message) -> None:
