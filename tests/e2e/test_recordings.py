@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ needs_recordings = pytest.mark.skipif(
 def test_recorded_crypto_and_headlines_arrive_whole(settings: Settings, tmp_path: Path) -> None:
     """Otherwise real messages, with their skewed clocks and odd characters, cost the user some of them."""
     trades, quotes, first, last = recorded_crypto()
+    books = recorded_books()
     articles = headlines()
     assert last - first >= timedelta(minutes=10) / timedelta(microseconds=1) * 1_000
     assert len(articles) >= 1_000
@@ -47,7 +48,12 @@ def test_recorded_crypto_and_headlines_arrive_whole(settings: Settings, tmp_path
     assert body["complete"], (body["problems"], body["channels"])
     assert done.code == 0
     assert body["rejected_lines"] == []
-    for name, due in (("crypto_trades", trades), ("crypto_quotes", quotes), ("news", articles)):
+    for name, due in (
+        ("crypto_trades", trades),
+        ("crypto_quotes", quotes),
+        ("crypto_orderbooks", books),
+        ("news", articles),
+    ):
         channel = body["channels"][name]
         assert [channel[k] for k in ("sent", "topic", "postgres")] == [sum(due.values())] * 3, (name, channel)
         assert (channel["duplicates"], channel["extra"], channel["missing"]) == (0, 0, 0)
@@ -58,6 +64,10 @@ def test_recorded_crypto_and_headlines_arrive_whole(settings: Settings, tmp_path
         )
         columns = f"symbol, {TS}, bid_price, bid_size, ask_price, ask_size"
         assert stored(connection, f"{columns} FROM crypto_quotes") == quotes
+        sides = ", ".join(
+            f"array_to_string({s}_{n}, ' ')" for s in ("bid", "ask") for n in ("prices", "sizes")
+        )
+        assert stored(connection, f"symbol, {TS}, reset, {sides} FROM crypto_orderbooks") == books
         assert stored(connection, "headline FROM news") == articles
         due = stored(connection, "DISTINCT id, unnest(symbols) FROM news")
         assert len(due) > 1_000
@@ -86,12 +96,48 @@ def recorded_crypto() -> tuple[Rows, Rows, int, int]:
     return trades, quotes, min(stamps), max(stamps)
 
 
+def recorded_books() -> Rows:
+    """Every whole book and change, with the numbers of each list as PostgreSQL prints them."""
+    books: Rows = Counter()
+    for path in sorted(CRYPTO.glob("*.gz")):
+        symbol, waiting = "", list[dict[str, Any]]()
+        for receipt, message in lines_of(path):
+            data = message.get("data", {})
+            symbol = data.get("s", symbol)
+            if data.get("e") == "depthUpdate":
+                waiting.append(data)
+                books[book_row(symbol, data["E"] * 1_000_000, False, data["b"], data["a"])] += 1
+            elif "lastUpdateId" in message:
+                newer = [c for c in waiting if c["u"] > message["lastUpdateId"]]
+                sides = []
+                for name, key, sign in (("bids", "b", -1), ("asks", "a", 1)):
+                    levels = dict(message[name]) | {p: s for change in newer for p, s in change[key]}
+                    left = [(p, s) for p, s in levels.items() if float(s)]
+                    sides.append(sorted(left, key=lambda level: sign * float(level[0])))
+                books[book_row(symbol, receipt, True, *sides)] += 1
+    return books
+
+
+def book_row(symbol: str, ts: int, reset: bool, *sides: Iterable[Sequence[str]]) -> tuple[Any, ...]:
+    numbers = [" ".join(shown(level[n]) for level in side) for side in sides for n in (0, 1)]
+    return (PAIRS[symbol], ts, reset, *numbers)
+
+
+def shown(number: str) -> str:
+    """A recorded decimal as PostgreSQL prints the double."""
+    return f"{float(number):g}" if float(number) < 1e-4 else number.rstrip("0").rstrip(".") or "0"
+
+
 def recorded_lines() -> Iterator[tuple[int, dict[str, Any]]]:
     for path in sorted(CRYPTO.glob("*.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for line in file:
-                stamp, _, text = line.partition(" ")
-                yield int(stamp), json.loads(text)
+        yield from lines_of(path)
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            stamp, _, text = line.partition(" ")
+            yield int(stamp), json.loads(text)
 
 
 def headlines() -> Rows:

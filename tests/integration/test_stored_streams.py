@@ -37,7 +37,15 @@ def _at(number: int) -> msgpack.Timestamp:
 
 
 def _stocks() -> list[dict[str, Any]]:
-    status = {"T": "s", "S": "AAPL", "sc": "H", "sm": "Trading Halt", "rc": "T12", "rm": "Halted", "z": "C"}
+    status: dict[str, Any] = {
+        "T": "s",
+        "S": "AAPL",
+        "sc": "H",
+        "sm": "Trading Halt",
+        "rc": "T12",
+        "rm": "Halted",
+        "z": "C",
+    }
     resumed = {
         "T": "s",
         "S": "AAPL",
@@ -51,14 +59,33 @@ def _stocks() -> list[dict[str, Any]]:
     luld = {"T": "l", "S": "IONM", "u": 3.24, "d": 2.65, "i": "B", "z": "C"}
     imbalance = {"T": "i", "S": "INAQU", "p": 9.12, "z": "C"}
     cancel = {"T": "x", "S": "GOOGL", "i": 465, "x": "D", "p": 105.31, "s": 300, "a": "C", "z": "C"}
-    made = [status, resumed, luld, luld, imbalance, imbalance, cancel, {**status, "sc": 7}]
+    made: list[dict[str, Any]] = [
+        status,
+        resumed,
+        luld,
+        luld,
+        imbalance,
+        imbalance,
+        cancel,
+        {**status, "sc": 7},
+    ]
     return [{**m, "t": _at(1)} for m in made]
 
 
 def _options() -> list[dict[str, Any]]:
-    trade = {"T": "t", "S": "AAPL240315C00172500", "t": _at(1), "p": 2.84, "s": 1, "x": "N", "c": "S"}
-    quote = {"T": "q", "S": "SPXW240327P04925000", "bx": "C", "bp": 9.46, "bs": 53, "ax": "C", "ap": 9.66,
-             "as": 38, "c": "A"}  # fmt: skip
+    trade: dict[str, Any] = {
+        "T": "t",
+        "S": "AAPL240315C00172500",
+        "t": _at(1),
+        "p": 2.84,
+        "s": 1,
+        "x": "N",
+        "c": "S",
+    }
+    quote: dict[str, Any] = {
+        "T": "q", "S": "SPXW240327P04925000", "bx": "C", "bp": 9.46, "bs": 53, "ax": "C", "ap": 9.66,
+        "as": 38, "c": "A",
+    }  # fmt: skip
     return [trade, trade, {**trade, "t": _at(2)}, *({**quote, "t": _at(n)} for n in (1, 1, 2))]
 
 

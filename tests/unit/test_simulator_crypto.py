@@ -207,6 +207,22 @@ def test_a_recording_becomes_alpacas_messages_in_the_order_of_its_stamps(tmp_pat
     assert shown_book["a"] == [{"p": 10.02, "s": 1.0}, {"p": 10.03, "s": 4.0}]
 
 
+def test_a_change_newer_than_the_snapshot_that_it_came_before_still_holds(tmp_path: Path) -> None:
+    """Else a level that was taken away stays in the recorded book, which is then crossed for ever."""
+    change = (
+        b'100 {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":2,"s":"BTCUSDT","U":%d,"u":%d,'
+        b'"b":[["%s","%s"]],"a":[]}}'
+    )
+    snapshot = b'150 {"lastUpdateId":6,"bids":[["10.01","3"],["10.00","3.5"]],"asks":[["10.02","1"]]}'
+    lines = [change % (1, 4, b"10.00", b"9"), change % (5, 7, b"10.01", b"0"), snapshot]
+    path = tmp_path / "btcusdt.gz"
+    path.write_bytes(gzip.compress(b"\n".join(b"1723161254000000" + line for line in lines) + b"\n"))
+    messages, rejects = recorded(path)
+    whole = msgpack.unpackb(messages[-1][3])
+    assert (len(messages), rejects.count, whole["r"]) == (3, 0, True)
+    assert (whole["b"], whole["a"]) == ([{"p": 10.0, "s": 3.5}], [{"p": 10.02, "s": 1.0}])
+
+
 def test_pairs_are_named_as_at_alpaca() -> None:
     assert [pair_of(s) for s in ("BTCUSDT", "ETHUSD", "DOGEUSDC", "ETHBTC", "USDT")] == [
         "BTC/USD", "ETH/USD", "DOGE/USD", None, None,
