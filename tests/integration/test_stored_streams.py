@@ -91,8 +91,8 @@ def _options() -> list[dict[str, Any]]:
 
 def _crypto() -> list[dict[str, Any]]:
     level = {"p": 71856.5, "s": 0.25}
-    whole = {"b": [level, {"p": 1e-7, "s": 1e16}], "a": [{"p": 71857.0, "s": 5e-324}], "r": True}
-    change = {"b": [{"p": 71856.5, "s": 0}], "a": []}
+    whole: dict[str, Any] = {"b": [level, {"p": 1e-7, "s": 1e16}], "a": [{"p": 71857.0, "s": 5e-324}], "r": True}
+    change: dict[str, Any] = {"b": [{"p": 71856.5, "s": 0}], "a": []}
     return [
         {"T": "o", "S": "BTC/USD", "t": _at(n), **m} for n, m in enumerate((whole, change, change, whole))
     ]
