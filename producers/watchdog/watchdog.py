@@ -22,6 +22,10 @@ MARGIN_NS = NS_PER_SECOND
 """So much newer must REST be: events are not sent quite in the order of their times."""
 SKEW_NS = 2 * NS_PER_SECOND
 """So far may our clock be behind the exchange's."""
+OUTSIDE = 5
+"""After so many events in a row that came outside of sessions, a feed does not keep to them: a late print or
+two are no tape that plays at night.
+"""
 _AGAIN_NS = 20 * NS_PER_SECOND
 _LONGEST_AGAIN_NS = 3600 * NS_PER_SECOND
 
@@ -41,7 +45,7 @@ class _Channel:
     or its subscriptions changed, so that what REST has may be from before.
     """
 
-    __slots__ = ("base", "fresh", "look_ns", "moved_ns", "mutes", "pause_ns", "rhythm", "seen")
+    __slots__ = ("base", "fresh", "look_ns", "moved_ns", "mutes", "outside", "pause_ns", "rhythm", "seen")
 
     def __init__(self) -> None:
         self.rhythm = Rhythm()
@@ -52,9 +56,11 @@ class _Channel:
         self.look_ns = 0
         self.pause_ns = FIRST_PAUSE_NS
         self.mutes = 0
+        self.outside = 0
 
-    def moved(self, ts: int, now_ns: int) -> None:
+    def moved(self, ts: int, now_ns: int, expected: bool) -> None:
         """A new event was received."""
+        self.outside = 0 if expected else self.outside + 1
         self.seen, self.moved_ns = ts, now_ns
         self.rhythm.arrived(now_ns)
         self.fresh, self.mutes = False, 0
@@ -125,7 +131,7 @@ class Watchdog:
         """For how long a channel has been silent, if that is unusual; else 0."""
         ts = self._newest.get(name, 0)
         if ts != channel.seen:
-            channel.moved(ts, now_ns)
+            channel.moved(ts, now_ns, self.expected(now_ns))
         if name not in self._held:
             return 0
         silence = now_ns - max(channel.moved_ns or 0, self._since_ns)
@@ -139,7 +145,7 @@ class Watchdog:
             if not channel.mutes:  # a session begins: the pauses of the night are over
                 channel.look_ns = min(channel.look_ns, now_ns + LONGEST_PAUSE_NS)
             return True
-        return channel.moved_ns is not None and not self.expected(channel.moved_ns)
+        return channel.outside >= OUTSIDE
 
     def _proves(self, channel: _Channel, rest_ts: int) -> bool:
         """Whether the socket should have brought an event of this time."""
