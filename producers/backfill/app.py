@@ -125,12 +125,12 @@ class Backfiller:
         stopped = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
+                self._news.clear()
                 means.history.pace.share = len(self._current) / max(self._follower.partitions, 1)
                 self._begin(means)
                 waiting = len(self._mine_waiting())
                 BACKFILL_WAITING.set(waiting)
                 health.ready(self._not_ready(means, waiting))
-                self._news.clear()
                 news = asyncio.create_task(self._news.wait())
                 await asyncio.wait(
                     {stopped, news, *self._working},
@@ -147,7 +147,9 @@ class Backfiller:
     def _not_ready(self, means: Means, waiting: int) -> str | None:
         if means.publisher.trouble is not None:
             return means.publisher.trouble
-        if not self._current and waiting == 0 and self._members.mine:
+        if not self._members.joined:
+            return "joining the group of backfillers"
+        if self._members.mine - self._current:
             return "reading the gaps"
         return self._trouble
 

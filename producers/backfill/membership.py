@@ -41,6 +41,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._consumer: AIOKafkaConsumer | None = None
         self.mine: frozenset[int] = frozenset()
         """Partition numbers; none while the group is formed anew."""
+        self.joined = False
+        """Whether the group has ever given us our part, which may be none."""
 
     async def run(self) -> None:
         """Be a member until cancelled, then leave, so that another takes over at once."""
@@ -60,6 +62,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         partitions = list(assigned)
         if self._consumer is not None and partitions:
             self._consumer.pause(*partitions)  # the board reads them, with all others
+        self.joined = True
         self._own(p.partition for p in partitions)
 
     async def _member(self) -> None:

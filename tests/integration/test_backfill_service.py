@@ -119,7 +119,7 @@ async def test_two_workers_share_the_gaps_and_the_rate(settings: Settings) -> No
         async with running(one), running(other):
             await until(lambda: _partitions(one) and _partitions(other))
             assert sorted(_partitions(one) + _partitions(other)) == [0, 1, 2, 3]
-            overlapping = [g for n in range(6) for g in asked(sent, now_ns() + n) if g.channel == "trades"]
+            overlapping = [g for n in range(4) for g in asked(sent, now_ns() + n) if g.channel == "trades"]
             found = await fill(chosen, *overlapping)
     trades = await read(chosen, STOCK_TRADES)
     assert sum(gap.published for gap in found) == len(trades)
