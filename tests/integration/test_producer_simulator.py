@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from aiokafka import AIOKafkaConsumer
 
 from producers.app import Producer
 from schemas import cluster
-from schemas.catalogue import CRYPTO_BARS, CRYPTO_QUOTES, CRYPTO_TRADES, NEWS
+from schemas.catalogue import CRYPTO_BARS, CRYPTO_ORDERBOOKS, CRYPTO_QUOTES, CRYPTO_TRADES, NEWS
 from schemas.codec import load_codec
+from schemas.order_book import OrderBook
 from simulator.app import Simulator, SimulatorOptions
 from tests.integration.producer_venues import metric, until
 from tidewire import kafka
@@ -64,12 +65,27 @@ async def test_what_the_simulated_venues_publish_is_in_the_log_once(settings: Se
     ) == Counter(
         (m["S"], m["t"].to_unix_nano(), m["bp"], m["bs"], m["ap"], m["as"]) for m in crypto if m["T"] == "q"
     )
+    books = await _decoded(wanted, CRYPTO_ORDERBOOKS)
+    assert Counter(
+        (b["symbol"], b["ts"], b["reset"], len(b["bid_prices"]), len(b["ask_sizes"])) for b in books
+    ) == (
+        Counter(
+            (m["S"], m["t"].to_unix_nano(), m.get("r", False), len(m["b"]), len(m["a"]))
+            for m in crypto
+            if m["T"] == "o"
+        )
+    )
+    folded: dict[str, OrderBook] = defaultdict(OrderBook)
+    assert [
+        odd for b in sorted(books, key=lambda b: b["k_offset"]) for odd in folded[b["symbol"]].apply(b)
+    ] == []
+    assert all(book.whole and book.bids and book.asks for book in folded.values())
     articles = await _decoded(wanted, NEWS)
     assert Counter((a["id"], a["revision"], a["headline"], a["content"]) for a in articles) == Counter(
         (str(m["id"]), m["updated_at"].to_unix_nano(), m["headline"], m["content"]) for m in news
     )
-    assert min(len(trades), len(quotes), len(articles)) > 20
-    for records in (trades, quotes, articles, await _decoded(wanted, CRYPTO_BARS)):
+    assert min(len(trades), len(quotes), len(articles), len(books)) > 20
+    for records in (trades, quotes, articles, books, await _decoded(wanted, CRYPTO_BARS)):
         assert len({record["event_id"] for record in records}) == len(records)
 
 
@@ -92,7 +108,7 @@ async def _decoded(settings: Settings, topic: str) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []
         while len(records) < sum(ends.values()):
             for batch in (await consumer.getmany(timeout_ms=500)).values():
-                records += [codec.decode(record.value)[1] for record in batch]
+                records += [{**codec.decode(r.value)[1], "k_offset": r.offset} for r in batch]
         return records
     finally:
         await consumer.stop()

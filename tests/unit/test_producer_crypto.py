@@ -231,7 +231,7 @@ def _side(value: Any) -> tuple[list[float], list[float]] | None:
 
 
 @given(st.lists(books, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_an_order_book_is_written_as_sent_and_a_repeat_under_the_next_ordinal(
     messages: list[dict[str, Any]],
 ) -> None:

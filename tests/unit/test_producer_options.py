@@ -82,7 +82,7 @@ def _expected(m: dict[str, Any], ordinal: int) -> tuple[str, bytes, bytes]:
 
 
 @given(st.lists(trades | quotes, min_size=1, max_size=8), st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_event_is_written_under_its_ordinal_also_over_a_restart(
     messages: list[dict[str, Any]], restart: int
 ) -> None:

@@ -24,7 +24,7 @@ records = st.builds(
 
 
 @given(st.lists(records, max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whole_books_and_changes_leave_what_two_dicts_hold(messages: list[dict[str, Any]]) -> None:
     """Against the most naive book; and whatever is odd is said, each thing once a message, and folded."""
     book, bids, asks, begun = OrderBook(), dict[float, float](), dict[float, float](), False

@@ -111,7 +111,7 @@ def test_what_was_sent_is_found_again_in_the_topic_and_in_postgresql(name: str) 
     channel, (venue, kind) = _channel(name), KINDS[name]
 
     @given(st.lists(st.tuples(kind, extras), min_size=1, max_size=6))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12, deadline=None)
     def check(drawn: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
         messages = [{"S": "X/Y", "t": AT, **m, **more} for m, more in drawn]
         frame = msgpack.packb(messages)
