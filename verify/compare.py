@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import polars as pl
 
-from verify.content import ALL_BARS, FOLDED, TRADES, Channel, as_event
+from schemas.gaps import CLOSED, EVERY, Gap
+from verify.content import ALL_BARS, ARTICLES, FOLDED, TRADES, Channel, as_event
 
 Coordinates = frozenset[tuple[int, int]]
 """(partition, offset) pairs of one topic."""
@@ -20,6 +21,7 @@ Coordinates = frozenset[tuple[int, int]]
 Where = Literal["topic", "postgres"]
 COPIES = "copies"
 _BAR_KEY = ["symbol", "interval", "ts"]
+_BAR_REACH = 120_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class Evidence:
     """Sent messages that have no content row because they are broken."""
     odd_given_up: int = 0
     """Those of them that a dead letter holds."""
+    gaps: Sequence[Gap] = ()
+    """Of this channel, closed or not."""
+    stale: int = 0
+    repaired: int = 0
+    """See topic.TopicContent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,13 @@ class Outcome:
     extra: int
     missing_events: list[Missing] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unrecoverable: int = 0
+    """Sent, not in the topic, and Alpaca has no history of it: within a gap that says so, or a former version
+    of a bar or an article whose last version is in the topic.
+    """
+    unrecoverable_events: list[Missing] = field(default_factory=list)
+    repaired: int = 0
+    stale: int = 0
 
 
 def difference(
@@ -114,6 +128,7 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
     """Hold everything about one channel against each other; at most `limit` missing events are listed."""
     e, columns = evidence, evidence.channel.columns
     absent, extra, duplicates = _entrance(e)
+    absent, lost = unrecoverable(e, absent)
     written = _without(e.topic, e.given_up_by_sink)
     again = e.topic.filter(~pl.col("event_id").is_first_distinct())
     unwritten, invented = difference(written, e.postgres, columns)
@@ -134,7 +149,47 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
         extra=copies(extra) + copies(invented),
         missing_events=sorted(listed, key=lambda m: m.ts)[:limit],
         problems=problems,
+        unrecoverable=copies(lost),
+        unrecoverable_events=_listed(e.channel, "topic", lost, limit),
+        repaired=e.repaired,
+        stale=e.stale,
     )
+
+
+def unrecoverable(e: Evidence, absent: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The events that the topic lacks, without those that cannot be had back, and these."""
+    if not absent.height:
+        return absent, absent
+    gone = _superseded(e, absent)
+    closed = [gap for gap in e.gaps if gap.state == CLOSED]
+    if any(gap.unrecoverable for gap in closed):
+        symbols = absent["symbol"] if "symbol" in absent.columns else [EVERY] * absent.height
+        events = zip(symbols, absent["ts"], strict=True)
+        gone = gone | pl.Series([_was_lost(closed, symbol, ts, e.channel) for symbol, ts in events])
+    return absent.filter(~gone), absent.filter(gone)
+
+
+def _was_lost(closed: Sequence[Gap], symbol: str, ts: int, channel: Channel) -> bool:
+    """Whether the gap of this event that was closed last could not be had back."""
+    # A bar's time is its beginning; it and its corrections come up to two minutes later.
+    reach = _BAR_REACH if channel in ALL_BARS else 0
+    found = [gap for gap in closed if gap.covers(symbol, ts) or (reach and gap.covers(symbol, ts + reach))]
+    last = max(found, key=lambda gap: (gap.ts, bool(gap.unrecoverable)), default=None)
+    return last is not None and bool(last.unrecoverable)
+
+
+def _superseded(e: Evidence, absent: pl.DataFrame) -> pl.Series:
+    """Which are former versions of a bar or an article: the history keeps the last, and the topic has it."""
+    key = _BAR_KEY if e.channel in ALL_BARS else ["provider", "id"] if e.channel is ARTICLES else None
+    if key is None or e.sent is None:
+        return pl.repeat(False, absent.height, dtype=pl.Boolean, eager=True)
+    columns = e.channel.columns
+    last = e.sent.unique(key, keep="last", maintain_order=True)
+    held = last.join(e.topic.select(columns), on=columns, how="semi", nulls_equal=True)
+    final = absent.with_row_index("_row").join(last.select(columns), on=columns, how="semi", nulls_equal=True)
+    older = absent.with_row_index("_row").join(held.select(key), on=key, how="semi")
+    rows = set(older["_row"]) - set(final["_row"])
+    return pl.Series([n in rows for n in range(absent.height)], dtype=pl.Boolean)
 
 
 def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ import polars as pl
 from schemas.catalogue import STOCK_CORRECTIONS, TRADE_UPDATES
 from schemas.codec import Codec, load_codec
 from tidewire.config import Settings
-from verify import database, dead_letters, features, ledger, orders_read, settle, topic
+from verify import completeness, database, dead_letters, features, ledger, orders_read, settle, topic
 from verify.compare import Evidence
+from verify.completeness import Completeness
 from verify.content import CHANNELS, FOLDED, STOCKS_VENUE, VENUES, Channel
 from verify.dead_letters import Letter
 from verify.features import Features
@@ -35,6 +37,8 @@ class Gathered:
     channels: dict[str, Evidence]
     letters: list[Letter]
     corrections_sent: int
+    corrections_lost: int
+    """Those sent within gaps that cannot be had back."""
     corrections_kept: int
     """Those in their topic and its dead letters."""
     unknown_sent: int
@@ -42,6 +46,7 @@ class Gathered:
     ledger_from: int
     received_seconds: float | None
     orders: OrderOutcome
+    completeness: Completeness
 
 
 async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -> Gathered:
@@ -52,6 +57,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
         TidewireError: the ledger cannot be read.
     """
     codec = load_codec(settings)
+    await completeness.settled(settings, codec, wait_seconds)
     await settle.settle(settings, wait_seconds)
     stops_at_first = await settle.topic_ends(settings)
     sent = _ledgers(folder)  # before the ends: what it holds has had time to arrive
@@ -62,6 +68,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     contents = {c.name: await topic.read(settings, c, codec.schema_id, stops[c.name]) for c in CHANNELS}
     due = {c.name: contents[c.name].records for c in FOLDED}
     folded = await _folded(settings, codec, due, letters, wait_seconds)
+    told = await completeness.read(settings, codec)
     after = await settle.topic_ends(settings)
     later = _ledgers(folder) if after != stops_at_first else {}
     channels = {}
@@ -84,6 +91,9 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
                 other_letters=places.other,
                 odd_sent=odd_sent[name],
                 odd_given_up=odd_given_up[name],
+                gaps=told.gaps_of(venue, completeness.channel_names(channel)),
+                stale=content.stale,
+                repaired=content.repaired,
             )
         orders = await _orders(settings, codec, connection, letters, folder is not None)
     stocks = sent.get(STOCKS_VENUE)
@@ -91,12 +101,14 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
         channels=channels,
         letters=letters,
         corrections_sent=len(stocks.sent.corrections) if stocks else 0,
+        corrections_lost=_corrections_lost(stocks, told),
         corrections_kept=await _corrections(settings, letters),
         unknown_sent=odd_sent[""],
         unknown_given_up=odd_given_up[""],
         ledger_from=sum(ledger_.complete_from for ledger_ in sent.values()),
         received_seconds=_span([c.events for c in contents.values()]),
         orders=orders,
+        completeness=told,
     )
 
 
@@ -150,6 +162,12 @@ async def _corrections(settings: Settings, letters: list[Letter]) -> int:
     name = settings.tidewire_topic_prefix + STOCK_CORRECTIONS
     stops = (await topic.ends(settings, [name]))[name]
     return sum(stops.values()) + sum(1 for letter in letters if letter.topic == STOCK_CORRECTIONS)
+
+
+def _corrections_lost(stocks: Ledger | None, told: Completeness) -> int:
+    lost = [g for g in told.gaps_of("stocks", ("corrections", "cancelErrors")) if g.unrecoverable]
+    sent = [json.loads(text) for text in stocks.sent.corrections] if stocks and lost else []
+    return sum(any(gap.covers(str(m.get("S")), int(m.get("t") or 0)) for gap in lost) for m in sent)
 
 
 def _up_to(rows: pl.DataFrame, stops: Ends) -> pl.DataFrame:

@@ -10,10 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
+
+from schemas.gaps import EVERY
 from tidewire.config import Settings
 from verify import dead_letters, running
 from verify.compare import Missing, Outcome, compare
-from verify.content import CHANNELS
+from verify.completeness import Completeness, channel_name
+from verify.content import ALL_BARS, CHANNELS, Channel
+from verify.coverage import Coverage, cover, minutes_of
 from verify.dead_letters import Letter
 from verify.gather import Gathered, gather
 from verify.orders import OrderOutcome
@@ -36,6 +41,9 @@ class Report:
     messages_per_second: float | None = None
     limit: int = 100
     orders: OrderOutcome | None = None
+    completeness: Completeness = field(default_factory=Completeness)
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    """The four words, by channel."""
 
     @property
     def complete(self) -> bool:
@@ -48,6 +56,12 @@ class Report:
     def missing_events(self) -> list[Missing]:
         """The earliest missing events of all channels, at most `limit`."""
         found = [m for o in self.channels.values() for m in o.missing_events]
+        return sorted(found, key=lambda m: m.ts)[: self.limit]
+
+    @property
+    def unrecoverable_events(self) -> list[Missing]:
+        """The earliest events that are lost for good, of all channels, at most `limit`."""
+        found = [m for o in self.channels.values() for m in o.unrecoverable_events]
         return sorted(found, key=lambda m: m.ts)[: self.limit]
 
     @property
@@ -68,6 +82,9 @@ class Report:
             "messages_per_second": self.messages_per_second,
             "first_missing": missing[0] if missing else None,
             "missing_events": missing,
+            "unrecoverable_events": [_missing(m) for m in self.unrecoverable_events],
+            "gaps": self._gaps(),
+            "coverage": {name: found.totals() for name, found in self.coverage.items()},
             "dead_letters": [letter.as_json() for letter in self.letters[: self.limit]],
             "other_dead_letters": self.other_letters,
             "problems": self.problems,
@@ -78,8 +95,17 @@ class Report:
         return {
             "sent": o.sent, "topic": o.topic, "table": o.table, "postgres": o.postgres,
             "duplicates": o.duplicates + (self.dropped.get(name, 0) if o.sent is None else 0),
-            "filtered": self.filtered.get(name, 0), "late": o.late, "dead_lettered": o.dead_lettered,
-            "missing": o.missing, "extra": o.extra,
+            "filtered": self.filtered.get(name, 0) + o.stale, "late": o.late, "repaired": o.repaired,
+            "dead_lettered": o.dead_lettered, "unrecoverable": o.unrecoverable, "missing": o.missing,
+            "extra": o.extra,
+        }  # fmt: skip
+
+    def _gaps(self) -> dict[str, int]:
+        board = self.completeness.board
+        closed = board.closed()
+        return {
+            "open": len(board.open()), "closed": len(closed),
+            "unrecoverable": len(board.unrecoverable()), "published": sum(g.published for g in closed),
         }  # fmt: skip
 
     def _order_channel(self) -> dict[str, Any]:
@@ -143,20 +169,52 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
         dropped=counted.dropped,
         letters=gathered.letters,
         other_letters=dead_letters.without_channel(gathered.letters, topics, names),
-        other_problems=_other_problems(gathered),
+        other_problems=_other_problems(gathered, known),
         notes=_notes(gathered, known),
         messages_per_second=rate if rate is not None else _rate(gathered, outcomes),
         limit=limit,
         orders=gathered.orders,
+        completeness=gathered.completeness,
+        coverage=_coverage(gathered),
     )
 
 
-def _other_problems(g: Gathered) -> list[str]:
+def _coverage(g: Gathered) -> dict[str, Coverage]:
+    """The four words of every channel of which there is anything to say."""
+    found = {}
+    for channel in CHANNELS:
+        covered = cover_channel(channel, g.channels[channel.name].topic, g.completeness)
+        if covered.states.height:
+            found[channel.name] = covered
+    return found
+
+
+def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness) -> Coverage:
+    """The words of one channel, of the events that its topic holds. Bars: those of a minute."""
+    if channel in ALL_BARS:
+        events = events.filter(pl.col("interval") == "minute")
+    if "symbol" not in events.columns:
+        events = events.with_columns(pl.lit(EVERY).alias("symbol"))
+    name = channel_name(channel)
+    return cover(
+        minutes_of(events), told.gaps_of(channel.venue, (name,)), told.audits_of(channel.venue, name)
+    )
+
+
+def _other_problems(g: Gathered, known: bool) -> list[str]:
     problems = []
+    if fetched := len(g.completeness.fetchable):
+        problems.append(f"{fetched} gaps are being fetched (`tidewire gaps --open`)")
+    if not known and (lasting := g.completeness.lasting):
+        feeds = ", ".join(sorted({gap.feed for gap in lasting}))
+        problems.append(f"{len(lasting)} gaps are not over yet ({feeds})")
+    if g.completeness.unreadable:
+        problems.append(f"{g.completeness.unreadable} records of gaps and audits cannot be read")
     if lost := g.unknown_sent - g.unknown_given_up:
         problems.append(f"{lost} messages of unknown types were sent and no dead letter holds them")
-    if g.corrections_kept < g.corrections_sent:
-        problems.append(f"{g.corrections_sent} corrections were sent, the topic holds {g.corrections_kept}")
+    due = g.corrections_sent - g.corrections_lost
+    if g.corrections_kept < due:
+        problems.append(f"{due} corrections were sent, the topic holds {g.corrections_kept}")
     return problems
 
 
@@ -176,6 +234,10 @@ def _notes(gathered: Gathered, known: bool) -> list[str]:
         notes.append(
             f"The ledger no longer holds the first {gathered.ledger_from:,} messages: they show as extra."
         )
+    if known and (lasting := gathered.completeness.lasting):
+        notes.append(f"{len(lasting)} gaps are not over yet; the ledger says what is missing of them.")
+    if lost := gathered.completeness.board.unrecoverable():
+        notes.append(f"{len(lost)} gaps are unrecoverable, in whole or in part (`tidewire gaps` says why).")
     if any(e.arrived_meanwhile for e in gathered.channels.values()):
         notes.append("Events were still arriving; those of the last moments may show as missing.")
     return notes

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from verify.coverage import WORDS
 from verify.report import Report
 
 _COLUMNS = {
@@ -17,7 +18,9 @@ _COLUMNS = {
     "duplicates": "repeats",  # kept once
     "filtered": "filtered",  # left out on purpose
     "late": "late",  # of an earlier session
+    "repaired": "repaired",  # fetched over REST
     "dead_lettered": "dead letters",  # given up, bytes kept
+    "unrecoverable": "lost",  # Alpaca cannot give it back
     "missing": "missing",  # sent, and not everywhere
     "extra": "extra",  # stored, and never sent
 }
@@ -37,6 +40,8 @@ def render(report: Report) -> RenderableType:
     for channel, counts in shown.items():
         table.add_row(channel.replace("_", " "), *(_cell(name, counts.get(name)) for name in columns))
     parts: list[RenderableType] = [table, _verdict(report)]
+    if any(body["gaps"].values()) or any(total["audited"] for total in body["coverage"].values()):
+        parts.append(_coverage(body["coverage"], body["gaps"]))
     if body["positions"]:
         parts.append(_positions(body["positions"]))
     parts += [Text(f"  ! {problem}", "red") for problem in body["problems"]]
@@ -45,6 +50,7 @@ def render(report: Report) -> RenderableType:
     left = sum(o.missing for o in report.channels.values()) - min(_SHOWN, len(body["missing_events"]))
     if body["missing_events"] and left > 0:
         parts.append(Text(f"  and {left:,} more", "red"))
+    parts += [Text(_lost(lost), "yellow") for lost in body["unrecoverable_events"][:_SHOWN]]
     parts += [Text(_letter(letter), "yellow") for letter in body["dead_letters"][:_SHOWN]]
     parts += [Text(f"  {note}", "dim") for note in body["notes"]]
     return Group(*parts)
@@ -61,6 +67,18 @@ def _positions(positions: list[dict[str, str | None]]) -> Table:
         numbers = ("quantity", "broker_quantity", "average_price", "broker_average_price")
         cells = [f"{float(value):,.6g}" if (value := position[name]) else "-" for name in numbers]
         table.add_row(position["account"], position["symbol"], *cells)
+    return table
+
+
+def _coverage(coverage: dict[str, dict[str, int]], gaps: dict[str, int]) -> Table:
+    """Symbols' minutes by what is known of them."""
+    counted = ", ".join(f"{count:,} {word}" for word, count in gaps.items())
+    table = Table(title="Minutes of symbols", title_justify="left", caption=f"gaps: {counted}")
+    table.add_column("")
+    for word in WORDS:
+        table.add_column(word, justify="right", no_wrap=True)
+    for channel, totals in coverage.items():
+        table.add_row(channel.replace("_", " "), *(f"{totals[word]:,}" for word in WORDS))
     return table
 
 
@@ -87,6 +105,11 @@ def _line(missing: dict[str, object]) -> str:
     return (
         f"  missing in {missing['where']}: {missing['channel']} {missing['time']}{copies} {missing['event']}"
     )
+
+
+def _lost(lost: dict[str, object]) -> str:
+    copies = f" x{lost['copies']}" if lost["copies"] != 1 else ""
+    return f"  unrecoverable: {lost['channel']} {lost['time']}{copies} {lost['event']}"
 
 
 def _letter(letter: dict[str, object]) -> str:

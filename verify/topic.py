@@ -18,11 +18,13 @@ from tidewire.columns import blocks
 from tidewire.columns.decoder import Decoded, Decoder, Refused
 from tidewire.config import Settings
 from tidewire.errors import UnreachableError
+from tidewire.fence import Fence
 from tidewire.kafka import bootstrap, client_arguments
 from verify.content import Channel, canonical
 
 FETCH_BYTES = 4 << 20
 _ADDED = ("received_ts", "event_id")
+_ORIGIN = ("source", "owner_epoch")
 _PATIENCE = 60.0
 """Seconds without a single record before a read is given up."""
 
@@ -33,6 +35,10 @@ class TopicContent:
 
     events: pl.DataFrame
     refused: list[tuple[int, Refused]] = field(default_factory=list)
+    stale: int = 0
+    """Records of an owner that had been replaced: nobody folds or stores them; they are not in `events`."""
+    repaired: int = 0
+    """Those of the events that came over REST."""
 
     @property
     def records(self) -> int:
@@ -162,17 +168,32 @@ async def read(
     Raises:
         UnreachableError: Kafka does not answer.
     """
-    wanted = [*channel.columns, *_ADDED]
+    wanted = [*channel.columns, *_ADDED, *_ORIGIN]
     decoder = Decoder(schema(channel.stem), schema_id(channel.stem), channel.record_key, wanted)
-    parts: list[pl.DataFrame] = [_located(decoder([]).frame, channel, 0, [])]
+    parts: list[pl.DataFrame] = [_located(decoder([]).frame.drop(*_ORIGIN), channel, 0, [])]
     refused: list[tuple[int, Refused]] = []
+    fences: dict[int, Fence] = {}
+    stale = repaired = 0
     async for partition, batch in decoded(
         settings, settings.tidewire_topic_prefix + channel.topic, decoder, until
     ):
-        if batch.frame.height:
-            parts.append(_located(batch.frame, channel, partition, batch.offsets))
         refused += [(partition, r) for r in batch.refused]
-    return TopicContent(pl.concat(parts), refused)
+        if not batch.frame.height:
+            continue
+        fence = fences.setdefault(partition, Fence())
+        kept, offsets, dropped = _owned(batch, fence)
+        stale += dropped
+        repaired += int((kept["source"] == "rest").sum())
+        parts.append(_located(kept.drop(*_ORIGIN), channel, partition, offsets))
+    return TopicContent(pl.concat(parts), refused, stale, repaired)
+
+
+def _owned(batch: Decoded, fence: Fence) -> tuple[pl.DataFrame, Any, int]:
+    """The rows and offsets without those of a stale owner, and how many these were."""
+    mask = fence.stale_rows(batch.frame["owner_epoch"].to_numpy(), batch.frame["source"])
+    if mask is None:
+        return batch.frame, batch.offsets, 0
+    return batch.frame.filter(pl.Series(~mask)), batch.offsets[~mask], int(mask.sum())
 
 
 def _located(frame: pl.DataFrame, channel: Channel, partition: int, offsets: Any) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from producers.audit.comparison import Bar, Revised, Sums
 from producers.audit.minutes import MINUTE, Piece
 from schemas.trade_conditions import counts_in_minute
 from tidewire.columns.decoder import Offsets
-from tidewire.fence import Fence
+from tidewire.fence import LogFence
 
 SEPARATOR = "\x1f"
 OWNER = ("source", "owner_epoch")
@@ -39,10 +39,10 @@ QUOTE_COLUMNS = {kind: ("symbol", "ts", *fields, *OWNER) for kind, fields in _QU
 _MINUTE = (pl.col("ts") - pl.col("ts") % MINUTE).alias("minute")
 
 
-def owned(frame: pl.DataFrame, offsets: Offsets, fence: Fence) -> tuple[pl.DataFrame, int]:
+def owned(frame: pl.DataFrame, offsets: Offsets, fence: LogFence) -> tuple[pl.DataFrame, int]:
     """The frame with its offsets as `offset`, without what a stale owner wrote; and how many that was."""
     frame = frame.with_columns(pl.Series("offset", offsets, dtype=pl.Int64))
-    stale = fence.stale_rows(frame["owner_epoch"].to_numpy(), frame["source"])
+    stale = fence.stale_rows(frame["owner_epoch"].to_numpy(), frame["source"], offsets)
     if stale is None:
         return frame, 0
     return frame.filter(pl.Series(~stale)), int(stale.sum())

@@ -1,13 +1,15 @@
 """The auditor's part of the log: reads it in columns, folds it by minute, and remembers how far it came.
 
 The group shares out partitions by number, so that a symbol's trades, bars and quotes come to one auditor.
-With each committed offset stands the minute from which on nothing is audited yet: a restart begins with the
-first record of that minute and takes no notice of what it finds of earlier ones.
+With each committed offset stands the minute from which on nothing is audited yet (a restart begins with the
+first record of that minute and takes no notice of what it finds of earlier ones), and which epochs of owners
+were seen where, so that a stale owner's records are judged alike when they are read again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +124,8 @@ class Reader:
             if station is None or station.lane.floor is None:
                 continue
             offset = station.lane.resume_offset(source.channel, position)
-            place = OffsetAndMetadata(offset, str(station.lane.floor))
+            note = {"floor": station.lane.floor, "rises": station.fences[source.channel].rises}
+            place = OffsetAndMetadata(offset, json.dumps(note))
             if self._committed.get(tp) != place:
                 found[tp] = place
         if found:
@@ -200,28 +203,26 @@ class Reader:
     async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Make a station of every number of partition, beginning where the group has come to."""
         found = list(partitions)
-        floors = await self._floors(found)
+        notes = await self._notes(found)
         begins = await self._consumer.beginning_offsets(found) if found else {}
-        counts = {
-            kind: len(self._consumer.partitions_for_topic(topic) or ())
-            for topic, source in self._sources.items()
-            if (kind := source.scope.kind) and source.channel == "trades"
-        }
         for tp in found:
             source = self._sources[tp.topic]
-            kind = source.scope.kind
-            if (kind, tp.partition) in self.stations or source.channel != "trades":
-                continue
-            floor = floors.get(tp)
-            cut = floor is None and begins[tp] > 0
-            lane = Lane(
-                {channel: FOLDS[channel] for channel in source.scope.topics},
-                floor,
-                begins_with="trades" if cut else None,
-            )
-            station = Station(source.scope, tp.partition, counts[kind], lane)
-            station.fences = {channel: fence.Fence() for channel in source.scope.topics}
-            self.stations[kind, tp.partition] = station
+            place = (source.scope.kind, tp.partition)
+            note = notes.get(tp, {})
+            if source.channel == "trades":
+                count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+                cut = not note and begins[tp] > 0
+                lane = Lane(
+                    {channel: FOLDS[channel] for channel in source.scope.topics},
+                    note.get("floor"),
+                    begins_with="trades" if cut else None,
+                )
+                self.stations[place] = Station(source.scope, tp.partition, count, lane)
+        for tp in found:
+            source = self._sources[tp.topic]
+            station = self.stations.get((source.scope.kind, tp.partition))
+            if station is not None:
+                station.fences[source.channel] = fence.LogFence(notes.get(tp, {}).get("rises", ()))
         self._placed.set()
 
     def revoked(self) -> None:
@@ -232,8 +233,8 @@ class Reader:
         self.stations.clear()
         self._positions, self._committed = {}, {}
 
-    async def _floors(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """The minute that stands with each committed offset."""
+    async def _notes(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, dict[str, Any]]:
+        """What stands with each committed offset."""
         if not partitions:
             return {}
         admin = AIOKafkaAdminClient(**client_arguments(self._settings))
@@ -242,7 +243,7 @@ class Reader:
             known = await admin.list_consumer_group_offsets(self.group, partitions=list(partitions))
         finally:
             await admin.close()
-        return {tp: int(m) for tp, (_, m) in known.items() if m and m.isdigit()}
+        return {tp: json.loads(note) for tp, (_, note) in known.items() if note}
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped

@@ -11,7 +11,7 @@ from producers.audit.comparison import add_contents, add_sums, newest
 from producers.audit.event_clock import EventClock
 from producers.audit.minutes import Lane, minute_of
 from producers.audit.scope import Audited
-from tidewire.fence import Fence
+from tidewire.fence import LogFence
 
 FOLDS: Mapping[str, Callable[[Any, Any], Any]] = {"trades": add_sums, "bars": newest, "quotes": add_contents}
 MOST_MINUTES = 240
@@ -29,7 +29,7 @@ class Station:
     partitions: int
     lane: Lane
     clock: EventClock = field(default_factory=EventClock)
-    fences: dict[str, Fence] = field(default_factory=dict)
+    fences: dict[str, LogFence] = field(default_factory=dict)
     cases: dict[int, list[Case]] = field(default_factory=dict)
     caught_up: bool = False
     told_given_up: int = 0

@@ -18,9 +18,18 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from schemas import cluster
-from schemas.catalogue import SIMULATOR_TICKS, STOCK_BARS, STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES
+from schemas.catalogue import (
+    AUDITS,
+    GAPS,
+    SIMULATOR_TICKS,
+    STOCK_BARS,
+    STOCK_FEATURES,
+    STOCK_QUOTES,
+    STOCK_TRADES,
+)
 from schemas.codec import load_codec
-from schemas.event_id import bar_id, quote_id, trade_id
+from schemas.event_id import audit_id, bar_id, quote_id, trade_id
+from schemas.gaps import CLOSED, DISCONNECT, Gap, opened
 from sinks.postgres import migrate
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter, publish
@@ -93,6 +102,8 @@ class World:
     letters: list[DeadLetter] = field(default_factory=list)
     folded: dict[str, int] = field(default_factory=dict)
     sent_more: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    audits: list[dict[str, Any]] = field(default_factory=list)
 
     def name(self, topic: str) -> str:
         return self.settings.tidewire_topic_prefix + topic
@@ -103,7 +114,8 @@ class World:
         self._ledger()
 
     async def _kafka(self) -> None:
-        await cluster.apply(self.settings, [*_TOPICS.values(), STOCK_FEATURES, SIMULATOR_TICKS])
+        topics = [*_TOPICS.values(), STOCK_FEATURES, SIMULATOR_TICKS, GAPS, AUDITS]
+        await cluster.apply(self.settings, topics)
         codec = load_codec(self.settings)
         producer = AIOKafkaProducer(**client_arguments(self.settings))
         await producer.start()
@@ -113,12 +125,27 @@ class World:
                     value, key = codec.encode(_STEMS[channel], record), record["symbol"].encode()
                     sent = await producer.send_and_wait(self.name(_TOPICS[channel]), value, key=key)
                     self.places[record["event_id"]] = (sent.partition, sent.offset)
+            for gap in self.gaps:
+                value = codec.encode("gap", gap.record())
+                await producer.send_and_wait(self.name(GAPS), value, key=gap.key)
+            for audit in self.audits:
+                await producer.send_and_wait(self.name(AUDITS), codec.encode("audit", audit), key=b"k")
             for value in self.raw:
                 await producer.send_and_wait(self.name(STOCK_TRADES), value, key=b"BAC", partition=0)
             await publish(producer, self.letters)
             for symbol, counts in self._features().items():
                 value = codec.encode("stock_features", counts)
                 await producer.send_and_wait(self.name(STOCK_FEATURES), value, key=symbol.encode())
+        finally:
+            await producer.stop()
+
+    async def append(self, channel: str, record: dict[str, Any]) -> None:
+        """One more record at the end of its topic, and nowhere else."""
+        producer = AIOKafkaProducer(**client_arguments(self.settings))
+        await producer.start()
+        try:
+            value = load_codec(self.settings).encode(_STEMS[channel], record)
+            await producer.send_and_wait(self.name(_TOPICS[channel]), value, key=record["symbol"].encode())
         finally:
             await producer.stop()
 
@@ -196,8 +223,10 @@ def test_a_whole_run_is_complete(world: World) -> None:
     assert body["source"] == "ledger"
     assert body["channels"]["trades"] == {
         "sent": 8, "topic": 8, "table": 8, "postgres": 8, "duplicates": 0, "filtered": 0, "late": 0,
-        "dead_lettered": 0, "missing": 0, "extra": 0,
+        "repaired": 0, "dead_lettered": 0, "unrecoverable": 0, "missing": 0, "extra": 0,
     }  # fmt: skip
+    assert body["coverage"]["trades"] == {"audited": 0, "received": 2, "gap": 0, "unrecoverable": 0}
+    assert body["gaps"] == {"open": 0, "closed": 0, "unrecoverable": 0, "published": 0}
     assert body["channels"]["quotes"]["postgres"] == 3
     assert body["channels"]["bars"]["table"] is None
     assert body["first_missing"] is None
@@ -243,6 +272,79 @@ def test_an_event_that_never_reached_the_topic_is_named(world: World) -> None:
     assert body["channels"]["quotes"]["missing"] == 1
     assert body["first_missing"]["where"] == "topic"
     assert body["first_missing"]["event"]["ask_size"] == 9
+
+
+def gap(channel: str, symbol: str, **changes: Any) -> Gap:
+    (made,) = opened("stocks:iex", channel, [symbol], DISCONNECT, T0, 5, until_ts=T0 + 60_000_000_000)
+    return made.at(6, **changes)
+
+
+def audit(symbols: list[str], differing: list[str], minute: int) -> dict[str, Any]:
+    return {
+        "feed": "stocks:iex", "channel": "trades", "ts": minute, "symbols": symbols, "differing": differing,
+        "expected": 7, "held": 7, "sampled": False, "audited_ts": 9, "detail": None, "received_ts": 9,
+        "source": "rest", "owner_epoch": 1, "event_id": audit_id("stocks:iex", "trades", minute, 9),
+    }  # fmt: skip
+
+
+def test_what_alpaca_cannot_give_back_is_named_and_not_missing(world: World) -> None:
+    """Only within the gap that says so: of its channel, its symbol and its time."""
+    world.sent_more = [message("quotes", quote(9))]
+    world.gaps = [gap("quotes", "IBM", state=CLOSED, unrecoverable=("quotes",), detail="no history")]
+    world.write()
+    body = world.report()
+    assert body["complete"], body
+    counts = body["channels"]["quotes"]
+    assert (counts["missing"], counts["unrecoverable"]) == (0, 1)
+    assert body["unrecoverable_events"][0]["event"]["ask_size"] == 9
+    assert body["gaps"]["unrecoverable"] == 1
+
+
+@pytest.mark.parametrize(("channel", "symbol"), [("trades", "IBM"), ("quotes", "BAC")])
+def test_a_gap_of_another_channel_or_symbol_excuses_nothing(world: World, channel: str, symbol: str) -> None:
+    world.sent_more = [message("quotes", quote(9))]
+    world.gaps = [gap(channel, symbol, state=CLOSED, unrecoverable=(channel,))]
+    world.write()
+    assert world.report()["channels"]["quotes"]["missing"] == 1
+
+
+def test_a_gap_that_was_fetched_excuses_nothing(world: World) -> None:
+    """The backfiller said that it has everything, and the ledger knows better."""
+    world.sent_more = [message("quotes", quote(9))]
+    world.gaps = [gap("quotes", "IBM", state=CLOSED)]
+    world.write()
+    assert world.report()["channels"]["quotes"]["missing"] == 1
+
+
+def test_a_gap_that_is_being_fetched_makes_the_report_incomplete(world: World) -> None:
+    world.gaps = [gap("quotes", "IBM")]
+    world.write()
+    body = world.report()
+    assert not body["complete"]
+    assert any("being fetched" in problem for problem in body["problems"])
+    assert body["coverage"]["quotes"]["gap"] == 2
+
+
+def test_audits_make_minutes_audited_and_differences_that_stay_are_lost(world: World) -> None:
+    minute = T0 - T0 % 60_000_000_000
+    world.audits = [audit(["BAC", "IBM"], [], minute)]
+    world.write()
+    assert world.report()["coverage"]["trades"] == {
+        "audited": 2, "received": 0, "gap": 0, "unrecoverable": 0,
+    }  # fmt: skip
+
+
+def test_records_of_a_replaced_owner_are_filtered_and_those_from_rest_are_counted(world: World) -> None:
+    """The sink leaves them out as well: to count them as missing or extra would be a false alarm."""
+    stale = trade(50) | {"owner_epoch": 1}
+    trades = world.records["trades"]
+    world.records["trades"] = [t | {"owner_epoch": 2} for t in trades[:7]] + [trades[7] | {"source": "rest"}]
+    world.write()
+    asyncio.run(world.append("trades", stale))
+    body = world.report()
+    assert body["complete"], body
+    counts = body["channels"]["trades"]
+    assert (counts["topic"], counts["filtered"], counts["repaired"]) == (8, 1, 1)
 
 
 def test_records_and_lines_in_dead_letters_are_accounted_for(world: World) -> None:

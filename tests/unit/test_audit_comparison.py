@@ -20,7 +20,7 @@ from producers.audit.findings import Place
 from producers.audit.minutes import MINUTE
 from schemas import gaps
 from schemas.trade_conditions import counts_in_minute
-from tidewire.fence import Fence
+from tidewire.fence import LogFence
 
 BAR = Bar(1.0, 2.0, 0.5, 1.5, 100, 3, 1.25)
 
@@ -53,7 +53,7 @@ def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 @settings(max_examples=60)
 def test_trades_in_columns_are_the_sums_of_those_that_count(rows: list[dict[str, Any]]) -> None:
     """Held against one trade at a time: which count, in which minute, and that a stale owner's do not."""
-    kept, stale = decoding.owned(frame(rows), np.arange(len(rows), dtype=np.int64) + 7, Fence())
+    kept, stale = decoding.owned(frame(rows), np.arange(len(rows), dtype=np.int64) + 7, LogFence())
     found: dict[tuple[int, str], Sums] = {}
     first: dict[tuple[int, str], int] = {}
     for piece in decoding.trade_pieces(kept):
