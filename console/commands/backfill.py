@@ -19,7 +19,7 @@ from console.commands.backfill_request import DEFAULT_CHANNELS, moment, requeste
 from producers.backfill.app import Backfiller
 from producers.backfill.membership import served
 from producers.contact import check_topics
-from producers.history.client import RECENT_SECONDS
+from producers.history.client import RECENT_SECONDS, keys
 from schemas.catalogue import GAPS, Catalogue
 from schemas.codec import Codec, load_codec
 from schemas.gaps import CLOSED, Board, Gap
@@ -95,6 +95,7 @@ async def _follow(settings: Settings, wanted: Sequence[Gap], *, quiet: bool) -> 
     codec = load_codec(settings)
     here = not await served(settings)
     if here:
+        keys(settings)  # without them nothing is opened that nobody could fill
         _say("no backfiller is running: the work is done here")
     consumer = AIOKafkaConsumer(
         **kafka.client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest"
