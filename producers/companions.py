@@ -79,6 +79,7 @@ def companions(
 
 def _keeper(ground: Ground, owned: Ownership) -> Keeper:
     plan = owned.plan
-    wanted = dict.fromkeys((*plan.channels, *plan.automatic), plan.symbols)
+    channels = (*plan.channels, *plan.automatic)
+    wanted = {channel: plan.symbols[: plan.limits.get(channel)] for channel in channels}
     settings, codec, teller, publisher = ground.settings, ground.codec, ground.teller, ground.publisher
     return Keeper(settings, codec, teller, publisher, plan.name, owned.epoch, wanted, ground.clock)

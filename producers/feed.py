@@ -14,7 +14,7 @@ from producers.connection import AlpacaError, Connection, Meaning, State
 from producers.intake import Intake
 from producers.plans import Plan
 from producers.publisher import Publisher
-from producers.subscriptions import Subscriptions, Wanted
+from producers.subscriptions import Subscriptions, Urgent, Wanted
 from tidewire import log
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.errors import RefusedError
@@ -79,9 +79,10 @@ class Feed:
         self.name, self.label = plan.name, plan.label
         self._url, self._advice = plan.url, plan.advice
         self._stream, self._intake, self._publisher = stream, intake, publisher
-        self._subscriptions = Subscriptions(plan.symbols, plan.channels, plan.automatic)
+        self._subscriptions = Subscriptions(plan.symbols, plan.channels, plan.automatic, plan.limits)
         self._connection, self._announce, self._clock = connection, announce, clock
         self._observers = tuple(observers)
+        self._unfit: Mapping[str, Sequence[str]] = {}
         self._broken: LostError | None = None
         self._ended_by = ""
         self._stopping = False
@@ -117,15 +118,16 @@ class Feed:
             "connection_state": str(self._connection.state),
             "subscribed_symbols": list(self._subscriptions.symbols),
             "refused_symbols": {c: list(s) for c, s in self._subscriptions.refused.items()},
+            "beyond_plan_limit": {c: list(s) for c, s in self._subscriptions.unfit.items()},
             "reconnect_attempts": self._connection.reconnects,
             "last_message_time": None
             if last is None
             else datetime.fromtimestamp(last / NS_PER_SECOND, UTC).isoformat(timespec="milliseconds"),
         }
 
-    async def want(self, wanted: Wanted) -> None:
+    async def want(self, wanted: Wanted, urgent: Urgent) -> None:
         """Hold these symbols besides the configured ones, from now on and on later connections."""
-        self._subscriptions.want(wanted)
+        self._subscriptions.want(wanted, urgent)
         self._show_refused()
         with suppress(LostError):  # the session sees it too, and asks for everything on the next connection
             await self._subscribe_next()
@@ -300,6 +302,11 @@ class Feed:
         self.tell()
 
     def _show_refused(self) -> None:
+        refused, unfit = self._subscriptions.refused, self._subscriptions.unfit
         for channel in self._subscriptions.channels:
-            refused = self._subscriptions.refused.get(channel, ())
-            SYMBOLS_REFUSED.labels(self.label, channel).set(len(refused))
+            count = len(refused.get(channel, ())) + len(unfit.get(channel, ()))
+            SYMBOLS_REFUSED.labels(self.label, channel).set(count)
+        if unfit != self._unfit:
+            self._unfit = unfit
+            for channel, symbols in unfit.items():
+                _log.error("plan limit", feed=self.name, channel=channel, refused=list(symbols))

@@ -52,6 +52,15 @@ def wanted(entries: Iterable[Entry], feed: str, now_ns: int) -> dict[str, tuple[
     }
 
 
+def urgent(entries: Iterable[Entry], feed: str, now_ns: int) -> dict[str, frozenset[str]]:
+    """Channel to the symbols that some live entry of the feed holds for an open position."""
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        if entry.feed == feed and entry.priority == PRIORITIES[0] and entry.live(now_ns):
+            found.setdefault(entry.channel, set()).add(entry.symbol)
+    return {channel: frozenset(symbols) for channel, symbols in found.items()}
+
+
 class Interest:
     """The newest entry of each key."""
 
@@ -75,6 +84,10 @@ class Interest:
     def wanted(self, feed: str, now_ns: int) -> dict[str, tuple[str, ...]]:
         """See the function of this name."""
         return wanted(self._entries.values(), feed, now_ns)
+
+    def urgent(self, feed: str, now_ns: int) -> dict[str, frozenset[str]]:
+        """See the function of this name."""
+        return urgent(self._entries.values(), feed, now_ns)
 
     def __len__(self) -> int:
         return len(self._entries)

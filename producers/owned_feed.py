@@ -17,7 +17,7 @@ from producers.connection import Connection
 from producers.feed import Feed
 from producers.intake import Intake
 from producers.plans import Plan
-from producers.subscriptions import Wanted
+from producers.subscriptions import Urgent, Wanted
 from producers.warm_start import Recalled
 from schemas.catalogue import Catalogue
 from tidewire import kafka, log
@@ -37,6 +37,7 @@ class OwnedFeed:
         self.plan, self._ground = plan, ground
         self._name = Catalogue(ground.settings.tidewire_topic_prefix, 1).name
         self._wanted: Wanted = {}
+        self._urgent: Urgent = {}
         self._epoch: int | None = None
         self._feed: Feed | None = None
         self.refusal: RefusedError | None = None
@@ -49,11 +50,11 @@ class OwnedFeed:
             return None
         return "reading what the log holds" if self._feed is None else self._feed.lost
 
-    async def want(self, wanted: Wanted) -> None:
+    async def want(self, wanted: Wanted, urgent: Urgent) -> None:
         """Hold these symbols besides the configured ones, whenever the feed is ours."""
-        self._wanted = wanted
+        self._wanted, self._urgent = wanted, urgent
         if self._feed is not None:
-            await self._feed.want(wanted)
+            await self._feed.want(wanted, urgent)
 
     def tell(self) -> None:
         """Announce where the connection stands, if it is ours."""
@@ -134,7 +135,7 @@ class OwnedFeed:
         stop = asyncio.Event()
         beside = [asyncio.create_task(c) for c in companions.companions(ground, owned, feed, observers)]
         announcer.start()
-        await feed.want(self._wanted)
+        await feed.want(self._wanted, self._urgent)
         self._feed = feed
         session = asyncio.create_task(feed.run(stop))
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from producers.channel import Encoder
 from producers.connection import Advice
@@ -16,13 +16,17 @@ from producers.subscriptions import AUTOMATIC, CHANNELS, CRYPTO_CHANNELS, OPTION
 from schemas.codec import Codec
 from tidewire.config import Settings
 
+BASIC_SYMBOLS = 30
+"""Stocks of a channel on Alpaca's basic plan."""
+BASIC_OPTION_QUOTES, PLUS_OPTION_QUOTES = 200, 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One feed. `name` is that of control.connections, `label` that of the metrics.
 
     `open_as` is the feed's name in control.subscriptions; None: nobody can add to it. `encoder` makes the
-    feed's encoder for an owner epoch.
+    feed's encoder for an owner epoch. `limits`: channel to the number of symbols that Alpaca's plan allows.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Plan:
     open_as: str | None
     encoder: Callable[[Codec, int], Encoder]
     advice: Advice
+    limits: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 def plans(settings: Settings) -> tuple[Plan, ...]:
@@ -50,6 +55,14 @@ def plans(settings: Settings) -> tuple[Plan, ...]:
     return tuple(chosen)
 
 
+def _limits(settings: Settings, channels: Iterable[str], basic: int, plus: int | None) -> dict[str, int]:
+    """One limit for each of the channels. Another's stream has limits of its own, unless a plan is named."""
+    if settings.tidewire_stream_url is not None and "tidewire_plan" not in settings.model_fields_set:
+        return {}
+    most = basic if settings.tidewire_plan == "basic" else plus
+    return {} if most is None else dict.fromkeys(channels, most)
+
+
 def _stocks(settings: Settings) -> Plan:
     feed = settings.tidewire_feed
     test = feed == "test"
@@ -63,6 +76,7 @@ def _stocks(settings: Settings) -> Plan:
         open_as=None if test else "stocks",
         encoder=lambda codec, epoch: StockEncoder(codec, Window(), Bars(), owner_epoch=epoch),
         advice=Advice(),
+        limits={} if test else _limits(settings, CHANNELS, BASIC_SYMBOLS, None),
     )
 
 
@@ -81,6 +95,7 @@ def _options(settings: Settings) -> Plan:
             "TIDEWIRE_OPTION_FEED and TIDEWIRE_OPTION_SYMBOLS",
             "set TIDEWIRE_OPTION_FEED=indicative (free), or leave TIDEWIRE_OPTION_SYMBOLS empty",
         ),
+        limits=_limits(settings, ("quotes",), BASIC_OPTION_QUOTES, PLUS_OPTION_QUOTES),
     )
 
 

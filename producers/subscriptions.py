@@ -6,14 +6,17 @@ that is reported, and everything else is subscribed. One piece is in the air at 
 names no question.
 
 Beside the configured symbols, which are asked for on every channel, stand those that somebody wants for a
-while (`want`): they come and go while the connection stands.
+while (`want`): they come and go while the connection stands. Where the plan limits how many symbols a channel
+may have, the urgent ones (open positions) come first, then the configured, then the others; what does not fit
+is not asked for, and named in `unfit`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 CHANNELS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "imbalances")
@@ -27,6 +30,8 @@ PIECE = 500
 
 Wanted = Mapping[str, Sequence[str]]
 """Channel to symbols, the most important first."""
+Urgent = Mapping[str, Collection[str]]
+"""Channel to those of the wanted symbols that come before the configured ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,23 @@ class Subscriptions:
     """The subscriptions of one connection; `restart` for the next one."""
 
     def __init__(
-        self, symbols: Sequence[str], channels: Sequence[str] = CHANNELS, automatic: Sequence[str] = AUTOMATIC
+        self,
+        symbols: Sequence[str],
+        channels: Sequence[str] = CHANNELS,
+        automatic: Sequence[str] = AUTOMATIC,
+        limits: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        """`limits`: channel to the number of symbols that the plan allows it; `*` is left to Alpaca."""
         # "*" holds every symbol; beside it, names only cost room in the plan.
         self._symbols = ("*",) if "*" in symbols else tuple(symbols)
         self._names = tuple(symbol for symbol in symbols if symbol != "*")
         self._wish: Wanted = {}
+        self._urgent: Urgent = {}
+        self._limits = {} if "*" in symbols else dict(limits)
         self._channels, self._automatic = tuple(channels), tuple(automatic)
-        self._wanted: dict[str, tuple[str, ...]] = {}
+        self.unfit: dict[str, tuple[str, ...]] = {}
+        """Channel to symbols for which the plan has no room."""
+        self._wanted = self._beside_configured({}, {})
         self._waiting: deque[Piece] = deque()
         self._asked: Piece | None = None
         self._connected = False
@@ -78,7 +92,8 @@ class Subscriptions:
 
     def restart(self) -> None:
         """A new connection: nothing is subscribed."""
-        self._waiting = deque(_pieces(self._channels, self._symbols))
+        unlimited = tuple(channel for channel in self._channels if channel not in self._limits)
+        self._waiting = deque(_pieces(unlimited, self._symbols)) if unlimited else deque()
         for channel, symbols in self._wanted.items():
             self._waiting.extend(_pieces((channel,), symbols, passing=True))
         self._asked = None
@@ -92,13 +107,13 @@ class Subscriptions:
         self._waiting.clear()
         self.confirmed = {}
 
-    def want(self, wanted: Wanted) -> None:
+    def want(self, wanted: Wanted, urgent: Urgent = MappingProxyType({})) -> None:
         """Besides the configured symbols, hold these and no others; channels of other feeds are left out.
 
         With a configured "*" there is nothing to add, but on channels where Alpaca refuses it.
         """
-        self._wish = wanted
-        former, self._wanted = self._wanted, self._beside_configured(wanted)
+        self._wish, self._urgent = wanted, urgent
+        former, self._wanted = self._wanted, self._beside_configured(wanted, urgent)
         if not self._connected:
             return
         for channel in self._channels:
@@ -159,7 +174,7 @@ class Subscriptions:
             self.refused[channel] = (*self.refused.get(channel, ()), *piece.symbols)
             if piece.symbols == ("*",):  # as for quotes of options: there, names are needed
                 self._waiting.extend(_pieces((channel,), self._names))
-                self.want(self._wish)
+                self.want(self._wish, self._urgent)
         return piece
 
     def _still_needed(self, piece: Piece) -> Piece:
@@ -171,13 +186,25 @@ class Subscriptions:
         needed = wanted - held if piece.action == "subscribe" else held - wanted
         return replace(piece, symbols=tuple(s for s in piece.symbols if s in needed))
 
-    def _beside_configured(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
+    def _beside_configured(self, wanted: Wanted, urgent: Urgent) -> dict[str, tuple[str, ...]]:
+        """Channel to the symbols that are asked for one channel at a time: on a channel with a limit, all."""
         configured = set(self._names)
-        return {
+        beside = {
             channel: tuple(dict.fromkeys(s for s in wanted[channel] if s not in configured))
             for channel in self._channels
-            if wanted.get(channel) and not self._holds_all(channel)
+            if wanted.get(channel) and not self._holds_all(channel) and channel not in self._limits
         }
+        self.unfit = {}
+        for channel in (c for c in self._channels if c in self._limits):
+            ordered = self._by_priority(wanted.get(channel, ()), urgent.get(channel, ()))
+            beside[channel] = ordered[: self._limits[channel]]
+            if len(ordered) > self._limits[channel]:
+                self.unfit[channel] = ordered[self._limits[channel] :]
+        return beside
+
+    def _by_priority(self, wanted: Sequence[str], urgent: Collection[str]) -> tuple[str, ...]:
+        first = [symbol for symbol in wanted if symbol in urgent]
+        return tuple(dict.fromkeys((*first, *self._names, *wanted)))
 
     def _holds_all(self, channel: str) -> bool:
         return "*" in self._symbols and "*" not in self.refused.get(channel, ())

@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from producers import log_tail
 from producers.interest import Entry, Interest
-from producers.subscriptions import Wanted
+from producers.subscriptions import Urgent, Wanted
 from schemas.catalogue import SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec
 from tidewire import kafka, log
@@ -30,7 +30,7 @@ _PAUSE_SECONDS = 2.0
 
 _log = log.get("wishes")
 
-Want = Callable[[Wanted], Awaitable[None]]
+Want = Callable[[Wanted, Urgent], Awaitable[None]]
 
 
 class Wishes:
@@ -50,7 +50,7 @@ class Wishes:
         self._partition = TopicPartition(name, 0)
         self._clock, self._sweep_seconds = clock, sweep_seconds
         self._interest = Interest()
-        self._told: dict[str, Wanted] = {}
+        self._told: dict[str, tuple[Wanted, Urgent]] = {}
 
     async def run(self) -> None:
         """Work until cancelled; Kafka's absence is waited out, with what was wanted last."""
@@ -82,10 +82,10 @@ class Wishes:
         now = self._clock()
         SUBSCRIPTION_ENTRIES.labels("expired").inc(self._interest.sweep(now))
         for feed, (_, want) in self._feeds.items():
-            wanted = self._interest.wanted(feed, now)
-            if wanted != self._told.get(feed, {}):
-                self._told[feed] = wanted
-                await want(wanted)
+            told = self._interest.wanted(feed, now), self._interest.urgent(feed, now)
+            if told != self._told.get(feed, ({}, {})):
+                self._told[feed] = told
+                await want(*told)
 
     def _put(self, record: ConsumerRecord) -> str:
         """Take one record over; returns what it was, as the metric says it."""

@@ -4,13 +4,17 @@ nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.alpaca_stream import retry_after
 from producers.connection import AlpacaError, Connection, Meaning, State, backoff
+from producers.plans import plans
 from producers.subscriptions import CHANNELS, Subscriptions
+from tidewire import config
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
@@ -168,6 +172,48 @@ def test_what_fits_is_subscribed_what_does_not_is_named_and_it_ends(
         for channel in CHANNELS:
             assert list(subscriptions.confirmed.get(channel, ())) == fitting[:room]
             assert set(subscriptions.refused.get(channel, ())) == set(symbols) - set(fitting[:room])
+
+
+names = st.lists(st.sampled_from([f"S{n}" for n in range(12)]), max_size=12, unique=True)
+
+
+@given(names, st.lists(st.tuples(names, names), max_size=4), st.integers(0, 8))
+def test_a_full_plan_holds_positions_then_the_configured_then_clients(
+    configured: list[str], wishes: list[tuple[list[str], list[str]]], limit: int
+) -> None:
+    """A client who watches a tape must not push out the symbol that money is in."""
+    plan = Plan(set(), limit)
+    subscriptions = Subscriptions(configured, ("trades", "bars"), (), {"trades": limit})
+    subscriptions.restart()
+    for positions, clients in [([], []), *wishes]:
+        wanted = {"trades": [*positions, *(s for s in clients if s not in positions)]}
+        subscriptions.want(wanted, {"trades": set(positions)})
+        while (piece := subscriptions.next()) is not None:
+            message = piece.message()
+            if message["action"] == "unsubscribe":
+                plan.held["trades"] = [s for s in plan.held["trades"] if s not in message["trades"]]
+            elif "bars" in message:
+                plan.held["bars"] = message["bars"]
+            else:
+                assert plan.takes(message)  # room was made before
+            subscriptions.acknowledged({"T": "subscription", **plan.held})
+        ordered = list(dict.fromkeys([*positions, *configured, *clients]))
+        assert set(subscriptions.confirmed.get("trades", ())) == set(ordered[:limit])
+        assert list(subscriptions.unfit.get("trades", ())) == ordered[limit:]
+        assert list(subscriptions.confirmed.get("bars", ())) == configured
+
+
+def test_limits_are_those_of_the_plan_and_only_at_alpaca() -> None:
+    """The simulator and other servers have room for more than the basic plan."""
+    chosen: dict[str, Any] = {"tidewire_option_symbols": ("AAPL240315C00172500",)}
+    elsewhere: dict[str, Any] = {**chosen, "tidewire_stream_url": "ws://127.0.0.1:1"}
+    stocks, options, *_ = plans(config.load(_env_file=None, **chosen))
+    assert (stocks.limits["trades"], options.limits) == (30, {"quotes": 200})
+    stocks, options, *_ = plans(config.load(_env_file=None, tidewire_plan="plus", **chosen))
+    assert (stocks.limits, options.limits) == ({}, {"quotes": 1000})
+    assert not any(plan.limits for plan in plans(config.load(_env_file=None, **elsewhere)))
+    named = plans(config.load(_env_file=None, tidewire_plan="basic", **elsewhere))
+    assert named[0].limits["trades"] == 30
 
 
 def test_a_star_stands_for_every_symbol() -> None:
