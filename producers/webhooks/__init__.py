@@ -1,0 +1,1 @@
+"""Signed POSTs of other senders -> the topics that the streams write to."""
