@@ -170,3 +170,23 @@ def test_a_row_that_is_no_record_costs_only_itself() -> None:
     lacking = difference.lacking(START)
     assert len(lacking.records) == 2
     assert len(lacking.refused) == 2
+
+
+@pytest.mark.parametrize(
+    ("feed", "channel", "message"),
+    [
+        ("crypto:us", "bars", {**bar(0, 2.0), "S": "A/USD", "v": 0.5}),
+        (
+            "crypto:us",
+            "quotes",
+            {"T": "q", "S": "A/USD", "bp": 1.0, "bs": 2.0, "ap": 1.5, "as": 2.0, "t": START},
+        ),
+        ("crypto:us", "trades", {"T": "t", "S": "A/USD", "p": 1.0, "s": 2.0, "t": START, "i": 5, "tks": "B"}),
+        ("news", "news", {"T": "n", "id": 5, "headline": "x", "created_at": START, "updated_at": START}),
+    ],
+)
+def test_every_kind_of_feed_is_filled_and_filled_once(feed: str, channel: str, message: Message) -> None:
+    """A kind that was forgotten would leave its gaps open for ever."""
+    added = filled(target(gap(channel, feed), CODEC).difference, [], [message])
+    assert [record["source"] for record in added] == ["rest"]
+    assert filled(target(gap(channel, feed), CODEC).difference, added, [message]) == []
