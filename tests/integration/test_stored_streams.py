@@ -6,12 +6,14 @@ The frames are handed to the producer's own path, the sink writes them, and the 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import msgpack
 import psycopg
 import pytest
 
+from producers.app import Producer
 from producers.channel import Encoder, topics
 from producers.crypto import CryptoEncoder
 from producers.encoder import Encoder as StockEncoder
@@ -21,10 +23,13 @@ from producers.options import OptionEncoder
 from schemas import cluster
 from schemas.catalogue import STOCK_FEATURES
 from schemas.codec import load_codec
+from simulator.app import Simulator, SimulatorOptions
+from simulator.opra.listing import listing
 from sinks.postgres import connection
 from tests.integration.sink_process import TOPICS, count, produce, rows, running, until
 from tests.unit.producer_memory import Memory
 from tidewire.config import Settings
+from tidewire.health import Health
 from verify import report
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -91,7 +96,11 @@ def _options() -> list[dict[str, Any]]:
 
 def _crypto() -> list[dict[str, Any]]:
     level = {"p": 71856.5, "s": 0.25}
-    whole: dict[str, Any] = {"b": [level, {"p": 1e-7, "s": 1e16}], "a": [{"p": 71857.0, "s": 5e-324}], "r": True}
+    whole: dict[str, Any] = {
+        "b": [level, {"p": 1e-7, "s": 1e16}],
+        "a": [{"p": 71857.0, "s": 5e-324}],
+        "r": True,
+    }
     change: dict[str, Any] = {"b": [{"p": 71856.5, "s": 0}], "a": []}
     return [
         {"T": "o", "S": "BTC/USD", "t": _at(n), **m} for n, m in enumerate((whole, change, change, whole))
@@ -166,6 +175,54 @@ async def test_every_stream_is_stored_and_compared_and_a_loss_is_named(settings:
     assert not found["complete"]
     lost = {name: (c["missing"], c["extra"]) for name, c in found["channels"].items() if c["missing"]}
     assert lost == {"option_quotes": (1, 0), "crypto_orderbooks": (1, 1), "statuses": (1, 0)}
+
+
+async def test_what_the_simulator_plays_on_every_stream_is_stored_once(settings: Settings) -> None:
+    """Three programs written apart must agree on each message, or the demo loses halts and contracts."""
+    await cluster.apply(settings)
+    named = tuple(listing(("AAPL",), time.time_ns()))[:3]
+    wanted = settings.model_copy(
+        update={
+            "tidewire_symbols": ("AAPL", "MSFT"), "tidewire_crypto_symbols": ("*",),
+            "tidewire_option_symbols": ("*", *named),
+        }
+    )  # fmt: skip
+    simulator = Simulator(
+        wanted,
+        SimulatorOptions(
+            rate="max", limit=8_000, halts_per_hour=3_600, corrections_per_hour=3_600, crypto_limit=300,
+            crypto_messages_per_second=200, option_limit=300, option_messages_per_second=200, news_limit=1,
+        ),
+    )  # fmt: skip
+    await simulator.start()
+    stop = asyncio.Event()
+    url = f"ws://127.0.0.1:{simulator.port}"
+    producer = Producer(wanted.model_copy(update={"tidewire_stream_url": url}))
+    task = asyncio.create_task(producer.run(Health("producer"), stop))
+    try:
+        async with running(settings):
+            await until(lambda: task.done() or _finished(simulator), 60)
+            found = (await asyncio.to_thread(report.build, settings, wait_seconds=10.0)).as_json()
+    finally:
+        stop.set()
+        await task
+        await simulator.stop()
+    for name in (*DUE, "trades", "quotes", "crypto_trades"):
+        seen = found["channels"][name]
+        assert seen["sent"] > 0 or name in MAY_BE_NONE, name
+        assert seen["sent"] == seen["topic"] + seen["duplicates"], (name, seen)
+        assert (seen["topic"], seen["missing"], seen["extra"]) == (seen["postgres"], 0, 0), (name, seen)
+    asked = {symbol for (symbol,) in rows(settings, "SELECT DISTINCT symbol FROM option_quotes")}
+    assert asked == set(named)
+    assert count(settings, "stock_corrections") > 0
+
+
+MAY_BE_NONE = ("imbalances", "lulds")
+
+
+def _finished(simulator: Simulator) -> bool:
+    venues: Any = simulator.details()["venues"]
+    return all(venues[name]["state"] == "finished" for name in ("stocks", "options", "crypto"))
 
 
 def _damage(settings: Settings) -> None:
