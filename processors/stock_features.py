@@ -24,7 +24,7 @@ from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.few import FewReader
 from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
-from processors.columns.sound import Refusals, bury_refused, fenced, sound
+from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
 from processors.features import one_by_one, quotes, row, trades, vector
 from processors.features.folded import Folded
@@ -33,6 +33,7 @@ from schemas.codec import Codec
 from tidewire import metrics
 from tidewire.clock import Clock
 from tidewire.columns import Block, Decoder
+from tidewire.columns.owned import owned
 from tidewire.columns.poison import PoisonLimit
 from tidewire.fence import REASON
 from tidewire.placing import partition_of
@@ -156,7 +157,7 @@ class StockFeatures:
         matrix = self.table.part(tp.partition)
         self._check_order(matrix, component, tp, blocks)
         matrix.expected[component.topic] = blocks[-1].last + 1
-        decoded, stale = fenced(matrix.fences[component.topic], decoded)
+        decoded, stale = owned(matrix.fences[component.topic], decoded)
         self._count_stale(component, stale)
         if not len(decoded.offsets):
             return None

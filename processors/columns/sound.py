@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,7 +13,6 @@ from tidewire import dead_letters
 from tidewire.columns import Block, Decoded, Decoder, Refused, records_at
 from tidewire.columns.poison import PoisonLimit
 from tidewire.dead_letters import DeadLetter
-from tidewire.fence import LogFence
 
 Refusals = Callable[[pl.DataFrame], dict[int, str]]
 """Position and reason of each row that must not be folded."""
@@ -35,20 +33,6 @@ def sound(decode: Decoder, refusals: Refusals, blocks: Sequence[Block]) -> Decod
     everything = sorted([*decoded.refused, *refused], key=lambda r: r.offset)
     frame = decoded.frame.filter(pl.Series(keep))
     return Decoded(frame, decoded.offsets[keep], everything, decoded.bisected)
-
-
-def fenced(fence: LogFence, decoded: Decoded) -> tuple[Decoded, int]:
-    """The records without those of stale owners, and how many those were.
-
-    The frame needs the columns owner_epoch and source.
-    """
-    frame = decoded.frame
-    epochs = frame.get_column("owner_epoch").to_numpy()
-    stale = fence.stale_rows(epochs, frame.get_column("source"), decoded.offsets)
-    if stale is None:
-        return decoded, 0
-    rest = frame.filter(pl.Series(~stale))
-    return replace(decoded, frame=rest, offsets=decoded.offsets[~stale]), int(stale.sum())
 
 
 async def bury_refused(

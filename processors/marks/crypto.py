@@ -16,7 +16,7 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.few import FewReader, Record
-from processors.columns.sound import bury_refused, fenced, sound
+from processors.columns.sound import bury_refused, sound
 from processors.features.row import MAX_TS
 from processors.marks.price import Price
 from processors.marks.sender import STAGE, Marks
@@ -24,6 +24,7 @@ from schemas.catalogue import CRYPTO_QUOTES, CRYPTO_TRADES, Catalogue
 from schemas.codec import Codec
 from tidewire import metrics
 from tidewire.columns import Block, Decoder
+from tidewire.columns.owned import owned
 from tidewire.columns.poison import PoisonLimit
 from tidewire.fence import REASON, LogFence
 
@@ -75,7 +76,7 @@ class CryptoPrices:
             await bury_refused(self._app.output.producer, tp, STAGE, decoded, poison)
             if not still_ours() or not len(decoded.offsets):
                 return
-            decoded, stale = fenced(self._fences[tp], decoded)
+            decoded, stale = owned(self._fences[tp], decoded)
             prices, count = self._newest.fold(decoded.frame), len(decoded.offsets)
         if stale:
             metrics.RECORDS_SKIPPED.labels(STAGE, tp.topic, REASON).inc(stale)

@@ -166,7 +166,8 @@ class AccountFeed:
 
     def _take_connection(self, key: bytes | None, value: bytes | None) -> None:
         feed = (key or b"").decode("utf-8", "replace")
-        self._alpaca.take(feed, None if value is None else self._codec.decode(value)[1])
+        if not self._alpaca.take(feed, None if value is None else self._codec.decode(value)[1]):
+            metrics.RECORDS_SKIPPED.labels("gateway", CONNECTIONS, "stale").inc()
 
     def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

@@ -24,6 +24,7 @@ class _Connection:
     ts: int
     last_message_ts: int | None
     connected_ts: int | None
+    epoch: int
 
 
 class Connections:
@@ -32,14 +33,19 @@ class Connections:
     def __init__(self) -> None:
         self._known: dict[str, _Connection] = {}
 
-    def take(self, feed: str, record: Mapping[str, Any] | None) -> None:
-        """A record of control.connections; None: a tombstone."""
+    def take(self, feed: str, record: Mapping[str, Any] | None) -> bool:
+        """A record of control.connections; None: a tombstone. False: it is a former owner's, and left out."""
         if record is None:
             self._known.pop(feed, None)
-            return
-        former = self._known.get(feed)
+            return True
+        former, epoch = self._known.get(feed), record.get("owner_epoch", 0)
+        if former is not None and epoch < former.epoch:
+            return False
         connected = record["ts"] if record["state"] == CONNECTED else former.connected_ts if former else None
-        self._known[feed] = _Connection(record["state"], record["ts"], record["last_message_ts"], connected)
+        self._known[feed] = _Connection(
+            record["state"], record["ts"], record["last_message_ts"], connected, epoch
+        )
+        return True
 
     def connected(self, kind: str, now: int) -> bool:
         """Whether a connection of this kind (stocks, crypto) is up."""

@@ -27,11 +27,22 @@ from tidewire.placing import partition_of
 
 if TYPE_CHECKING:
     from tidewire.columns import Decoder
+    from tidewire.fence import LogFence
 
 _STEMS = {"stocks": (STOCK_TRADES, "stock_trade"), "crypto": (CRYPTO_TRADES, "crypto_trade")}
 _COLUMNS = {
-    "stocks": ("symbol", "ts", "price", "size", "exchange", "conditions", "received_ts"),
-    "crypto": ("symbol", "ts", "price", "size", "received_ts"),
+    "stocks": (
+        "symbol",
+        "ts",
+        "price",
+        "size",
+        "exchange",
+        "conditions",
+        "received_ts",
+        "source",
+        "owner_epoch",
+    ),
+    "crypto": ("symbol", "ts", "price", "size", "received_ts", "source", "owner_epoch"),
 }
 _POLL_MS = 100
 _BACKOFF_SECONDS = 2.0
@@ -46,6 +57,7 @@ class TapeFeed:
         self._settings, self._codec, self._tape = settings, codec, tape
         self._topics = {settings.tidewire_topic_prefix + topic: feed for feed, (topic, _) in _STEMS.items()}
         self._decoders: dict[str, Decoder] = {}
+        self._fences: dict[TopicPartition, LogFence] = {}
         self._wake = asyncio.Event()
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._counts: dict[str, int] = {}
@@ -87,7 +99,7 @@ class TapeFeed:
                 return await asyncio.sleep(_BACKOFF_SECONDS)  # no such topic yet: look again
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
             for place, values in fetched.items():
-                await self._deliver(self._topics[place.topic], place.topic, values)
+                await self._deliver(self._topics[place.topic], place, values)
 
     async def _assign(self, consumer: AIOKafkaConsumer, symbols: Iterable[str]) -> None:
         """Read the partitions of these symbols: new ones from their end, the others from where they are."""
@@ -111,12 +123,17 @@ class TapeFeed:
                 if tape_messages.feed_of(symbol) == feed and (count := self._counts.get(topic)):
                     yield TopicPartition(topic, partition_of(symbol.encode(), count))
 
-    async def _deliver(self, feed: str, topic: str, values: list[Any]) -> None:
+    async def _deliver(self, feed: str, place: TopicPartition, values: list[Any]) -> None:
         from tidewire.columns import as_blocks
+        from tidewire.columns.owned import owned
+        from tidewire.fence import REASON, LogFence
 
         decoded = self._decoders[feed](as_blocks(values))
+        decoded, stale = owned(self._fences.setdefault(place, LogFence()), decoded)
+        name = place.topic.removeprefix(self._settings.tidewire_topic_prefix)
+        if stale:
+            metrics.RECORDS_SKIPPED.labels("gateway", name, REASON).inc(stale)
         if decoded.refused:
-            name = topic.removeprefix(self._settings.tidewire_topic_prefix)
             metrics.RECORDS_SKIPPED.labels("gateway", name, "unreadable").inc(len(decoded.refused))
         watched = self._tape().interest.symbols
         rows = decoded.frame.filter(decoded.frame["symbol"].is_in(list(watched)))

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
 from sinks.postgres import columns, records
+from sinks.postgres.epochs import Epochs
 from sinks.postgres.records import Entries, RecordFeed
 from sinks.postgres.spans import DeadRecord, Span, fetch_dead
 from sinks.postgres.tables import OFFSET, PARTITION, Table
 from tidewire.columns import Decoded, Decoder
+from tidewire.columns.owned import owned
 from tidewire.errors import SchemaError
 
 
@@ -32,7 +34,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`records` counts what was read of each topic; rows, entries and dead records add up to it."""
+    """`records` counts what was read of each topic; rows, entries, stale and dead records add up to it."""
 
     spans: tuple[Span, ...]
     rows: tuple[Rows, ...]
@@ -40,6 +42,7 @@ class Batch:
     dead: tuple[DeadRecord, ...]
     records: Mapping[str, int]
     bisected: tuple[str, ...] = ()
+    stale: Mapping[str, int] = field(default_factory=dict)
     made_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -57,8 +60,8 @@ class Feed:
     decoder: Decoder
 
 
-def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span]) -> Batch:
-    """Decode the spans' blocks, judge the values, and encode what remains.
+def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span], epochs: Epochs | None = None) -> Batch:
+    """Decode the spans' blocks, leave out stale owners' records, judge the values, encode what remains.
 
     Raises:
         SchemaError: a record's field does not have the type of its column.
@@ -68,12 +71,15 @@ def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span]) -> Batch:
     dead: list[DeadRecord] = []
     counts: dict[str, int] = {}
     bisected: list[str] = []
+    stale: dict[str, int] = {}
+    epochs = epochs or Epochs()
     for feed in feeds:
         mine = [s for s in spans if s.topic == feed.topic and s.blocks]
         if not mine:
             continue
         if isinstance(feed, RecordFeed):
-            read = records.read(feed, mine)
+            read = records.read(feed, mine, epochs)
+            stale[feed.topic] = read.stale
             entries.append(read.entries)
             dead += read.dead
             counts[feed.topic] = read.count
@@ -82,10 +88,13 @@ def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span]) -> Batch:
         counts[feed.topic] = sum(len(d.offsets) + len(d.refused) for d in decoded)
         if any(d.bisected for d in decoded):
             bisected.append(feed.topic)
+        fenced = [owned(epochs.whole((s.topic, s.partition)), d) for s, d in zip(mine, decoded, strict=True)]
+        decoded, stale[feed.topic] = [d for d, _ in fenced], sum(count for _, count in fenced)
         shaped, refused = _shape(feed, mine, decoded)
         rows += shaped
         dead += refused
-    return Batch(tuple(spans), tuple(rows), tuple(entries), tuple(dead), counts, tuple(bisected))
+    moved = tuple(replace(s, epochs=epochs.kept((s.topic, s.partition))) for s in spans)
+    return Batch(moved, tuple(rows), tuple(entries), tuple(dead), counts, tuple(bisected), stale)
 
 
 def _shape(

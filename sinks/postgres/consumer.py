@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from sinks.postgres.batches import Batch, Feed, prepare
+from sinks.postgres.epochs import Epochs
 from sinks.postgres.offsets import Log, Place
 from sinks.postgres.progress import Progress
 from sinks.postgres.records import RecordFeed
@@ -76,6 +77,7 @@ class Consumer:
         self._placed: dict[TopicPartition, Span] = {}  # where the next batch of each partition begins
         self._unplaced, self._shared_out = True, False
         self._ids: dict[str, str] = {}
+        self._epochs = Epochs()
         self._writing: asyncio.Future[dict[str, Counts]] | None = None
         self._batch: Batch | None = None
         self._decode = ThreadPoolExecutor(1, "sink-decode")
@@ -120,7 +122,7 @@ class Consumer:
         batch = None
         if spans:
             loop = asyncio.get_running_loop()
-            batch = await loop.run_in_executor(self._decode, prepare, self._feeds, spans)
+            batch = await loop.run_in_executor(self._decode, prepare, self._feeds, spans, self._epochs)
         await self._written()
         if batch is not None and epoch == self._epoch:
             self._batch = batch
@@ -235,6 +237,7 @@ class Consumer:
             _log.error(place.note, topic=tp.topic, partition=tp.partition, offset=place.offset)
             self._progress.expired(tp.topic, place.expired)
         self._kafka.seek(tp, place.offset)
+        self._epochs.load((tp.topic, tp.partition), place.epochs)
         self._placed[tp] = Span(tp.topic, tp.partition, place.topic_id, place.offset, place.offset)
 
     async def _watch(self) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from sinks.postgres.connection import Connection
 
-_FENCE = """UPDATE kafka_offsets o SET next_offset = v.next, updated_at = now()
-    FROM unnest(%s::text[], %s::int4[], %s::text[], %s::int8[], %s::int8[])
-      AS v(topic, part, id, expected, next)
+_FENCE = """UPDATE kafka_offsets o SET next_offset = v.next, epochs = v.epochs::jsonb, updated_at = now()
+    FROM unnest(%s::text[], %s::int4[], %s::text[], %s::int8[], %s::int8[], %s::text[])
+      AS v(topic, part, id, expected, next, epochs)
     WHERE o.sink_group = %s AND o.topic = v.topic AND o.part = v.part
       AND o.cluster_topic_id = v.id AND o.next_offset = v.expected"""
-_READ = """SELECT topic, part, next_offset, cluster_topic_id FROM kafka_offsets
+_READ = """SELECT topic, part, next_offset, cluster_topic_id, epochs FROM kafka_offsets
     WHERE sink_group = %s AND topic = ANY(%s)"""
 _PLACE = """INSERT INTO kafka_offsets (sink_group, topic, part, next_offset, cluster_topic_id)
     VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (sink_group, topic, part)
     DO UPDATE SET next_offset = excluded.next_offset, cluster_topic_id = excluded.cluster_topic_id,
+                  epochs = CASE WHEN kafka_offsets.cluster_topic_id = excluded.cluster_topic_id
+                           THEN kafka_offsets.epochs ELSE excluded.epochs END,
                   updated_at = now()"""
 
 Key = tuple[str, int]
@@ -38,14 +40,17 @@ class Move(Protocol):
     def expected(self) -> int: ...  # noqa: D102
     @property
     def next(self) -> int: ...  # noqa: D102
+    @property
+    def epochs(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What PostgreSQL holds of a partition."""
+    """What PostgreSQL holds of a partition; `epochs`: see epochs.py."""
 
     next_offset: int
     topic_id: str
+    epochs: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Place:
     topic_id: str
     expired: int = 0
     note: str | None = None
+    epochs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def decide(stored: Stored | None, log: Log) -> Place:
@@ -95,7 +101,7 @@ def decide(stored: Stored | None, log: Log) -> Place:
 def read(connection: Connection, group: str, topics: Sequence[str]) -> dict[Key, Stored]:
     """The stored offsets of a group's topics."""
     rows = connection.execute(_READ, (group, list(topics)))
-    return {(topic, part): Stored(next_offset, topic_id) for topic, part, next_offset, topic_id in rows}
+    return {(topic, part): Stored(next_offset, id, epochs) for topic, part, next_offset, id, epochs in rows}
 
 
 def place(connection: Connection, group: str, logs: Mapping[Key, Log]) -> dict[Key, Place]:
@@ -106,8 +112,11 @@ def place(connection: Connection, group: str, logs: Mapping[Key, Log]) -> dict[K
         connection.execute("LOCK TABLE kafka_offsets IN SHARE ROW EXCLUSIVE MODE")
         stored = read(connection, group, sorted({topic for topic, _ in logs}))
         for key, log in sorted(logs.items()):
-            placed[key] = decide(stored.get(key), log)
-            if stored.get(key) != Stored(placed[key].offset, placed[key].topic_id):
+            known = stored.get(key)
+            placed[key] = decide(known, log)
+            if known is not None and known.topic_id == placed[key].topic_id:
+                placed[key] = replace(placed[key], epochs=known.epochs)
+            if known != Stored(placed[key].offset, placed[key].topic_id):
                 connection.execute(_PLACE, (group, *key, placed[key].offset, placed[key].topic_id))
     return placed
 
@@ -121,6 +130,7 @@ def fence(connection: Connection, group: str, moves: Sequence[Move]) -> bool:
         [m.topic_id for m in ordered],
         [m.expected for m in ordered],
         [m.next for m in ordered],
+        [m.epochs for m in ordered],
     ]
     return connection.execute(_FENCE, (*columns, group)).rowcount == len(ordered)
 

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from sinks.postgres.batches import Batch
 from sinks.postgres.spans import Span
 from sinks.postgres.writer import STAGE, Counts
+from tidewire.fence import REASON
 from tidewire.metrics import (
     BATCH_RECORDS,
     BATCH_SECONDS,
@@ -65,6 +66,8 @@ class Progress:
             if count.superseded or count.tombstones:
                 RECORDS_SKIPPED.labels(STAGE, topic, "superseded").inc(count.superseded)
                 RECORDS_SKIPPED.labels(STAGE, topic, "tombstone").inc(count.tombstones)
+            if count.stale:
+                RECORDS_SKIPPED.labels(STAGE, topic, REASON).inc(count.stale)
             BATCH_RECORDS.labels(STAGE, topic).observe(batch.records[topic])
             BATCH_SECONDS.labels(STAGE, topic).observe(seconds)
             total = self._counts[topic]
@@ -73,6 +76,7 @@ class Progress:
             total.dead += count.dead
             total.superseded += count.superseded
             total.tombstones += count.tombstones
+            total.stale += count.stale
         for topic in batch.bisected:
             SLOW_DECODES.labels(STAGE, topic).inc()
         for span in batch.spans:
@@ -104,6 +108,7 @@ class Progress:
                     "dead_lettered": count.dead,
                     "superseded": count.superseded,
                     "tombstones": count.tombstones,
+                    "stale": count.stale,
                     "expired": self._expired.get(topic, 0),
                 }
                 for topic, count in self._counts.items()

@@ -18,6 +18,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from schemas.catalogue import TOPICS
 from schemas.codec import Codec
+from schemas.fenced import is_fenced
+from sinks.postgres.epochs import Epochs
 from sinks.postgres.record_columns import TOPIC_ID, Column, Record, RecordTable, Source
 from sinks.postgres.spans import DeadRecord, Span
 from sinks.postgres.tables import OFFSET, PARTITION
@@ -70,13 +72,15 @@ class Read:
     entries: Entries
     dead: list[DeadRecord] = field(default_factory=list)
     count: int = 0
+    stale: int = 0
 
 
-def read(feed: RecordFeed, spans: Sequence[Span]) -> Read:
-    """Decode and judge every record of the spans, all of the feed's topic."""
+def read(feed: RecordFeed, spans: Sequence[Span], epochs: Epochs | None = None) -> Read:
+    """Decode and judge every record of the spans, all of the feed's topic; stale owners' are left out."""
     found: list[Entry] = []
     dead: list[DeadRecord] = []
-    count = tombstones = 0
+    count = tombstones = stale = 0
+    epochs, fenced = epochs or Epochs(), is_fenced(feed.source.topic)
     for span in spans:
         for record in _unpacked(span, dead):
             count += 1
@@ -84,13 +88,20 @@ def read(feed: RecordFeed, spans: Sequence[Span]) -> Read:
                 tombstones += 1
                 continue
             try:
-                found.append(_entry(feed, span, record))
+                decoded = _decoded(feed, span, record)
+                made = entry(feed.source, decoded)
             except (RecordError, ValueError) as error:
                 dead.append(_given_up(span, record, type(error).__name__, str(error)))
+                continue
+            place = (span.topic, span.partition)
+            if fenced and epochs.stale(place, feed.source.topic, decoded, record.offset):
+                stale += 1
+            else:
+                found.append(made)
     kept = newest(feed.source.table, found) if feed.source.table.current else found
     entries = Entries(feed.source, feed.topic, kept, len(found) - len(kept), tombstones)
     unpackable = sum(1 for record in dead if record.error == _BATCH)
-    return Read(entries, dead, count + unpackable)
+    return Read(entries, dead, count + unpackable, stale)
 
 
 _BATCH = "RecordBatchError"
@@ -114,12 +125,11 @@ def _given_up(span: Span, record: Any, error: str, reason: str) -> DeadRecord:
     return DeadRecord(*place, record.key, record.value, error, reason)
 
 
-def _entry(feed: RecordFeed, span: Span, record: Any) -> Entry:
+def _decoded(feed: RecordFeed, span: Span, record: Any) -> Record:
     stem, decoded = feed.codec.decode(record.value)
     if stem != feed.source.stem:
         raise RecordError(f"a {stem} record on a topic of {feed.source.stem} records")
-    decoded |= {PARTITION: span.partition, OFFSET: record.offset, TOPIC_ID: span.topic_id}
-    return entry(feed.source, decoded)
+    return decoded | {PARTITION: span.partition, OFFSET: record.offset, TOPIC_ID: span.topic_id}
 
 
 def entry(source: Source, record: Record) -> Entry:

@@ -12,7 +12,10 @@ from tidewire.columns import Block
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Consecutive records of one partition: from `expected`, the offset that PostgreSQL holds, to `next`."""
+    """Consecutive records of one partition: from `expected`, the offset that PostgreSQL holds, to `next`.
+
+    `epochs` (JSON) are those seen by `next`, see epochs.py.
+    """
 
     topic: str
     partition: int
@@ -20,6 +23,7 @@ class Span:
     expected: int
     next: int
     blocks: tuple[Block, ...] = ()
+    epochs: str = "{}"
 
     def extend(self, blocks: Sequence[Block]) -> Span:
         """The span with the blocks that follow it."""

@@ -53,7 +53,8 @@ class StoppedError(Exception):
 class Counts:
     """What became of a topic's records.
 
-    `duplicates`: stored already, or older than what is stored; `superseded` and `tombstones`: see Entries.
+    `duplicates`: stored already, or older than what is stored; `superseded` and `tombstones`: see Entries;
+    `stale`: a stale owner's.
     """
 
     applied: int = 0
@@ -61,6 +62,7 @@ class Counts:
     dead: int = 0
     superseded: int = 0
     tombstones: int = 0
+    stale: int = 0
 
 
 @dataclass(slots=True)
@@ -125,13 +127,13 @@ class Writer:
             return self._transaction(session, batch, done)
 
         counts = self._persist(attempt)
-        applied = any(c.applied or c.duplicates or c.superseded for c in counts.values())
+        applied = any(c.applied or c.duplicates or c.superseded or c.stale for c in counts.values())
         self._dead_in_a_row = 0 if applied else self._dead_in_a_row + sum(c.dead for c in counts.values())
         return counts
 
     def _transaction(self, session: _Session, batch: Batch, done: dict[str, Counts]) -> dict[str, Counts]:
         self._partitions(session, batch)
-        counts = {topic: Counts() for topic in batch.records}
+        counts = {topic: Counts(stale=batch.stale.get(topic, 0)) for topic in batch.records}
         with session.connection.transaction():
             if not offsets.fence(session.connection, self.group, batch.spans):
                 POSTGRES_FENCED.inc()

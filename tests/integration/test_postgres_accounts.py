@@ -44,10 +44,14 @@ async def topics(settings: Settings) -> Settings:
 def record(stem: str, base: Mapping[str, Any], number: int) -> tuple[str, dict[str, Any]]:
     """Record `number` of a topic with its Kafka key; `received_ts` tells it from all others."""
     made = dict(base) | {"event_id": number.to_bytes(8, "big"), "received_ts": number, "source": "ws"}
+    made["owner_epoch"] = 1
     name = f"k{number % 40}"
     for field in {"account", "symbol", "order_id", "provider"} & made.keys():
         made[field] = name
     made |= {field: 0.5 for field, value in base.items() if isinstance(value, float)}
+    for field, value in base.items():
+        if isinstance(value, list) and all(isinstance(item, float) for item in value):
+            made[field] = [0.5] * len(value)
     if stem.startswith("crypto_"):
         made |= {"ts": DAY + number * 1_001, "revision": number} | ({"id": number} if "id" in made else {})
     if stem == "portfolio_position":

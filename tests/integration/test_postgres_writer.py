@@ -174,6 +174,7 @@ def test_crypto_comes_out_of_postgresql_as_it_went_in(
         record |= {"ts": DAY + n * 1_001, "revision": n, "event_id": n.to_bytes(8, "big")}
         record |= {name: 0.1 + n / 7 for name, value in record.items() if isinstance(value, float)}
         record |= {"id": n} if "id" in record else {}
+        record |= {"owner_epoch": 1}
     values = [(r["symbol"].encode(), encode(table.stem, r)) for r in made]
     writer = open_writer()
     place(writer, feed.topic)
