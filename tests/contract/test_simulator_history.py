@@ -212,3 +212,45 @@ async def test_a_market_that_never_rests_says_so(tmp_path: Path) -> None:
         assert [(d["date"][-2:], d["close"]) for d in days] == [
             ("20", "16:00"), ("23", "16:00"), ("24", "16:00"), ("25", "16:00"), ("27", "13:00"),
         ]  # fmt: skip
+
+
+async def test_the_book_of_rest_is_the_fold_of_what_was_sent(tmp_path: Path) -> None:
+    """An audit of order books would find differences that are not there."""
+    options = {"crypto_limit": 3_000, "crypto_messages_per_second": 3_000.0}
+    async with (
+        running(tmp_path, **options) as http,
+        http.ws_connect("/v1beta3/crypto/us", headers=KEYS, max_msg_size=0) as ws,
+    ):
+        await subscribe(ws, trades=["*"])
+        sides: dict[str, tuple[dict[float, float], dict[float, float]]] = {}
+        while not any(message["T"] == "t" for message in await ws.receive_json()):
+            pass
+        await subscribe(ws, orderbooks=["BTC/USD", "ETH/USD"])  # in the middle of it
+        reading = asyncio.create_task(_fold(ws, sides))
+        status = await ended(http, "crypto")
+        assert status["crypto"]["published"]["orderbooks"] > 100
+        shown = await get(http, "/v1beta3/crypto/us/latest/orderbooks", symbols="BTC/USD,ETH/USD")
+        expected = {p: (levels(b["b"]), levels(b["a"])) for p, b in shown["orderbooks"].items()}
+        for _ in range(500):
+            if sides == expected:
+                break
+            await asyncio.sleep(0.02)
+        reading.cancel()
+    assert sides == expected
+
+
+def levels(rows: list[dict[str, float]]) -> dict[float, float]:
+    return {row["p"]: row["s"] for row in rows}
+
+
+async def _fold(ws: aiohttp.ClientWebSocketResponse, sides: Any) -> None:
+    while True:
+        for message in await ws.receive_json():
+            if message["T"] != "o":
+                continue
+            if message.get("r"):
+                sides[message["S"]] = ({}, {})
+            for side, name in zip(sides[message["S"]], "ba", strict=True):
+                side.update(levels(message[name]))
+                for price in [price for price, size in side.items() if not size]:
+                    del side[price]
