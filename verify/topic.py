@@ -105,14 +105,18 @@ async def places(settings: Settings, names: Iterable[str]) -> list[TopicPartitio
     return [TopicPartition(t.name, p) for t in found.values() for p in range(t.partitions)]
 
 
-async def whole(client: AIOKafkaConsumer, until: Ends) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
-    """Everything that the consumer yields from the beginning of each partition until the given ends.
+async def whole(
+    client: AIOKafkaConsumer, until: Ends, begins: Ends | None = None
+) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    """Everything that the consumer yields from the beginning of each partition (or from `begins`) until the
+    given ends.
 
     Raises:
         UnreachableError: Kafka stopped answering before the end.
     """
     await _track(client, until)
-    begins = await client.beginning_offsets(list(until)) if until else {}
+    if begins is None:
+        begins = await client.beginning_offsets(list(until)) if until else {}
     left = {tp for tp, end in until.items() if begins[tp] < end}
     client.assign(sorted(left))
     for tp in left:

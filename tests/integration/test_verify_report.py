@@ -17,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
+from console import cli
 from schemas import cluster
 from schemas.catalogue import (
     AUDITS,
@@ -332,6 +333,37 @@ def test_audits_make_minutes_audited_and_differences_that_stay_are_lost(world: W
     assert world.report()["coverage"]["trades"] == {
         "audited": 2, "received": 0, "gap": 0, "unrecoverable": 0,
     }  # fmt: skip
+
+
+def test_gaps_lists_them_and_agrees_with_the_report(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two verbs that answer "is anything missing" must not contradict each other."""
+    minute = T0 - T0 % 60_000_000_000
+    world.gaps = [gap("quotes", "IBM"), gap("trades", "BAC", state=CLOSED, found=3, published=1)]
+    world.audits = [audit(["BAC"], [], minute)]
+    world.write()
+    assert world.settings.database_url is not None
+    for name, value in {
+        "KAFKA_BOOTSTRAP_SERVERS": world.settings.kafka_bootstrap_servers,
+        "DATABASE_URL": world.settings.database_url.get_secret_value(),
+        "TIDEWIRE_TOPIC_PREFIX": world.settings.tidewire_topic_prefix,
+        "TIDEWIRE_HOME": str(world.settings.tidewire_home),
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    assert cli.run(["gaps", "--json", "--minutes"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert {(g["channel"], g["state"], g["published"]) for g in body["gaps"]} == {
+        ("quotes", "waits", 0), ("trades", "closed", 1)
+    }  # fmt: skip
+    assert {name: found["minutes"] for name, found in body["coverage"].items()} == world.report()["coverage"]
+    assert {"symbol": "BAC", "word": "audited", "from_ts": minute, "until_ts": minute + 60_000_000_000} in (
+        body["coverage"]["trades"]["intervals"]
+    )
+    assert cli.run(["gaps", "--open", "--symbol", "ibm", "--feed", "stocks"]) == 0
+    text = capsys.readouterr().out
+    assert "IBM" in text
+    assert "BAC" not in text
 
 
 def test_records_of_a_replaced_owner_are_filtered_and_those_from_rest_are_counted(world: World) -> None:
