@@ -59,7 +59,7 @@ async def alpaca() -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    wanted = ("alpaca.stocks.", "control.")
+    wanted = ("alpaca.stocks.", "alpaca.gaps", "control.")
     await cluster.apply(settings, [topic.name for topic in TOPICS if topic.name.startswith(wanted)])
     return settings
 

@@ -164,7 +164,7 @@ async def _decoded(settings: Settings, topic: str) -> list[Message]:
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    wanted = ("alpaca.stocks.", "control.")
+    wanted = ("alpaca.stocks.", "alpaca.gaps", "control.")
     await cluster.apply(settings, [topic.name for topic in CATALOGUE if topic.name.startswith(wanted)])
     return settings.model_copy(update={"tidewire_symbols": ("AAPL", "MSFT"), "tidewire_news_symbols": ()})
 
