@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
-from producers.accounts.app import Accounts
 from schemas import cluster
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
-    AUDITS,
     CONNECTIONS,
-    GAPS,
-    LEASES,
-    REQUESTS,
     TRADE_UPDATE_FRAMES,
-    TRADE_UPDATES,
 )
-from schemas.codec import load_codec
 from schemas.event_id import fill_id, order_event_id
+from tests.integration.accounts_world import (
+    TOPICS,
+    accounts,
+    decoded,
+    has,
+    held,
+    opened,
+    running,
+    until,
+    until_held,
+    updates,
+)
 from tests.integration.trading_server import Broker
-from tidewire import kafka
 from tidewire.config import Settings
-from tidewire.health import Health
 
 pytestmark = pytest.mark.kafka
-
-Record = dict[str, Any]
-TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS, TRADE_UPDATE_FRAMES)
 
 
 @pytest.fixture
@@ -48,118 +43,41 @@ async def ready(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"tidewire_accounts_file": tmp_path / "accounts.toml"})
 
 
-def _accounts(settings: Settings, **keys: str) -> None:
-    """Account names and their key pairs, as `key secret`, into accounts.toml."""
-    folder = settings.tidewire_accounts_file.parent
-    lines = []
-    for name, pair in keys.items():
-        file = folder / f"{name}.keys"
-        file.write_text(pair.replace(" ", "\n") + "\n")
-        file.chmod(0o600)
-        lines += [f"[accounts.{name}]", f'key_file = "{file.name}"', 'users = ["anna"]']
-    settings.tidewire_accounts_file.write_text("\n".join(lines))
-
-
-@asynccontextmanager
-async def _running(
-    settings: Settings, url: str, seconds: float = 60
-) -> AsyncIterator[tuple[Accounts, Health]]:
-    own = {"tidewire_trading_url": url, "tidewire_snapshot_seconds": seconds}
-    service = Accounts(settings.model_copy(update=own), start_seconds=5)
-    stop, health = asyncio.Event(), Health("accounts")
-    task = asyncio.create_task(service.run(health, stop))
-    try:
-        yield service, health
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 15)
-
-
-async def _until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.02)
-
-
-async def _until_held(held: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not await held():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.1)
-
-
-async def _held(settings: Settings, topic: str) -> list[Any]:
-    """Every record of a topic."""
-    name = settings.tidewire_topic_prefix + topic
-    arguments = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": 50}
-    consumer = AIOKafkaConsumer(name, **kafka.client_arguments(settings), **arguments)
-    await consumer.start()
-    try:
-        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
-        ends = await consumer.end_offsets(parts)
-        records: list[Any] = []
-        while len(records) < sum(ends.values()):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                records += batch
-        return records
-    finally:
-        await consumer.stop()
-
-
-async def _decoded(settings: Settings, topic: str) -> list[Record]:
-    codec = load_codec(settings)
-    return [codec.decode(record.value)[1] for record in await _held(settings, topic)]
-
-
-async def _updates(settings: Settings, account: str = "one") -> list[Record]:
-    return [r for r in await _decoded(settings, TRADE_UPDATES) if r["account"] == account]
-
-
-def _opened(health: Health) -> bool:
-    return health.not_ready is None
-
-
 async def test_every_event_arrives_once_after_a_consistent_opening(ready: Settings) -> None:
     """A user's fills would be missing or doubled, or the opening balance would hold half of them."""
     broker = Broker()
-    _accounts(ready, one="test-key-1 test-secret-1")
+    accounts(ready, one="test-key-1 test-secret-1")
     old = await broker.submit(qty="5")
     await broker.fill(old, "5")
     waiting = await broker.submit("MSFT", told=False)
-    async with broker as url, _running(ready, url) as (service, health):
-        await _until(lambda: _opened(health))
+    async with broker as url, running(ready, url) as (service, health):
+        await until(lambda: opened(health))
         order = await broker.submit()
         message = await broker.fill(order, "4")
         await broker.say(json.dumps(message))  # once more, as text this time
         broker.binary = False
         await broker.fill(order, "6")
-        await _until_held(lambda: _has(ready, 4))
+        await until_held(lambda: has(ready, 4))
         details: Any = service.details()
         assert details["accounts"]["one"]["connection_state"] == "CONNECTED"
 
-    updates = await _updates(ready)
-    assert [(u["event"], u["order_id"], u["source"]) for u in updates] == [
+    told = await updates(ready)
+    assert [(u["event"], u["order_id"], u["source"]) for u in told] == [
         ("new", waiting, "rest"), ("new", order, "ws"), ("partial_fill", order, "ws"), ("fill", order, "ws"),
     ]  # fmt: skip
-    assert [u["event_id"] for u in updates[2:]] == [fill_id(order, "4"), fill_id(order, "10")]
-    assert updates[1]["event_id"] == order_event_id(order, "new", updates[1]["ts"])
-    assert updates[3]["price"] == Decimal("100.25")
-    first = (await _decoded(ready, ACCOUNT_SNAPSHOTS))[0]
+    assert [u["event_id"] for u in told[2:]] == [fill_id(order, "4"), fill_id(order, "10")]
+    assert told[1]["event_id"] == order_event_id(order, "new", told[1]["ts"])
+    assert told[3]["price"] == Decimal("100.25")
+    first = (await decoded(ready, ACCOUNT_SNAPSHOTS))[0]
     assert [(p["symbol"], p["quantity"]) for p in first["positions"]] == [("AAPL", Decimal(5))]
     assert [o["order_id"] for o in first["orders"]] == [waiting]
     assert first["broker_account"] == broker.account_id
     assert first["contained_fills"] == [f"{old}:5"]
     assert first["activity_cursor"] == broker.activities[0]["id"]
-    states = [r["state"] for r in await _decoded(ready, CONNECTIONS)]
+    states = [r["state"] for r in await decoded(ready, CONNECTIONS)]
     assert [s for s, former in zip(states, [None, *states], strict=False) if s != former] == [
         "DISCONNECTED", "CONNECTING", "AUTHENTICATING", "CONNECTED", "DISCONNECTED",
     ]  # fmt: skip
-
-
-async def _has(settings: Settings, count: int) -> bool:
-    return len(await _updates(settings)) >= count
 
 
 async def test_what_happened_without_a_connection_is_in_the_log_five_seconds_after_the_reconnect(
@@ -167,11 +85,11 @@ async def test_what_happened_without_a_connection_is_in_the_log_five_seconds_aft
 ) -> None:
     """A fill or a cancel during a lost connection would never reach the user's positions and orders."""
     broker = Broker()
-    _accounts(ready, one="test-key-1 test-secret-1")
-    async with broker as url, _running(ready, url) as (_, health):
-        await _until(lambda: _opened(health))
+    accounts(ready, one="test-key-1 test-secret-1")
+    async with broker as url, running(ready, url) as (_, health):
+        await until(lambda: opened(health))
         filled, canceled, half = [await broker.submit() for _ in range(3)]
-        await _until_held(lambda: _has(ready, 3))
+        await until_held(lambda: has(ready, 3))
         before = broker.connections
         await broker.drop()
         await broker.fill(filled, "3", told=False)
@@ -179,96 +97,96 @@ async def test_what_happened_without_a_connection_is_in_the_log_five_seconds_aft
         await broker.end(canceled, told=False)
         unseen = await broker.submit("MSFT", told=False)
         await broker.end(unseen, "expired", told=False)
-        await _until(lambda: broker.connections > before and broker.sockets)
-        await _until_held(lambda: _has(ready, 7), 5)
+        await until(lambda: broker.connections > before and broker.sockets)
+        await until_held(lambda: has(ready, 7), 5)
         await broker.fill(half, "1", told=False)  # the stream is connected and keeps quiet
         await broker.fill(half, "1")
-        await _until_held(lambda: _has(ready, 9), 10)
-    updates = await _updates(ready)
-    assert Counter((u["event"], u["order_id"], u["source"]) for u in updates[3:]) == Counter(
+        await until_held(lambda: has(ready, 9), 10)
+    told = await updates(ready)
+    assert Counter((u["event"], u["order_id"], u["source"]) for u in told[3:]) == Counter(
         [
             ("partial_fill", filled, "rest"), ("fill", filled, "rest"), ("canceled", canceled, "rest"),
             ("expired", unseen, "rest"), ("partial_fill", half, "ws"), ("partial_fill", half, "rest"),
         ]
     )  # fmt: skip
-    fills = [u for u in updates if u["order_id"] == filled and u["source"] == "rest"]
+    fills = [u for u in told if u["order_id"] == filled and u["source"] == "rest"]
     assert [(u["cumulative_quantity"], u["quantity"], u["side"], u["client_order_id"]) for u in fills] == [
         (3, 3, "buy", "mine-0"), (10, 7, "buy", "mine-0"),
     ]  # fmt: skip
-    assert len({u["event_id"] for u in updates}) == len(updates)
+    assert len({u["event_id"] for u in told}) == len(told)
 
 
 async def test_a_restart_goes_on_where_the_log_ends(ready: Settings) -> None:
     """After a crash a user's fills would be missing, or counted twice."""
     broker = Broker()
-    _accounts(ready, one="test-key-1 test-secret-1")
+    accounts(ready, one="test-key-1 test-secret-1")
     async with broker as url:
-        async with _running(ready, url) as (_, health):
-            await _until(lambda: _opened(health))
+        async with running(ready, url) as (_, health):
+            await until(lambda: opened(health))
             order, canceled = await broker.submit(), await broker.submit()
             await broker.fill(order, "1")
-            await _until_held(lambda: _has(ready, 3))
+            await until_held(lambda: has(ready, 3))
         await broker.fill(order, "2", told=False)
         await broker.end(canceled, told=False)
-        async with _running(ready, url) as (_, health):
-            await _until_held(lambda: _has(ready, 5))
-            await _until(lambda: _opened(health))
+        async with running(ready, url) as (_, health):
+            await until_held(lambda: has(ready, 5))
+            await until(lambda: opened(health))
             message = await broker.fill(order, "3")
             await broker.end(canceled, late=700)  # the stream's own time of the same end
             await broker.say(json.dumps(message).encode())
-            await _until_held(lambda: _has(ready, 6))
-    updates = await _updates(ready)
-    of_order = [u for u in updates if u["order_id"] == order]
+            await until_held(lambda: has(ready, 6))
+    told = await updates(ready)
+    of_order = [u for u in told if u["order_id"] == order]
     assert [(u["event"], u["cumulative_quantity"], u["source"]) for u in of_order] == [
         ("new", 0, "ws"), ("partial_fill", 1, "ws"), ("partial_fill", 3, "rest"), ("partial_fill", 6, "ws"),
     ]  # fmt: skip
-    assert [u["event"] for u in updates if u["order_id"] == canceled] == ["new", "canceled"]
+    assert [u["event"] for u in told if u["order_id"] == canceled] == ["new", "canceled"]
 
 
 async def test_one_refused_account_costs_itself_only(ready: Settings) -> None:
     """One revoked key would stop every other account of the installation."""
     broker = Broker()
-    _accounts(ready, one="test-key-1 test-secret-1", two="test-key-2 wrong-secret-2")
-    async with broker as url, _running(ready, url) as (service, health):
-        await _until(lambda: service.watches and service.watches[1].refused)
-        await _until(lambda: service.watches[0].reason is None)
+    accounts(ready, one="test-key-1 test-secret-1", two="test-key-2 wrong-secret-2")
+    async with broker as url, running(ready, url) as (service, health):
+        await until(lambda: service.watches and service.watches[1].refused)
+        await until(lambda: service.watches[0].reason is None)
         connections = broker.connections
         await broker.submit()
-        await _until_held(lambda: _has(ready, 1))
+        await until_held(lambda: has(ready, 1))
         assert broker.connections == connections  # refused keys are not tried again
-        await _until(lambda: "account two: " in str(health.not_ready))
-    assert {r["account"] for r in await _decoded(ready, ACCOUNT_SNAPSHOTS)} == {"one"}
-    last = [r for r in await _decoded(ready, CONNECTIONS) if r["feed"] == "trading:two"][-1]
+        await until(lambda: "account two: " in str(health.not_ready))
+    assert {r["account"] for r in await decoded(ready, ACCOUNT_SNAPSHOTS)} == {"one"}
+    last = [r for r in await decoded(ready, CONNECTIONS) if r["feed"] == "trading:two"][-1]
     assert last["state"] == "DISCONNECTED"
     assert "unauthorized" in last["reason"]
 
 
 async def test_a_name_never_changes_its_brokerage_account(ready: Settings) -> None:
     """Fills of one brokerage account would be added to the positions of another."""
-    _accounts(ready, one="test-key-1 test-secret-1")
-    async with Broker() as url, _running(ready, url) as (_, health):
-        await _until(lambda: _opened(health))
+    accounts(ready, one="test-key-1 test-secret-1")
+    async with Broker() as url, running(ready, url) as (_, health):
+        await until(lambda: opened(health))
     other = Broker()
-    async with other as url, _running(ready, url) as (service, _health):
-        await _until(lambda: service.watches and service.watches[0].refused)
+    async with other as url, running(ready, url) as (service, _health):
+        await until(lambda: service.watches and service.watches[0].refused)
         assert "another brokerage account" in str(service.watches[0].refused)
         assert other.connections == 0
-    assert len({r["broker_account"] for r in await _decoded(ready, ACCOUNT_SNAPSHOTS)}) == 1
+    assert len({r["broker_account"] for r in await decoded(ready, ACCOUNT_SNAPSHOTS)}) == 1
 
 
 async def test_no_half_snapshot_is_published_and_the_rate_limit_is_kept(ready: Settings) -> None:
     """Positions would vanish from a snapshot because one of its requests failed."""
     broker = Broker()
-    _accounts(ready, one="test-key-1 test-secret-1")
+    accounts(ready, one="test-key-1 test-secret-1")
     await broker.fill(await broker.submit(qty="5"), "5")
     reset = time.time() + 1.5
     limited = web.json_response({}, status=429, headers={"X-RateLimit-Reset": str(reset)})
     broker.faults["account/activities/FILL"] = [limited]
     broker.faults["positions"] = [web.Response(status=500, body=b"{")]
-    async with broker as url, _running(ready, url) as (_, health):
-        await _until(lambda: _opened(health))
+    async with broker as url, running(ready, url) as (_, health):
+        await until(lambda: opened(health))
         assert time.time() >= reset
-    snapshots = await _decoded(ready, ACCOUNT_SNAPSHOTS)
+    snapshots = await decoded(ready, ACCOUNT_SNAPSHOTS)
     assert [len(s["positions"]) for s in snapshots] == [1]
     assert broker.requests["positions"] == 2
 
@@ -276,18 +194,18 @@ async def test_no_half_snapshot_is_published_and_the_rate_limit_is_kept(ready: S
 async def test_what_is_no_trade_update_is_kept_with_its_bytes(ready: Settings) -> None:
     """A message that we do not understand would be lost without a trace, or end the stream."""
     broker = Broker()
-    _accounts(ready, one="test-key-1 test-secret-1")
+    accounts(ready, one="test-key-1 test-secret-1")
     bad = [
         b"{not json", b"[1]", b'{"stream":"other"}', b'{"stream":"trade_updates","data":{"event":"fill"}}',
         b"\xff\x00", b'{"stream":"trade_updates","data":{"event":"new","order":{"id":7}}}',
     ]  # fmt: skip
-    async with broker as url, _running(ready, url) as (_, health):
-        await _until(lambda: _opened(health))
+    async with broker as url, running(ready, url) as (_, health):
+        await until(lambda: opened(health))
         for raw in bad:
             await broker.say(raw)
         await broker.submit()
-        await _until_held(lambda: _has(ready, 1))
-    letters = await _held(ready, TRADE_UPDATE_FRAMES + ".dlq")
+        await until_held(lambda: has(ready, 1))
+    letters = await held(ready, TRADE_UPDATE_FRAMES + ".dlq")
     assert [letter.value for letter in letters] == bad
     assert all(dict(letter.headers)["reason"] for letter in letters)
     assert {letter.key for letter in letters} == {b"one"}
@@ -295,5 +213,5 @@ async def test_what_is_no_trade_update_is_kept_with_its_bytes(ready: Settings) -
 
 async def test_without_accounts_the_service_is_ready_and_idle(ready: Settings) -> None:
     """`tidewire up` would not start for those who only want market data."""
-    async with _running(ready, "http://127.0.0.1:9") as (_, health):
-        await _until(lambda: _opened(health))
+    async with running(ready, "http://127.0.0.1:9") as (_, health):
+        await until(lambda: opened(health))

@@ -1,0 +1,109 @@
+"""An accounts producer in this process, and what the topics hold: for tests of the accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from producers.accounts.app import Accounts
+from schemas.catalogue import (
+    ACCOUNT_SNAPSHOTS,
+    AUDITS,
+    CONNECTIONS,
+    GAPS,
+    LEASES,
+    REQUESTS,
+    TRADE_UPDATE_FRAMES,
+    TRADE_UPDATES,
+)
+from schemas.codec import load_codec
+from tidewire import kafka
+from tidewire.config import Settings
+from tidewire.health import Health
+
+Record = dict[str, Any]
+TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS, TRADE_UPDATE_FRAMES)
+
+
+def accounts(settings: Settings, **keys: str) -> None:
+    """Account names and their key pairs, as `key secret`, into accounts.toml."""
+    folder = settings.tidewire_accounts_file.parent
+    lines = []
+    for name, pair in keys.items():
+        file = folder / f"{name}.keys"
+        file.write_text(pair.replace(" ", "\n") + "\n")
+        file.chmod(0o600)
+        lines += [f"[accounts.{name}]", f'key_file = "{file.name}"', 'users = ["anna"]']
+    settings.tidewire_accounts_file.write_text("\n".join(lines))
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, url: str, seconds: float = 60, **more: Any
+) -> AsyncIterator[tuple[Accounts, Health]]:
+    own = {"tidewire_trading_url": url, "tidewire_snapshot_seconds": seconds, **more}
+    service = Accounts(settings.model_copy(update=own), start_seconds=5)
+    stop, health = asyncio.Event(), Health("accounts")
+    task = asyncio.create_task(service.run(health, stop))
+    try:
+        yield service, health
+        assert not task.done(), task.exception()
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 15)
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def until_held(held: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not await held():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.1)
+
+
+async def held(settings: Settings, topic: str) -> list[Any]:
+    """Every record of a topic."""
+    name = settings.tidewire_topic_prefix + topic
+    arguments = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": 50}
+    consumer = AIOKafkaConsumer(name, **kafka.client_arguments(settings), **arguments)
+    await consumer.start()
+    try:
+        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
+        ends = await consumer.end_offsets(parts)
+        records: list[Any] = []
+        while len(records) < sum(ends.values()):
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def decoded(settings: Settings, topic: str) -> list[Record]:
+    codec = load_codec(settings)
+    return [codec.decode(record.value)[1] for record in await held(settings, topic)]
+
+
+async def updates(settings: Settings, account: str = "one") -> list[Record]:
+    return [r for r in await decoded(settings, TRADE_UPDATES) if r["account"] == account]
+
+
+def opened(health: Health) -> bool:
+    """Whether every account is followed and has had its snapshot."""
+    return health.not_ready is None
+
+
+async def has(settings: Settings, count: int) -> bool:
+    return len(await updates(settings)) >= count
