@@ -18,10 +18,11 @@ from producers.announce import small_producer
 from producers.contact import START_SECONDS
 from producers.history.client import History, pace_of
 from producers.interest import Entry
+from producers.lease import Leases
 from producers.subscriber.entries import Change
 from producers.subscriber.rising import Rising
 from producers.subscriber.standing import Book
-from schemas.catalogue import PORTFOLIO_POSITIONS, SUBSCRIPTIONS, Catalogue
+from schemas.catalogue import LEASES, PORTFOLIO_POSITIONS, SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec, load_codec
 from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
@@ -30,6 +31,9 @@ from tidewire.errors import RecordError
 from tidewire.health import Health
 from tidewire.metrics import SUBSCRIPTION_CHANGES, SUBSCRIPTION_REPAIRS
 
+GROUP = "tidewire-subscriber"
+FEED = "subscriber"
+"""The name of its lease: one process is active, others stand by."""
 TURN_SECONDS = 1.0
 """So often what stands is compared with what should, though nothing has been read."""
 MOVERS_SHARE = 0.1
@@ -62,6 +66,8 @@ class Subscriber:
         self._start_seconds = start_seconds
         name = Catalogue(settings.tidewire_topic_prefix, 1).name
         self._positions, self._subscriptions = name(PORTFOLIO_POSITIONS), name(SUBSCRIPTIONS)
+        self._leases_topic = name(LEASES)
+        self._leases: Leases | None = None
         self._grace_ns = int(settings.tidewire_position_grace_seconds * NS_PER_SECOND)
         self._book = Book(self._grace_ns)
         self._rising: Rising | None = None
@@ -73,6 +79,7 @@ class Subscriber:
         """For /health."""
         rising, compared = self._rising, self._compared_at
         return {
+            "active": bool(self._leases and self._leases.owned),
             "held_symbols": len(self._book.holdings.held(self._clock())),
             "entries": self._book.standing(),
             "movers": None if rising is None else rising.found(),
@@ -90,27 +97,33 @@ class Subscriber:
         await contact.reach(self._settings, stop, self._start_seconds)
         if stop.is_set():
             return
-        await contact.check_topics(self._settings, (self._positions, self._subscriptions))
+        await contact.check_topics(self._settings, (self._positions, self._subscriptions, self._leases_topic))
         codec = load_codec(self._settings)
         async with AsyncExitStack() as ending:
             producer = await ending.enter_async_context(small_producer(self._settings))
             producer.client.add_topic(self._subscriptions)
-            tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._forever(codec, producer))]
+            session = await ending.enter_async_context(ClientSession())
             if self._settings.tidewire_movers:
-                session = await ending.enter_async_context(ClientSession())
                 history = History(self._settings, session, pace_of(self._settings, MOVERS_SHARE))
                 self._rising = Rising(history, self._universe, self._clock)
-                tasks.append(asyncio.create_task(self._rising.run()))
-            tasks.append(asyncio.create_task(self._show_health(health)))
-            tasks.append(asyncio.create_task(stop.wait()))
-            try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
+
+            async def owned(_feed: str, _epoch: int) -> None:
+                await self._own(codec, producer)
+
+            leases = self._leases = Leases(self._settings, codec, producer, GROUP, (FEED,), owned)
+            showing = asyncio.create_task(self._show_health(health, leases))
+            ending.callback(showing.cancel)
+            await leases.run(stop)
+
+    async def _own(self, codec: Codec, producer: AIOKafkaProducer) -> None:
+        """The work, while the lease is ours; entries of a former owner are ours, it had the same holders."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._forever(codec, producer))
+                if self._rising is not None:
+                    tasks.create_task(self._rising.run())
+        finally:
+            self._book, self._trouble = Book(self._grace_ns), "starting"
 
     # -- reading
 
@@ -200,9 +213,11 @@ class Subscriber:
     def _universe(self) -> set[str]:
         return (self._book.stocks() | set(self._settings.symbols)) - {"*"}
 
-    async def _show_health(self, health: Health) -> None:
+    async def _show_health(self, health: Health, leases: Leases) -> None:
         while True:
-            health.ready(self._trouble)
+            health.ready(
+                leases.trouble or (self._trouble if leases.ours else None)
+            )  # standing by is no trouble
             await asyncio.sleep(0.1)
 
 

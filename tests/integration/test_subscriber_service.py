@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from producers.app import Producer
 from producers.interest import Entry
 from producers.subscriber.app import Subscriber
 from schemas import cluster
-from schemas.catalogue import PORTFOLIO_POSITIONS, SUBSCRIPTIONS
+from schemas.catalogue import LEASES, PORTFOLIO_POSITIONS, SUBSCRIPTIONS
 from schemas.codec import Codec, load_codec
+from tests.integration.producer_venues import CRYPTO, OPTIONS, STOCKS, Alpaca
+from tests.integration.producer_venues import until as wait
 from tests.integration.test_portfolio_service import read_all
+from tests.integration.test_producer_feeds import TOPICS as PRODUCER_TOPICS
 from tidewire import kafka
 from tidewire.config import Settings
 from tidewire.health import Health
@@ -27,7 +31,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
-    await cluster.apply(settings, (PORTFOLIO_POSITIONS, SUBSCRIPTIONS))
+    await cluster.apply(settings, (PORTFOLIO_POSITIONS, SUBSCRIPTIONS, LEASES))
     return settings.model_copy(update={"tidewire_position_grace_seconds": 30.0})
 
 
@@ -70,6 +74,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Subscriber]
     )
     task = asyncio.create_task(subscriber.run(health, stop))
     try:
+        await wait(lambda: health.not_ready is None or task.done())
         yield subscriber
         assert not task.done(), task.exception()
     finally:
@@ -135,8 +140,13 @@ async def test_a_position_is_subscribed_at_once_and_released_after_its_grace(rea
             assert subscriber.details()["held_symbols"] == 2
         await portfolio.position("two", "AAPL240315C00172500", "us_option", 0)
         clock.ahead_ns += 31 * 10**9
-        async with running(ready, clock):  # nobody watched while the grace ended
+        async with running(ready, clock) as one:  # nobody watched while the grace ended
             await until(ready, codec, lambda found: set(found) == apple)
+            async with running(ready, clock) as two:  # stands by
+                await portfolio.position("one", "MSFT", "us_equity", 1)
+                both = apple | _keys("stocks", "MSFT", "trades", "quotes", "bars")
+                await until(ready, codec, lambda found: set(found) == both)
+                assert [s.details()["active"] for s in (one, two)] == [True, False]
 
 
 def _record(codec: Codec, found: dict[str, Entry]) -> dict[str, Any]:
@@ -146,3 +156,48 @@ def _record(codec: Codec, found: dict[str, Entry]) -> dict[str, Any]:
         "priority": entry.priority, "expires_ts": entry.expires_ts, "received_ts": 1, "source": "ws",
         "event_id": bytes(8),
     }  # fmt: skip
+
+
+async def test_a_running_producer_makes_room_for_a_position_without_reconnecting(ready: Settings) -> None:
+    """The user's plan is full when a position opens: its prices must come within moments, and every other
+    tape but the least important one goes on without a gap.
+    """
+    await cluster.apply(ready, PRODUCER_TOPICS)
+    configured, clock, alpaca = tuple(f"S{n:02}" for n in range(30)), Clock(), Alpaca()
+    contract = "AAPL240315C00172500"
+    async with AIOKafkaProducer(**kafka.client_arguments(ready)) as producer, alpaca as url:
+        chosen = ready.model_copy(
+            update={
+                "tidewire_symbols": configured, "tidewire_option_symbols": ("SPY240315C00500000",),
+                "tidewire_crypto_symbols": ("BTC/USD",), "tidewire_plan": "basic", "tidewire_stream_url": url,
+            }
+        )  # fmt: skip
+        portfolio, stop = Portfolio(ready, producer, clock), asyncio.Event()
+        feeds = Producer(chosen, start_seconds=10, clock=clock)
+        working = asyncio.create_task(feeds.run(Health("producer"), stop))
+        try:
+            async with running(chosen, clock):
+                venues = [alpaca.venues[path] for path in (STOCKS, OPTIONS, CRYPTO)]
+                stocks, options, crypto = venues
+                await wait(lambda: stocks.held.get("trades", ()) and len(stocks.held["trades"]) == 30)
+                await wait(lambda: all(venue.held.get("quotes") for venue in venues))
+                await portfolio.position("one", "ZZZ", "us_equity", 5)
+                await portfolio.position("one", contract, "us_option", 1)
+                await portfolio.position("one", "ETH/USD", "crypto", 1)
+                await wait(lambda: "ZZZ" in stocks.held["trades"] and "ZZZ" in stocks.held["quotes"])
+                await wait(lambda: contract in options.held["quotes"] and "ETH/USD" in crypto.held["bars"])
+                await wait(lambda: sorted(stocks.held["trades"]) == sorted([*configured[:29], "ZZZ"]))
+                (told, *_) = [f for f in _feeds(feeds) if f["name"].startswith("stocks")]
+                assert told["beyond_plan_limit"]["trades"] == ["S29"]
+                await portfolio.position("one", "ZZZ", "us_equity", 0)
+                clock.ahead_ns += 31 * 10**9
+                await wait(lambda: sorted(stocks.held["trades"]) == sorted(configured))
+                assert [venue.connections for venue in venues] == [1, 1, 1]
+        finally:
+            stop.set()
+            await asyncio.wait_for(working, 20)
+
+
+def _feeds(producer: Producer) -> list[dict[str, Any]]:
+    found: Any = producer.details()["feeds"]
+    return list(found.values())

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.interest import PRIORITIES, Entry, Interest, wanted
+from producers.interest import PRIORITIES, Entry, Interest, urgent, wanted
 from producers.subscriptions import Subscriptions
 
 SYMBOLS = [f"S{n}" for n in range(6)]
@@ -55,6 +55,21 @@ def test_positions_come_before_watchlists_and_watchlists_before_clients() -> Non
         Entry("stocks", "trades", "B", "y", "position", None),
     ]
     assert wanted(held, "stocks", 0) == {"trades": ("B", "D", "C", "A")}
+
+
+@given(st.lists(entries, max_size=25), st.integers(0, 20), st.sampled_from(["stocks", "crypto"]))
+def test_what_money_is_in_is_urgent_and_comes_first(held: list[Entry], now: int, feed: str) -> None:
+    """What is urgent takes the place of configured symbols: a client's wish among it would push them out."""
+    first, found = urgent(held, feed, now), wanted(held, feed, now)
+    for channel in CHANNELS:
+        positions = {
+            e.symbol
+            for e in held
+            if (e.feed, e.channel, e.priority) == (feed, channel, "position")
+            and (e.expires_ts is None or now < e.expires_ts)
+        }
+        assert first.get(channel, frozenset()) == positions
+        assert set(found.get(channel, ())[: len(positions)]) == positions
 
 
 steps = st.lists(st.tuples(entries, st.booleans()) | st.integers(0, 4), max_size=40)
