@@ -30,7 +30,8 @@ SETTLE_NS = NS_PER_SECOND
 QUIET_NS = 5 * NS_PER_SECOND
 """Without any event so long after the subscription, the clock ends a gap."""
 
-_REASONS = {"mute": STALL, "slow_client": SLOW_CLIENT, "overflow": OVERFLOW, "stopped": RESTART}
+STOPPED = "stopped"
+_REASONS = {"mute": STALL, "slow_client": SLOW_CLIENT, "overflow": OVERFLOW}
 
 Held = Mapping[str, tuple[str, ...]]
 """Channel to symbols."""
@@ -125,11 +126,15 @@ class Tracker:
         self._received_ns = received_ns
 
     def lost(self, kind: str, now_ns: int) -> list[Gap]:
-        """The connection ended, or could not be made."""
+        """The connection ended, or could not be made. One that we stop ourselves opens no gap: the next owner
+        finds in the log since when events are missing, as it must after a kill.
+        """
         for entry in self._lasting.values():
             entry.back_ns = None
         held, self._held, self._settled = self._held, {}, False
         self._known_at_loss = times.newest(self._newest) or 0
+        if kind == STOPPED:
+            return []
         reason = _REASONS.get(kind, DISCONNECT)
         return [
             g for channel, s in held.items() for g in self._open(channel, s, reason, self._newest, now_ns)

@@ -12,7 +12,6 @@ from schemas.gaps import (
     CLOSED,
     DISCONNECT,
     OVERFLOW,
-    RESTART,
     SLOW_CLIENT,
     STALL,
     Board,
@@ -103,7 +102,7 @@ class Line(RuleBasedStateMachine):
             self._confirm()
         self.it_falls("closed_1006")
 
-    @rule(kind=st.sampled_from(("closed_1006", "mute", "slow_client", "overflow", "connect", "stopped")))
+    @rule(kind=st.sampled_from(("closed_1006", "mute", "slow_client", "overflow", "connect")))
     def it_falls(self, kind: str) -> None:
         self.connected, self.held = False, set()
         self._write(self.tracker.lost(kind, self.now))
@@ -111,9 +110,9 @@ class Line(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(known=st.booleans())
     def the_owner_is_killed(self, known: bool) -> None:
-        """Without a word, as by kill -9; or after it said what it lost."""
+        """Without a word, as by kill -9; or by a clean stop."""
         if known:
-            self.it_falls("stopped")
+            self._write(self.tracker.lost("stopped", self.now))
         self.now += 3 * S
         self._own()
 
@@ -196,12 +195,15 @@ def test_a_socket_that_was_mute_from_its_first_subscription_has_a_gap_from_there
 
 def test_each_end_has_its_reason() -> None:
     for kind, reason in (
-        ("mute", STALL), ("slow_client", SLOW_CLIENT), ("overflow", OVERFLOW), ("stopped", RESTART),
+        ("mute", STALL), ("slow_client", SLOW_CLIENT), ("overflow", OVERFLOW),
         ("closed_1006", DISCONNECT), ("406", DISCONNECT),
     ):  # fmt: skip
         tracker = Tracker(FEED, 1)
         _connected(tracker, NOON, trades=("A",))
         assert [gap.reason for gap in tracker.lost(kind, NOON)] == [reason]
+    tracker = Tracker(FEED, 1)
+    _connected(tracker, NOON, trades=("A",))
+    assert tracker.lost("stopped", NOON) == []  # the next owner finds it in the log
 
 
 def test_what_is_too_old_is_named_at_once_and_the_rest_is_fetched() -> None:
