@@ -25,6 +25,7 @@ from tidewire import log
 from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
 from tidewire.metrics import LEASES_GIVEN_UP, LEASES_HELD, LEASES_TAKEN
+from tidewire.slots import Slot
 
 ASLEEP_SECONDS = SESSION_SECONDS - HEARTBEAT_SECONDS
 """A process that did not run for so long may be taken for dead."""
@@ -43,6 +44,14 @@ OnOwned = Callable[[str, int], Awaitable[None]]
 def uptime() -> float:
     """Seconds that go on while the process is stopped and, where the system can tell, the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _slot(settings: Settings, group: str) -> Slot | None:
+    try:
+        return Slot(settings.tidewire_home / "run", group)
+    except OSError as error:
+        _log.warning("no lasting name in the group: a restart takes some seconds longer", reason=str(error))
+        return None
 
 
 @dataclass(slots=True)
@@ -76,7 +85,9 @@ class Leases:
         topic = Catalogue(settings.tidewire_topic_prefix, 1).name(LEASES)
         self._claims = Claims(settings, topic, codec, producer, clock, self._changed.set)
         name = settings.tidewire_topic_prefix + group
-        self._group = Group(settings, name, topic, self._me, self._changed.set, uptime)
+        self._slot = _slot(settings, group)
+        instance = None if self._slot is None else self._slot.instance
+        self._group = Group(settings, name, topic, self._me, self._changed.set, uptime, instance)
         self._holds: dict[str, _Hold] = {}
         self._confirm_after: dict[str, float] = {}  # feed -> nothing before this moment counts
         self._label = group
@@ -123,6 +134,8 @@ class Leases:
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
+            if self._slot is not None:
+                self._slot.release()
 
     async def _keep(self, stopped: asyncio.Task[bool], helpers: list[asyncio.Task[None]]) -> None:
         looked = uptime()

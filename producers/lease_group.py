@@ -34,7 +34,8 @@ NOTHING = Given(frozenset(), alone=False)
 class Group:
     """`me` says what this process wants and holds; `changed` is called whenever `given` may be another.
 
-    `uptime` gives seconds that go on while the process is stopped.
+    `uptime` gives seconds that go on while the process is stopped. `instance` is the process's lasting name
+    in the group: started again after a kill it need not wait until the group takes it for dead.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Group:
         me: Callable[[], Member],
         changed: Callable[[], None],
         uptime: Callable[[], float],
+        instance: str | None,
     ) -> None:
         self._settings, self._group, self._topic = settings, group, topic
-        self._changed, self._uptime = changed, uptime
+        self._changed, self._uptime, self._instance = changed, uptime, instance
         self._assignor = Assignor(me, self._assigned)
         self._consumer: AIOKafkaConsumer | None = None
         self._joined = False
@@ -71,6 +73,7 @@ class Group:
         consumer = self._consumer = AIOKafkaConsumer(
             **kafka.client_arguments(self._settings),
             group_id=self._group,
+            group_instance_id=self._instance,
             enable_auto_commit=False,
             session_timeout_ms=int(SESSION_SECONDS * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_SECONDS * 1000),
@@ -88,6 +91,8 @@ class Group:
         consumer, self._consumer = self._consumer, None
         self._lost()
         if consumer is not None:
+            if self._joined:  # with a lasting name aiokafka does not leave; others would wait for us
+                consumer._coordinator._group_instance_id = None
             with suppress(KafkaError, TimeoutError):
                 await asyncio.wait_for(consumer.stop(), _LEAVE_SECONDS)
 

@@ -15,7 +15,6 @@ from schemas.codec import load_codec
 from sinks.postgres import connection, migrate
 from sinks.postgres.batches import Feed
 from sinks.postgres.consumer import Consumer
-from sinks.postgres.membership import Slot
 from sinks.postgres.outbox import relay
 from sinks.postgres.progress import Progress
 from sinks.postgres.record_tables import SOURCES
@@ -29,6 +28,7 @@ from tidewire.config import Settings
 from tidewire.errors import SchemaError, UnreachableError
 from tidewire.health import Health
 from tidewire.kafka import check_reachable
+from tidewire.slots import Slot
 
 GROUP = "tidewire-sink-postgres"
 PATIENCE = 30.0
@@ -106,7 +106,7 @@ class Sink:
             flag,
             lambda reason: _call(loop, progress.postgres, reason),
         )
-        slot = Slot(settings.tidewire_home / "run")
+        slot = Slot(settings.tidewire_home / "run", "sink")
         done = asyncio.Event()
         relaying = asyncio.create_task(relay(settings, url, group(settings), wake, done))
         passing_on = asyncio.create_task(_pass_on(stop, flag))

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.postgres import connection, migrate
-from sinks.postgres.membership import Slot
 from sinks.postgres.offsets import Log, Stored, decide
 from tidewire.errors import ConfigError, SchemaError, UnreachableError
+from tidewire.slots import Slot
 
 
 @given(
@@ -84,11 +84,11 @@ def test_a_url_that_is_none_is_said_to_be_none_without_repeating_it(url: str) ->
 
 
 def test_a_killed_sink_finds_its_name_again_and_two_sinks_never_share_one(tmp_path: Path) -> None:
-    first, second = Slot(tmp_path), Slot(tmp_path)
+    first, second = Slot(tmp_path, "sink"), Slot(tmp_path, "sink")
     assert first.instance != second.instance
     name = first.instance
     first.release()  # as the kernel does for a process that was killed
-    third = Slot(tmp_path)
+    third = Slot(tmp_path, "sink")
     assert third.instance == name
     for slot in (second, third):
         slot.release()

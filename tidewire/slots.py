@@ -1,8 +1,8 @@
-"""A lasting name within the consumer group, so that a sink that was killed gets its partitions back at once.
+"""A lasting name within a consumer group, so that a process that was killed gets its part back at once.
 
 Kafka gives a group member's partitions away only after its session has timed out. A member with a fixed
 instance id takes its predecessor's place without that wait. The id belongs to a slot, a file below
-TIDEWIRE_HOME that is locked for as long as the process lives: several sinks on one machine take several.
+TIDEWIRE_HOME that is locked for as long as the process lives: several on one machine take several.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ SLOTS = 256
 
 
 class Slot:
-    """The first free slot of a folder; `instance` is its lasting id."""
+    """The first free slot of a kind (`sink`) in a folder; `instance` is its lasting id.
 
-    def __init__(self, folder: Path) -> None:
+    Raises:
+        OSError: the folder cannot be written, or all slots are taken.
+    """
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._kind = kind
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(SLOTS):
             # Not inherited by children (O_CLOEXEC is Python's default): the lock ends with this process.
-            self._file = os.open(folder / f"sink-{number}.slot", os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(folder / f"{kind}-{number}.slot", os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -35,7 +40,7 @@ class Slot:
     def _name(self) -> str:
         text = os.read(self._file, 100).decode("ascii", "replace").strip()
         if not text:
-            text = f"sink-{uuid.uuid4()}"
+            text = f"{self._kind}-{uuid.uuid4()}"
             os.write(self._file, text.encode())
         return text
 
