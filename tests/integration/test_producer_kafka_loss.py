@@ -170,3 +170,33 @@ async def test_a_dead_letter_longer_than_a_record_is_kept_in_parts(trades: Setti
     parts = [part for values in (await _values(trades, topic + SUFFIX)).values() for part in values]
     assert b"".join(parts) == value
     assert len(parts) == 3
+
+
+async def test_settling_waits_for_what_was_added_before_and_not_for_what_comes_after(
+    trades: Settings,
+) -> None:
+    """A gap is told once the events before it are in the log; on a busy feed `flush` would never return."""
+    publisher, topic = await _publisher(trades)
+    add, count = publisher.adder(topic), 0
+
+    async def busy() -> None:
+        nonlocal count
+        while True:
+            for _ in range(50):
+                add(b"S%d" % (count % 50), b"%08d" % count, 1)
+                count += 1
+            await asyncio.sleep(0.001)
+
+    market = asyncio.create_task(busy())
+    try:
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+            before = count
+            await asyncio.wait_for(publisher.settle(), 20)
+            stored = {value for values in (await _values(trades, topic)).values() for value in values}
+            assert {b"%08d" % n for n in range(before)} <= stored
+    finally:
+        market.cancel()
+        await asyncio.wait((market,))
+    await asyncio.wait_for(publisher.flush(), 30)
+    await publisher.stop()
