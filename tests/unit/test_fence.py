@@ -30,7 +30,7 @@ def _naive(records: Records, before: Sequence[tuple[int, str]] = ()) -> list[boo
 
 
 @given(st.lists(RECORDS, max_size=4), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_columns_and_single_records_say_what_a_naive_reading_says_in_any_batches(
     batches: list[Records], restart: bool
 ) -> None:
@@ -52,7 +52,7 @@ def test_columns_and_single_records_say_what_a_naive_reading_says_in_any_batches
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 4)), max_size=20), st.integers(0, 20))
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_accounts_do_not_fence_each_other(records: list[tuple[str, int]], cut: int) -> None:
     """A takeover of one account's feed must not cost the events of another in the same partition."""
     fences = Fences()
@@ -67,7 +67,7 @@ def test_accounts_do_not_fence_each_other(records: list[tuple[str, int]], cut: i
 
 
 @given(RECORDS, st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=5), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_a_log_that_is_read_again_is_judged_as_the_first_time(
     records: Records, spans: list[tuple[int, int]], restart: bool
 ) -> None:

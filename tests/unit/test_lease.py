@@ -25,7 +25,7 @@ MEMBERS = st.dictionaries(
 
 
 @given(MEMBERS)
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_every_wanted_feed_has_exactly_one_owner_that_wants_it(members: dict[str, Member]) -> None:
     """Whatever the members say they hold, stale owners included."""
     shares = share(members)
@@ -38,7 +38,7 @@ def test_every_wanted_feed_has_exactly_one_owner_that_wants_it(members: dict[str
 
 
 @given(MEMBERS)
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_a_feed_stays_with_its_newest_owner(members: dict[str, Member]) -> None:
     """A process that comes or goes must not interrupt the feeds of the others."""
     shares = share(members)
