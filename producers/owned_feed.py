@@ -132,10 +132,10 @@ class OwnedFeed:
             ground.clock,
             observers,
         )
+        await feed.want(self._wanted, self._urgent)
         stop = asyncio.Event()
         beside = [asyncio.create_task(c) for c in companions.companions(ground, owned, feed, observers)]
         announcer.start()
-        await feed.want(self._wanted, self._urgent)
         self._feed = feed
         session = asyncio.create_task(feed.run(stop))
         try:
