@@ -6,6 +6,7 @@ Without these the first option message of a user would be the first that the pro
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -179,3 +180,22 @@ async def test_options_survive_a_restart(tmp_path: Path) -> None:
         past = (await asyncio.to_thread(client.get_option_trades, request)).data[ASKED]
     assert sum(status["published"].values()) == len(before)
     assert len(past) == len(trades)
+
+
+FIXTURES = Path(__file__).parents[3] / "shared" / "data" / "alpaca" / "fixtures"
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="Alpaca's payloads are not beside the project")
+async def test_contracts_have_alpacas_keys(tmp_path: Path) -> None:
+    """Whoever looks for contracts by REST would find other fields at Alpaca."""
+    async with running(tmp_path) as simulator, aiohttp.ClientSession(simulator.url) as http:
+        headers = {"APCA-API-KEY-ID": KEYS[0], "APCA-API-SECRET-KEY": KEYS[1]}
+        async with http.get("/v2/options/contracts?underlying_symbols=IBM", headers=headers) as answer:
+            [ours, *_] = (await answer.json())["option_contracts"]
+    for line in (FIXTURES / "rest_option_contract.jsonl").read_text().splitlines():
+        payload = json.loads(line)["payload"]
+        for row in payload.get("option_contracts", [payload]):
+            if isinstance(row, dict) and isinstance(row.get("symbol"), str):
+                assert set(row) <= set(ours)
+    assert ours["symbol"].startswith("IBM")
+    assert float(ours["strike_price"]) > 100

@@ -192,7 +192,7 @@ async def test_a_wrong_path_is_not_found(tmp_path: Path) -> None:
 
 
 async def test_the_tape_goes_on_while_nobody_is_connected(tmp_path: Path) -> None:
-    async with serving(tmp_path, rate=20_000) as server:
+    async with serving(tmp_path, rate=6_000) as server:
         async with server.socket() as first:
             await first.sign_in(ALL)
             seen = await first.trades(1_000)
