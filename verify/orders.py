@@ -13,6 +13,11 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from schemas.event_id import plain_quantity
+from schemas.fills import FILL_EVENTS, REVISION_EVENTS
+from schemas.gaps import EVERY, Gap
+
+LASTING = frozenset((*FILL_EVENTS, *REVISION_EVENTS, "canceled", "expired", "rejected", "replaced"))
+"""Events that REST tells afterwards: fills, and how an order ended. All others are passing states."""
 
 Position = tuple[str, str]
 """(account, symbol)."""
@@ -48,6 +53,8 @@ class Sent:
     """Order id -> the number of the simulated account."""
     positions: Mapping[tuple[int, str], Decimal] = field(default_factory=dict)
     """(account number, symbol) -> quantity after the last fill, negative when short."""
+    times: tuple[int, ...] = ()
+    """Of each event, ns since 1970 UTC by the broker's clock; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ class Found:
     holdings: tuple[Holding, ...] = ()
     looked_up: frozenset[Event] = frozenset()
     """Events of the topic that came over REST, since the stream had not told them."""
+    gaps: tuple[Gap, ...] = ()
+    """Of the trading streams, in which REST could not tell everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +130,18 @@ class OrderOutcome:
     """States that the broker told over REST alone, as it does of a bracket's held leg."""
     problems: list[str] = field(default_factory=list)
     holdings: tuple[Holding, ...] = ()
+    unrecoverable: int = 0
+    """Passing states inside a gap of the stream: the broker gives them to nobody afterwards."""
+    notes: list[str] = field(default_factory=list)
+    """What the unrecoverable ones are, in words."""
 
 
 def compare(sent: Sent | None, found: Found, limit: int = 10) -> OrderOutcome:
     """Hold every place against the one before it; at most `limit` differences of a kind are named."""
     problems: list[str] = []
     absent, extra = _difference(sent.events, found.topic) if sent is not None else (Counter(), Counter())
+    gone = _unrecoverable(sent, found, absent) if sent is not None else Counter[Event]()
+    absent -= gone
     told_by_rest = Counter({e: n for e, n in extra.items() if e in found.looked_up and e.quantity is None})
     extra -= told_by_rest
     unwritten, invented = _difference(found.topic, found.rows)
@@ -155,7 +170,23 @@ def compare(sent: Sent | None, found: Found, limit: int = 10) -> OrderOutcome:
         looked_up=told_by_rest.total(),
         problems=problems,
         holdings=found.holdings,
+        unrecoverable=gone.total(),
+        notes=_named("passed in a gap of the stream, and no history has it", gone, limit),
     )
+
+
+def _unrecoverable(sent: Sent, found: Found, absent: Counter[Event]) -> Counter[Event]:
+    """Of the absent events, passing states that lie in a gap which could not be filled in whole."""
+    names = {number: found.names[order] for order, number in sent.accounts.items() if order in found.names}
+    left, gone = Counter(absent), Counter[Event]()
+    for event, ts in zip(sent.events, sent.times, strict=False):
+        if not left[event] or event.event in LASTING:
+            continue
+        feed = f"trading:{names.get(sent.accounts[event.order_id], '')}"
+        if any(gap.feed == feed and gap.covers(EVERY, ts) for gap in found.gaps):
+            left[event] -= 1
+            gone[event] += 1
+    return gone
 
 
 def _difference(expected: Iterable[Event], actual: Iterable[Event]) -> tuple[Counter[Event], Counter[Event]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from schemas.catalogue import PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, TRADE_UPDATES
+from schemas.catalogue import GAPS, PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, TRADE_UPDATES
 from schemas.codec import Codec
+from schemas.gaps import Board, Gap, kind_of
 from tidewire.config import Settings
 from tidewire.errors import RecordError, TidewireError
 from verify import database
@@ -36,6 +38,7 @@ def read_journal(path: Path) -> Sent:
     executions: dict[str, Event] = {}
     accounts: dict[str, int] = {}
     positions: dict[tuple[int, str], Decimal] = {}
+    times: list[int] = []
     for number, data in _journal_lines(path):
         order = data["order"]
         event = Event(
@@ -47,13 +50,14 @@ def read_journal(path: Path) -> Sent:
         )
         events.append(event)
         statuses.append(order["status"])
+        times.append(_ns(data["timestamp"]) if "timestamp" in data else 0)
         standings[event.order_id] = Standing(order["status"], event.cumulative)
         accounts[event.order_id] = number
         if data.get("execution_id") and data["event"] in ("fill", "partial_fill"):
             executions[data["execution_id"]] = event
         for symbol, quantity in _holdings(data, order):
             positions[number, symbol] = quantity
-    return Sent(tuple(events), tuple(statuses), standings, executions, accounts, positions)
+    return Sent(tuple(events), tuple(statuses), standings, executions, accounts, positions, tuple(times))
 
 
 def _journal_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -98,6 +102,9 @@ async def find(
     async for record in _records(settings, codec, PORTFOLIO_POSITIONS):
         holdings[record["account"], record["symbol"]] = _holding(record)
     positions = {at: holding.quantity for at, holding in holdings.items()}
+    board = Board()
+    async for record in _records(settings, codec, GAPS):
+        board.put(Gap.of(record))
     pushed, visible = read_pushed(settings.tidewire_home / PUSHED)
     return Found(
         tuple(topic),
@@ -112,6 +119,9 @@ async def find(
         dead_lettered,
         tuple(holding for _, holding in sorted(holdings.items()) if holding.quantity),
         frozenset(looked_up),
+        tuple(
+            g for g in (*board.open(), *board.closed()) if kind_of(g.feed) == "trading" and g.unrecoverable
+        ),
     )
 
 
@@ -196,6 +206,15 @@ def _pushed_orders(kind: str, data: Mapping[str, Any]) -> list[Mapping[str, Any]
     if kind == "order_update":
         return [data]
     return list(data.get("orders") or ()) if kind == "batch" else []
+
+
+def _ns(moment: str) -> int:
+    """A time as the simulated broker writes it, ns since 1970 UTC."""
+    whole, _, rest = moment.partition(".")
+    digits = rest[: next((i for i, letter in enumerate(rest) if not letter.isdigit()), len(rest))]
+    zone = rest[len(digits) :] if rest else ""
+    seconds = int(datetime.fromisoformat(f"{whole}{zone}").timestamp())
+    return seconds * 1_000_000_000 + int((digits or "0").ljust(9, "0"))
 
 
 def _decimal(text: str | None) -> Decimal | None:

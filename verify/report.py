@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
-from schemas.gaps import EVERY
+from schemas.gaps import EVERY, Gap
 from tidewire.config import Settings
 from verify import dead_letters, running
 from verify.compare import Missing, Outcome, compare
 from verify.completeness import Completeness, channel_name
 from verify.content import ALL_BARS, CHANNELS, Channel
-from verify.coverage import Coverage, cover, minutes_of
+from verify.coverage import MINUTE, Coverage, cover, minutes_of
 from verify.dead_letters import Letter
 from verify.gather import Gathered, gather
 from verify.orders import OrderOutcome
@@ -119,7 +119,7 @@ class Report:
                 "sent": o.sent, "topic": o.topic, "table": o.folded, "postgres": o.postgres,
                 "pushed": pushed, "covered_by_snapshot": o.by_snapshot, "looked_up": o.looked_up,
                 "duplicates": 0, "filtered": 0, "late": 0, "dead_lettered": o.dead_lettered,
-                "missing": o.missing, "extra": o.extra,
+                "missing": o.missing, "extra": o.extra, "unrecoverable": o.unrecoverable,
             }
         }  # fmt: skip
 
@@ -196,9 +196,15 @@ def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness) ->
     if "symbol" not in events.columns:
         events = events.with_columns(pl.lit(EVERY).alias("symbol"))
     name = channel_name(channel)
-    return cover(
-        minutes_of(events), told.gaps_of(channel.venue, (name,)), told.audits_of(channel.venue, name)
-    )
+    gaps = told.gaps_of(channel.venue, (name,))
+    if channel in ALL_BARS:  # a bar comes when its minute has ended
+        gaps = [_earlier(gap) for gap in gaps]
+    return cover(minutes_of(events), gaps, told.audits_of(channel.venue, name))
+
+
+def _earlier(gap: Gap) -> Gap:
+    until = None if gap.until_ts is None else gap.until_ts - MINUTE
+    return replace(gap, from_ts=gap.from_ts - MINUTE, until_ts=until)
 
 
 def _other_problems(g: Gathered, known: bool) -> list[str]:
@@ -240,4 +246,4 @@ def _notes(gathered: Gathered, known: bool) -> list[str]:
         notes.append(f"{len(lost)} gaps are unrecoverable, in whole or in part (`tidewire gaps` says why).")
     if any(e.arrived_meanwhile for e in gathered.channels.values()):
         notes.append("Events were still arriving; those of the last moments may show as missing.")
-    return notes
+    return notes + ([] if gathered.orders is None else gathered.orders.notes)

@@ -142,7 +142,11 @@ class Accounts:
                 watch.reconcile()
 
     async def _show_health(self, health: Health, publisher: Publisher, leases: Leases) -> None:
+        joined = False
         while True:
+            if not joined and leases.trouble is None:
+                joined = True
+                _log.info("sharing the accounts", ours=len(leases.ours))
             starting = [feed for feed in sorted(leases.ours) if feed.partition(":")[2] not in self._watches]
             reasons = [reason for watch in self.watches if (reason := watch.reason)]
             reasons += [f"{feed}: starting" for feed in starting]

@@ -235,7 +235,9 @@ async def test_a_killed_process_leaves_its_accounts_to_the_other_within_15_secon
     broker = Broker()
     async with broker as url:
         processes = [await _start(ready, url) for _ in range(2)]
-        await until(lambda: len(broker.sockets) == 3, 40)
+        await until(lambda: len(broker.sockets) == 3, 60)
+        for process in processes:
+            await process.said("sharing the accounts")
         order = await broker.submit()
         await until_held(lambda: has(ready, 1))
         victim = max(processes, key=_owned)

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from schemas.gaps import Gap
 from verify.orders import Event, Found, Holding, Pushed, Sent, Standing, compare
 
 D = Decimal
@@ -50,6 +51,20 @@ def test_an_event_that_is_lost_on_the_way_is_missing(lost: Event) -> None:
     assert on_the_way.missing == unwritten.missing == 1
     assert lost.order_id in on_the_way.problems[0]
     assert "not in PostgreSQL" in unwritten.problems[0]
+
+
+def test_passing_states_in_a_gap_that_nobody_can_fill_are_named_and_nothing_else_is_excused() -> None:
+    """A loss would pass as complete, or a kill -9 would be blamed for what no broker tells afterwards."""
+    sent = replace(SENT, times=(10, 20, 30, 40))
+    gap = Gap(
+        "g", "trading:demo-1", "orders", ("*",), "restart", 50, 5, 45, "closed", unrecoverable=("orders",)
+    )
+    found = replace(FOUND, topic=(GONE,), rows=(GONE,), gaps=(gap,))
+    outcome = compare(sent, found)
+    assert (outcome.unrecoverable, outcome.missing) == (1, 2)  # the fills are not excused
+    assert outcome.notes == ["new of order o1 passed in a gap of the stream, and no history has it"]
+    for other in (replace(gap, feed="trading:demo-2"), replace(gap, from_ts=11)):
+        assert compare(sent, replace(found, gaps=(other,))).missing == 3
 
 
 def test_an_event_that_is_there_twice_is_extra() -> None:
