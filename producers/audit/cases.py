@@ -60,7 +60,7 @@ class Case:
 
     def ready(self, now_ns: int, open_gaps: Sequence[Gap]) -> list[str]:
         """Symbols to compare now; those in a gap that is not closed wait for its end."""
-        waiting = [gap for gap in open_gaps if overlaps(gap, self.minute)]
+        waiting = [gap for gap in open_gaps if overlaps(gap, self.channel, self.minute)]
         return [
             symbol
             for symbol, todo in self.todo.items()
@@ -84,9 +84,15 @@ class Case:
         return Judged(look, Next.NAMED, why)
 
 
-def overlaps(gap: Gap, minute: int) -> bool:
-    """Whether a gap and a minute have a moment in common."""
-    return gap.from_ts < minute + MINUTE and (gap.until_ts is None or gap.until_ts >= minute)
+def came_from(channel: str, minute: int) -> int:
+    """When the events of a minute began to come (ns): a bar comes when its minute has ended."""
+    return minute + MINUTE if channel == "bars" else minute
+
+
+def overlaps(gap: Gap, channel: str, minute: int) -> bool:
+    """Whether events of a minute came within a gap of their channel."""
+    start = came_from(channel, minute)
+    return gap.from_ts < start + MINUTE and (gap.until_ts is None or gap.until_ts >= start)
 
 
 def concerns(gap: Gap, symbol: str) -> bool:

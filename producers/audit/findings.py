@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from producers.audit.cases import Judged, Next
+from producers.audit.cases import Judged, Next, came_from
 from producers.audit.minutes import MINUTE
 from schemas import event_id, gaps
 from schemas.gaps import Gap
@@ -75,14 +75,15 @@ def repairs(place: Place, judged: Iterable[Judged], opened_ts: int, owner_epoch:
     symbols = [j.look.symbol for j in judged if j.next is Next.REPAIR]
     if not symbols:
         return []
+    start = came_from(place.channel, place.minute)
     return gaps.opened(
         place.feed,
         place.channel,
         symbols,
         gaps.AUDIT,
-        place.minute,
+        start,
         opened_ts,
-        until_ts=place.minute + MINUTE - 1,
+        until_ts=start + MINUTE - 1,
         owner_epoch=owner_epoch,
         source="rest",
         detail="an audit found a difference",

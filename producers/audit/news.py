@@ -141,7 +141,11 @@ class NewsAudit:
             if not case.ready(now, waiting):
                 continue
             look = Look(EVERY, not lacks, len(has), len(has) - len(lacks))
-            known = [g for g in self._gaps.known(FEED, CHANNEL) if overlaps(g, minute) and concerns(g, EVERY)]
+            known = [
+                g
+                for g in self._gaps.known(FEED, CHANNEL)
+                if overlaps(g, CHANNEL, minute) and concerns(g, EVERY)
+            ]
             self._tell(minute, case.judge(look, now, _always(known)), lacks)
         self._done_before = max(end, self._done_before or 0)
         self._cases = {minute: case for minute, case in self._cases.items() if case.todo and minute >= start}

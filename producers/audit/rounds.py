@@ -118,7 +118,11 @@ class Rounds:
 
         def gaps_of(symbol: str) -> list[Gap]:
             if not known:
-                known.extend(g for g in self._gaps.known(self._feed, one.case.channel) if overlaps(g, minute))
+                known.extend(
+                    g
+                    for g in self._gaps.known(self._feed, one.case.channel)
+                    if overlaps(g, one.case.channel, minute)
+                )
             return [gap for gap in known if concerns(gap, symbol)]
 
         held = one.station.lane.held[one.case.channel].of(minute)

@@ -285,7 +285,7 @@ def test_what_was_lost_in_silence_is_found_asked_for_and_then_called_audited(set
                 assert found, await log.gaps()
                 expected = {
                     ("trades", ("AAPL",), M0, M0 + MINUTE - 1),
-                    ("bars", ("MSFT",), M0 + MINUTE, M0 + 2 * MINUTE - 1),
+                    ("bars", ("MSFT",), M0 + 2 * MINUTE, M0 + 3 * MINUTE - 1),
                     ("quotes", ("AAPL",), M0 + MINUTE, M0 + 2 * MINUTE - 1),
                     ("news", ("*",), M0 + 2 * MINUTE, M0 + 2 * MINUTE),
                 }
