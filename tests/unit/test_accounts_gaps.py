@@ -154,7 +154,7 @@ def test_savings_compare_with_polling_each_second() -> None:
     """The figure that speaks for the stream would be made up."""
     now = [0.0]
     savings = Savings(lambda: 6, lambda: now[0])
-    assert savings.saved is None
+    assert str(savings) == "6 REST requests; polling each second would have made 0"
     now[0] = 60.0
     assert (savings.polling, savings.saved) == (180, 1 - 6 / 180)
     assert str(savings) == "6 REST requests; polling each second would have made 180 (96.7% saved)"
