@@ -10,19 +10,22 @@ import typer
 from rich.console import Console
 
 from console.commands import rate as rates
-from console.commands.runs import demo_accounts, demo_run, line, session
+from console.commands.runs import demo_accounts, demo_run, disasters, line, session
 from console.commands.runs.demo_run import Finished, Plan
 from console.commands.runs.empty import empty
 from console.commands.runs.interrupts import Interrupted
 from console.commands.runs.session import Run, Session
+from simulator.opra.listing import listing
 from simulator.options import key_pair
 from tidewire import config
+from tidewire.clock import now_ns
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.supervision.child import Service, free_port
 
 SYNTHETIC_SYMBOLS = "AAPL,AMZN,GOOGL,JPM,META,MSFT,NVDA,SPY,TSLA,XOM"
 SYNTHETIC_PAIRS = "BTC/USD,ETH/USD"
+OPTION_STOCKS = 2
 
 
 def demo(
@@ -52,16 +55,24 @@ def demo(
     no_screen: Annotated[
         bool, typer.Option("--no-screen", help="Plain lines instead of the screen.")
     ] = False,
+    disaster: Annotated[
+        str,
+        typer.Option(
+            help="Faults by the second: cut, mute, skip, trading, kafka.", metavar="NAME@SECONDS,..."
+        ),
+    ] = "",
 ) -> None:
     """Run the whole line on a simulated market or on recorded ticks.
 
     Starts Kafka and PostgreSQL (unless the environment names them), a local Alpaca and every service, shows
     them live and ends with the completeness report: exit code 0 only if it is complete. Ctrl-C stops all.
+    On a terminal single keys break something (the screen lists them), and what was lost is found again.
 
     Example: tidewire demo --ticks ticks/ --rate max --json
     """
     played = _ticks([*(ticks or ()), *(paths or ())], given=bool(ticks), duration=duration)
-    plan = Plan(played, rates.parse(rate), seed, duration, accounts, strategy)
+    faults = tuple(disasters.parse(disaster))
+    plan = Plan(played, rates.parse(rate), seed, duration, accounts, strategy, faults)
     settings = _settings(played, symbols)
     with session.opened(settings, "demo", as_json=as_json, screen=not no_screen) as current:
         finished = _run(current, plan, fresh)
@@ -80,7 +91,7 @@ def _run(current: Session, plan: Plan, fresh: bool) -> Finished:
 
     async def play(run: Run) -> Finished | None:
         run.hint = f"Ctrl-C stops everything   {sign_in.link}"
-        return await demo_run.play(run, plan, servers.settings, url)
+        return await demo_run.play(run, plan, servers.settings, url, servers.kill_kafka)
 
     finished = session.supervised(current, servers, services, url, play, sign_in.client)
     if finished is None:
@@ -104,6 +115,7 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         TIDEWIRE_ACCOUNTS_FILE=str(demo_accounts.write_accounts(settings.tidewire_home, plan.accounts)),
         TIDEWIRE_CRYPTO_SYMBOLS="*" if plan.ticks else SYNTHETIC_PAIRS,
         TIDEWIRE_NEWS_SYMBOLS="*",
+        TIDEWIRE_OPTION_SYMBOLS=",".join(_contracts(settings, plan)),
         TIDEWIRE_GATEWAY_HOST="127.0.0.1",
         TIDEWIRE_GATEWAY_PORT=gateway.rpartition(":")[2],
         ENABLE_REALTIME_PORTFOLIO="true",
@@ -114,6 +126,14 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         arguments.append("--strategy" if plan.strategy else "--no-strategy")
     arguments += [word for path in plan.ticks for word in ("--ticks", str(path))]
     return [line.simulator(env, int(url.rpartition(":")[2]), *arguments), *line.pipeline(env)]
+
+
+def _contracts(settings: Settings, plan: Plan) -> list[str]:
+    """Those of the settings, else calls at three strikes of two stocks; none beside recorded ticks."""
+    if plan.ticks or settings.tidewire_option_symbols:
+        return list(settings.tidewire_option_symbols)
+    stocks = [symbol for symbol in settings.symbols if symbol.isalpha()][:OPTION_STOCKS]
+    return listing(stocks, now_ns())[::2]
 
 
 def _settings(ticks: tuple[Path, ...], symbols: str) -> Settings:

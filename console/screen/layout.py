@@ -12,13 +12,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from console.screen import panels
+from console.screen import completeness, completeness_panel, panels
+from console.screen.completeness import CRYPTO_ROW, OPTIONS_ROW
+from console.screen.completeness import OTHERS as OTHERS_ROW
 from console.screen.state import (
     COMMITTED,
     CRYPTO,
     FOLDED,
     NEWS,
+    OPTIONS,
     ORDERS,
+    OTHERS,
     STOCKS,
     Observation,
     Process,
@@ -26,12 +30,22 @@ from console.screen.state import (
 )
 
 _NEW_YORK = ZoneInfo("America/New_York")
-_ROWS = {**{name: (name,) for name in STOCKS}, "crypto": CRYPTO, "news": (NEWS,), "orders": (ORDERS,)}
+_ROWS = {
+    **{name: (name,) for name in STOCKS},
+    OPTIONS_ROW: OPTIONS,
+    CRYPTO_ROW: CRYPTO,
+    NEWS: (NEWS,),
+    ORDERS: (ORDERS,),
+    OTHERS_ROW: OTHERS,
+}
 _CONNECTION_STYLES = {"CONNECTED": "bold green", "DISCONNECTED": "bold red"}
-_FRAME_LINES = 8
-"""Lines that are not services, channels or symbols: title, rules, headings, footer."""
+_LOW = 32
+"""Below so many lines the services have one line, and the market what is left."""
+_LOW_PANEL = 5
+"""Lines of the completeness panel on a low screen, and at least on others."""
+_WIDE = 100
 _HEADING_LINES = 2
-"""Of a second row of tables."""
+"""Of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +56,47 @@ class View:
     feed: str
     elapsed_seconds: float
     hint: str = "Ctrl-C stops everything"
+    keys: str = ""
+    """What the keys do; empty: there are none."""
+    said: tuple[str, ...] = ()
+    """What was done at a key's press, the newest last."""
 
 
 def screen(view: View, seen: Observation, height: int, width: int) -> RenderableType:
     """The whole screen, at most `height` lines."""
-    processes = _processes(seen.processes, 3 if width >= 78 else 2)
-    channels = _channels(seen)
-    room = max(2, height - _FRAME_LINES - len(processes.rows) - len(channels.rows))
-    return Group(
-        _title(view, seen, width),
-        channels,
-        Text(),
-        processes,
-        Text(),
-        _market(seen, room, width),
-        _footer(view, seen),
-    )
+    told = seen.completeness
+    low = told is not None and height < _LOW
+    blank = [] if low else [Text()]
+    channels, foot = _channels(seen, width), _foot(view, seen, height)
+    parts: list[RenderableType] = [_title(view, seen, width), channels, *blank]
+    room = height - 1 - _HEADING_LINES - len(channels.rows) - len(foot) - 2 * len(blank) - _HEADING_LINES
+    if low:
+        processes: RenderableType = _short(seen.processes)
+        room -= 1
+    else:
+        processes = table = _processes(seen.processes, _columns(width))
+        room -= len(table.rows)
+    if told is not None:
+        most = _LOW_PANEL if low else max(_LOW_PANEL, room * 2 // 5)
+        lines = completeness_panel.lines(told, most, width)
+        parts += [completeness_panel.panel(told, lines, width), *blank]
+        room -= lines + len(blank)
+    parts += [processes, *blank]
+    if room > 0 or told is None:
+        parts.append(_market(seen, max(2, room) if told is None else room, width))
+    return Group(*parts, *foot)
+
+
+def _columns(width: int) -> int:
+    return 5 if width >= 130 else 3 if width >= 78 else 2
 
 
 def _market(seen: Observation, room: int, width: int) -> RenderableType:
     """Prices; beside them, if there are accounts, positions, and below orders and news."""
     if seen.portfolio is None:
         return _symbols(seen.symbols, room, wide=width >= 100)
-    above = max(1, (room - _HEADING_LINES) * 3 // 5)
+    both = room >= 2 * _HEADING_LINES
+    above = max(1, (room - _HEADING_LINES) * 3 // 5) if both else room
     below = max(1, room - _HEADING_LINES - above)
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1)
@@ -73,7 +105,8 @@ def _market(seen: Observation, room: int, width: int) -> RenderableType:
         _symbols(seen.symbols, above, wide=width >= 200, narrow=width < 120),
         panels.positions(seen.portfolio, above),
     )
-    grid.add_row(panels.orders(seen.portfolio, below), panels.news(seen.headlines, below))
+    if both:
+        grid.add_row(panels.orders(seen.portfolio, below), panels.news(seen.headlines, below))
     return grid
 
 
@@ -102,21 +135,46 @@ def _market_time(symbols: Sequence[Symbol], with_date: bool) -> str:
     return f"market {at:%Y-%m-%d %H:%M:%S} ET" if with_date else f"{at:%H:%M:%S} ET"
 
 
-def _footer(view: View, seen: Observation) -> Text:
+def _foot(view: View, seen: Observation, height: int) -> list[Text]:
+    """The last lines: what was done at a key's press, what the keys do, how to end it and how far all is."""
+    said = view.said[-(1 if height < _LOW else 3) :]
+    texts = [Text(f" {text}", "bold yellow") for text in said]
+    if view.keys:
+        texts.append(Text(f" {view.keys}", "bold"))
     lags = f"lag: processor {seen.processor_lag():,}, sink {seen.sink_lag():,}"
     latency = "" if seen.latency_p99 is None else f"   features p99 < {seen.latency_p99 * 1000:g} ms"
-    return Text(f" {view.hint}   {lags}{latency}", style="dim", no_wrap=True, overflow="ellipsis")
+    texts.append(Text(f" {view.hint}   {lags}{latency}", style="dim"))
+    for text in texts:
+        text.no_wrap, text.overflow = True, "ellipsis"
+    return texts
 
 
-def _channels(seen: Observation) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
+def _channels(seen: Observation, width: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False, collapse_padding=True)
+    told = seen.completeness
     table.add_column("completeness", style="bold", no_wrap=True)
-    for heading in ("events/s", "published", "topic", "folded", "stored", "behind"):
+    for heading in _counts(told is not None, width):
         table.add_column(heading, justify="right", no_wrap=True)
+    if told is not None:
+        for word in completeness.WORDS:
+            table.add_column(word, justify="right", no_wrap=True)
     for name, channels in _ROWS.items():
         if channels[0] in STOCKS or any(seen.topic(channel) for channel in channels):
-            table.add_row(name, *_channel_cells(seen, channels))
+            counted = dict(zip(_COUNTS, _channel_cells(seen, channels), strict=True))
+            cells = [counted[heading] for heading in _counts(told is not None, width)]
+            minutes = [] if told is None else completeness_panel.words(told, name)
+            table.add_row(name, *cells, *minutes)
     return table
+
+
+_COUNTS = ("events/s", "published", "topic", "folded", "stored", "behind")
+
+
+def _counts(with_words: bool, width: int) -> tuple[str, ...]:
+    """Beside the minutes by word there is room for all counts only on a wide screen."""
+    if not with_words or width >= _WIDE:
+        return _COUNTS
+    return "events/s", "topic", "stored", "behind"
 
 
 def _channel_cells(seen: Observation, channels: Sequence[str]) -> list[Text]:
@@ -149,6 +207,17 @@ def _processes(processes: Sequence[Process], columns: int) -> Table:
         cells = [_process(p) for p in processes[row::rows]]
         grid.add_row(*cells, *[Text()] * (columns - len(cells)))
     return grid
+
+
+def _short(processes: Sequence[Process]) -> Text:
+    """All processes in one line: how many work, and who does not."""
+    troubled = [p for p in processes if p.phase != "running" or not p.ready]
+    light = "yellow" if troubled else "green"
+    text = Text.assemble((" ● ", light), f"{len(processes) - len(troubled)}/{len(processes)} processes work")
+    for process in troubled:
+        text.append(f"  {process.name}: {trouble(process)}", "yellow")
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _process(process: Process) -> Text:
@@ -193,7 +262,8 @@ def trouble(process: Process) -> str:
     """Why the process does not do its work just now."""
     if process.phase == "running":
         return process.reason or "starting"
-    return {"waiting": "starting again", "failed": "failed"}.get(process.phase, "stopped")
+    words = {"queued": "starts next", "waiting": "starting again", "failed": "failed"}
+    return words.get(process.phase, "stopped")
 
 
 def price(value: float | None) -> str:

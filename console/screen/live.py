@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
@@ -17,8 +18,17 @@ _UPDATE_SECONDS = 0.25
 _LINE_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The last lines: how to end it, what the keys do, what they have done."""
+
+    hint: str
+    keys: str = ""
+    said: tuple[str, ...] = ()
+
+
 async def show(
-    console: Console, title: str, feed: str, look: Callable[[], Observation], hint: Callable[[], str]
+    console: Console, title: str, feed: str, look: Callable[[], Observation], words: Callable[[], Words]
 ) -> None:
     """Show what `look` sees until cancelled; the terminal is then as it was before."""
     began = time.monotonic()
@@ -27,7 +37,8 @@ async def show(
         return
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         while True:
-            view = View(title, feed, time.monotonic() - began, hint())
+            said = words()
+            view = View(title, feed, time.monotonic() - began, said.hint, said.keys, said.said)
             size = console.size
             live.update(layout.screen(view, look(), size.height, size.width), refresh=True)
             await asyncio.sleep(_UPDATE_SECONDS)
@@ -54,4 +65,7 @@ def line(seen: Observation) -> str:
     troubled = [
         f"{p.name}: {layout.trouble(p)}" for p in seen.processes if p.phase != "running" or not p.ready
     ]
+    if (told := seen.completeness) is not None and (told.open or told.closed):
+        lost = sum(told.lost.values())
+        counts.append(f"gaps: {len(told.open)} open, {told.repaired} closed, {lost} unrecoverable")
     return " | ".join([f"{sum(seen.rates.values()):,.0f}/s", *counts, *troubled])

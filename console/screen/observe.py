@@ -9,29 +9,52 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
 from console.screen import exposition
+from console.screen.completeness import CRYPTO_ROW, OPTIONS_ROW, Tracker
+from console.screen.completeness_side import CompletenessSide
 from console.screen.gateway_side import GatewaySide
 from console.screen.kafka_side import KafkaSide
 from console.screen.news_side import NewsSide
 from console.screen.postgres_side import PostgresSide
 from console.screen.rates import Rates
-from console.screen.state import CHANNELS, CRYPTO, NEWS, ORDERS, STOCKS, Observation, Process, Simulator
+from console.screen.state import (
+    CHANNELS,
+    CRYPTO,
+    NEWS,
+    OPTIONS,
+    ORDERS,
+    STOCKS,
+    Observation,
+    Process,
+    Simulator,
+    Symbol,
+)
 from tidewire import log
 from tidewire.config import STOCK_FEEDS
 from tidewire.supervision.supervisor import Row
 
 _LOOK_SECONDS = 0.5
 _METRICS_SECONDS = 2.0
+_COMPLETENESS_SECONDS = 1.0
 _CONNECTION_STATE, _LATENCY = "tidewire_connection_state", "tidewire_feature_latency_seconds"
 _METRICS = {"producer": _CONNECTION_STATE, "processor": f"{_LATENCY}_bucket"}
 """What is looked at, by service: the whole of it is work that a busy service has no time for."""
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
+
+_MINUTE, _DAY = 60_000_000_000, 86_400_000_000_000
+_ROWS = {
+    **{channel: channel for channel in (*STOCKS, NEWS, ORDERS)},
+    **dict.fromkeys(CRYPTO, CRYPTO_ROW),
+    "option trades": OPTIONS_ROW,
+}
+"""Channel -> the row whose minutes are shown."""
+_STOCK_OTHERS = {"statuses": "statuses", "bands": "lulds", "imbalances": "imbalances"}
 
 _log = log.get("screen")
 
@@ -55,6 +78,7 @@ class Observer:
         kafka: KafkaSide,
         postgres: PostgresSide,
         news: NewsSide,
+        completeness: CompletenessSide,
         simulator_url: str | None,
         client: GatewaySide | None = None,
     ) -> None:
@@ -62,6 +86,8 @@ class Observer:
         self._kafka = kafka
         self._postgres = postgres
         self._news = news
+        self._completeness = completeness
+        self._seen_at: dict[str, int] = {}
         self._client = client
         self._simulator_url = simulator_url
         self._simulator: Simulator | None = None
@@ -75,10 +101,12 @@ class Observer:
         self._stack.push_async_callback(self._kafka.close)
         self._stack.push_async_callback(self._postgres.close)
         self._stack.push_async_callback(self._news.close)
+        self._stack.push_async_callback(self._completeness.close)
         loops = {
             self._kafka.refresh: _LOOK_SECONDS,
             self._postgres.refresh: _LOOK_SECONDS,
             self._news.refresh: _LOOK_SECONDS,
+            self._completeness.refresh: _COMPLETENESS_SECONDS,
             self._look_at_simulator: _LOOK_SECONDS,
             self._look_at_services: _METRICS_SECONDS,
         }
@@ -90,6 +118,11 @@ class Observer:
     async def __aexit__(self, *_: object) -> None:
         await _end(self._tasks)
         await self._stack.aclose()
+
+    @property
+    def tracker(self) -> Tracker:
+        """What is known of gaps and audits."""
+        return self._completeness.tracker
 
     def look(self) -> Observation:
         """The newest values of every source."""
@@ -114,8 +147,18 @@ class Observer:
             headlines=self._news.headlines(),
             latency_p99=exposition.quantile(processor, _LATENCY, 0.99),
         )
-        rates = self._rates.add(now, {channel: seen.topic(channel) for channel in CHANNELS})
-        return replace(seen, rates=rates)
+        totals = {channel: seen.topic(channel) for channel in CHANNELS}
+        self._note_minutes(totals, event_time(seen.symbols, time.time_ns()))
+        completeness = self._completeness.tracker.show()
+        return replace(seen, rates=self._rates.add(now, totals), completeness=completeness)
+
+    def _note_minutes(self, totals: Mapping[str, int], ts: int) -> None:
+        """Every channel whose topic has grown has events of this minute; a bar is that of the one before."""
+        for channel, total in totals.items():
+            if total > self._seen_at.get(channel, 0) and (row := _ROWS.get(channel)) is not None:
+                late = _MINUTE if channel.endswith("bars") else 0
+                self._completeness.tracker.saw(row, ts - late)
+        self._seen_at = dict(totals)
 
     def _process(self, row: Row) -> Process:
         said = self._services.get(row.name)
@@ -164,11 +207,23 @@ class Observer:
             )
 
 
+def event_time(symbols: Sequence[Symbol], now_ns: int) -> int:
+    """The market's time (ns): the clock's, unless what comes in is of another day (a recorded tape)."""
+    newest = max((symbol.ts for symbol in symbols), default=now_ns)
+    return newest if abs(now_ns - newest) > _DAY else now_ns
+
+
 def _published(status: Mapping[str, Any]) -> dict[str, int]:
     """The simulator's counts by channel of the screen."""
     venues = status.get("venues", {})
     crypto = venues.get("crypto", {}).get("published", {})
     counts = {channel: status["published"].get(channel, 0) for channel in STOCKS}
+    stocks = status["published"]
+    counts |= {channel: stocks.get(name, 0) for channel, name in _STOCK_OTHERS.items()}
+    counts["corrections"] = stocks.get("corrections", 0) + stocks.get("cancelErrors", 0)
+    counts["order books"] = crypto.get("orderbooks", 0)
+    options = venues.get("options", {}).get("published", {})
+    counts |= {channel: options.get(channel.removeprefix("option "), 0) for channel in OPTIONS}
     counts |= {channel: crypto.get(channel.removeprefix("crypto "), 0) for channel in CRYPTO}
     counts[NEWS] = venues.get("news", {}).get("published", {}).get("news", 0)
     counts[ORDERS] = status.get("trading", {}).get("updates", 0)

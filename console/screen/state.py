@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from console.screen.completeness import Completeness
 
 STOCKS = ("trades", "quotes", "bars")
 CRYPTO = ("crypto trades", "crypto quotes", "crypto bars")
+OPTIONS = ("option trades", "option quotes")
 NEWS, ORDERS = "news", "order events"
-CHANNELS = (*STOCKS, *CRYPTO, NEWS, ORDERS)
+OTHERS = ("statuses", "bands", "imbalances", "corrections", "order books")
+"""Channels that are shown together, by their counts."""
+CHANNELS = (*STOCKS, *OPTIONS, *CRYPTO, NEWS, ORDERS, *OTHERS)
 FOLDED = ("trades", "quotes")
 """The channels whose folded records the feature table counts."""
 COMMITTED = (NEWS, ORDERS)
@@ -99,6 +105,8 @@ class Observation:
     latency_p99: float | None = None
     portfolio: Portfolio | None = None
     headlines: tuple[Headline, ...] = ()
+    completeness: Completeness | None = None
+    """None: nobody follows the gaps."""
 
     def topic(self, channel: str) -> int:
         """Records that the channel's topic holds."""

@@ -19,13 +19,19 @@ LOG_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service to run. `again` is its command after the first start, where that differs."""
+    """A service to run. `again` is its command after the first start, where that differs.
+
+    `after`: services whose first start goes before: this one waits until they are ready, for `after_seconds`
+    at most. It is for what can come later, so that what people wait for has the processor.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     again: tuple[str, ...] | None = None
     grace_seconds: float = 15.0
+    after: tuple[str, ...] = ()
+    after_seconds: float = 20.0
 
 
 class Child:

@@ -14,7 +14,8 @@ from tidewire.errors import ConfigError, PoisonLimitError, RefusedError, SchemaE
 FINAL_EXITS = frozenset(e.exit_code for e in (ConfigError, RefusedError, SchemaError, PoisonLimitError))
 """Exit codes after which a restart would only repeat the failure."""
 
-Phase = Literal["stopped", "running", "waiting", "failed"]
+Phase = Literal["stopped", "queued", "running", "waiting", "failed"]
+"""`queued`: its first start is to come; `waiting`: it ended and is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ def ended(life: Life, now: float, exit_code: int, jitter: float, policy: Policy)
         was_healthy=was_healthy,
         last_exit=exit_code,
     )
+
+
+def queued(life: Life, now: float, latest: float) -> Life:
+    """The service is to be started for the first time when others are ready, at `latest` without them."""
+    return replace(life, phase="queued", since=now, due=latest)
 
 
 def stopped(life: Life, now: float) -> Life:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from tidewire import log
 from tidewire.errors import TidewireError
-from tidewire.supervision import restart, run_files
+from tidewire.supervision import readiness, restart, run_files
 from tidewire.supervision.child import Child, Service
 from tidewire.supervision.restart import Life, Phase, Policy
 
@@ -74,6 +74,8 @@ class ServiceFailedError(TidewireError):
 class Supervisor:
     """Starts `services` in their order and stops them in that order: sources first, so that pipes run dry.
 
+    Those that come `after` others are started by `watch`, once these are ready.
+
     `servers` are watched and started again when killed. Only those named in `owned` are stopped at the end.
     """
 
@@ -103,11 +105,15 @@ class Supervisor:
         self._watching.set()
 
     def start(self) -> None:
-        """Start every service."""
+        """Start every service that need not wait for others."""
         for name in self._servers:
             self._lives[name] = restart.started(self._lives[name], self.clock())
-        for name in self._children:
-            self._start_child(name)
+        for name, child in self._children.items():
+            if child.service.after:
+                latest = self.clock() + child.service.after_seconds
+                self._lives[name] = restart.queued(self._lives[name], self.clock(), latest)
+            else:
+                self._start_child(name)
 
     async def watch(self) -> None:
         """Keep everything alive until `stop`.
@@ -119,6 +125,7 @@ class Supervisor:
         self._watching.clear()
         tasks = [asyncio.create_task(self._watch_server(name)) for name in self._servers]
         tasks.append(asyncio.create_task(self._watch_children()))
+        tasks.append(asyncio.create_task(self._start_queued()))
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -181,7 +188,7 @@ class Supervisor:
 
     def _start_child(self, name: str) -> None:
         life = self._lives[name]
-        self._children[name].start(first=life.phase == "stopped")
+        self._children[name].start(first=life.phase in ("stopped", "queued"))
         self._lives[name] = restart.started(life, self.clock())
         self._write_services()
 
@@ -195,6 +202,21 @@ class Supervisor:
                 for child in self._children.values():
                     child.trim_log()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _start_queued(self) -> None:
+        """The first start of those that come after others; over when none is left."""
+        ready: set[str] = set()
+        while not self._closing and any(life.phase == "queued" for life in self._lives.values()):
+            queued = [name for name, life in self._lives.items() if life.phase == "queued"]
+            before = {other for name in queued for other in self._children[name].service.after} - ready
+            running = {name: http for name in before if (http := self.http(name)) is not None}
+            ready |= await asyncio.to_thread(readiness.ready, running)
+            for name in queued:
+                waits = self._children[name].service.after
+                enough = ready.issuperset(waits) or self.clock() >= self._lives[name].due
+                if enough and not self._closing and self._lives[name].phase == "queued":
+                    self._start_child(name)
+            await asyncio.sleep(SERVER_LOOK_SECONDS)
 
     def _look_at(self, name: str) -> None:
         life, child = self._lives[name], self._children[name]

@@ -42,6 +42,10 @@ class Interrupts:
         self._loop = loop
         self._tell(loop)
 
+    def interrupt(self) -> None:
+        """As a signal would."""
+        self._caught(signal.SIGINT, None)
+
     def detach(self) -> None:
         """The loop is about to end."""
         self._loop = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
 from console.commands.runs.steps import Steps
+from console.screen.completeness_side import CompletenessSide
 from console.screen.gateway_side import GatewaySide
 from console.screen.kafka_side import KafkaSide
 from console.screen.news_side import NewsSide
@@ -29,13 +30,29 @@ CHANNEL_TOPICS = {
     "trades": catalogue.STOCK_TRADES,
     "quotes": catalogue.STOCK_QUOTES,
     "bars": catalogue.STOCK_BARS,
+    "option trades": catalogue.OPTION_TRADES,
+    "option quotes": catalogue.OPTION_QUOTES,
     "crypto trades": catalogue.CRYPTO_TRADES,
     "crypto quotes": catalogue.CRYPTO_QUOTES,
     "crypto bars": catalogue.CRYPTO_BARS,
     "news": catalogue.NEWS,
     "order events": catalogue.TRADE_UPDATES,
+    "statuses": catalogue.STOCK_STATUSES,
+    "bands": catalogue.STOCK_LULDS,
+    "imbalances": catalogue.STOCK_IMBALANCES,
+    "corrections": catalogue.STOCK_CORRECTIONS,
+    "order books": catalogue.CRYPTO_ORDERBOOKS,
 }
-CHANNEL_TABLES = {channel: channel.replace(" ", "_") for channel in CHANNEL_TOPICS}
+_OTHER_TABLES = {
+    "statuses": "stock_statuses",
+    "bands": "stock_lulds",
+    "imbalances": "stock_imbalances",
+    "corrections": "stock_corrections",
+    "order books": "crypto_orderbooks",
+}
+CHANNEL_TABLES = {
+    channel: _OTHER_TABLES.get(channel, channel.replace(" ", "_")) for channel in CHANNEL_TOPICS
+}
 GROUPS = {
     "tidewire-processor": ("trades", "quotes", "news"),
     "tidewire-portfolio": ("order events",),
@@ -52,6 +69,8 @@ class Servers:
     owned: frozenset[str] = frozenset()
     local: bool = False
     """Kafka and PostgreSQL are both the local stack's, so nobody else's data can be in them."""
+    kill_kafka: Callable[[], object] | None = None
+    """Ends the first broker as a crash would (blocking); None where Kafka is not owned by this run."""
 
 
 @dataclass(slots=True)
@@ -88,7 +107,9 @@ def start_servers(settings: Settings, steps: Steps, started: Started) -> Servers
     started.all_of_it = len(started.servers) == len(stack.servers)
     owned = frozenset(server.name for server in started.servers)
     filled = _start(settings, stack, local, steps) if needed else settings
-    return Servers(filled, tuple(needed), owned, all(local.values()))
+    kafka = next((broker for broker in stack.brokers if broker.name in owned), None)
+    kill = None if kafka is None else kafka.kill
+    return Servers(filled, tuple(needed), owned, all(local.values()), kill)
 
 
 def _start(settings: Settings, stack: LocalStack, local: Mapping[str, bool], steps: Steps) -> Settings:
@@ -121,10 +142,16 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
     }
 
 
-def service(role: str, env: Mapping[str, str], *arguments: str, number: int = 1) -> Service:
-    """One service as a child of the supervisor."""
+_SHOWS_PRICES = ("producer", "processor", "sink", "gateway")
+"""The services that bring data to people; those that only mend and keep come after them."""
+
+
+def service(
+    role: str, env: Mapping[str, str], *arguments: str, number: int = 1, after: tuple[str, ...] = ()
+) -> Service:
+    """One service as a child of the supervisor, started after others are ready."""
     name = role if number == 1 else f"{role}-{number}"
-    return Service(name, (*_command(role), *arguments), env)
+    return Service(name, (*_command(role), *arguments), env, after=after)
 
 
 def pipeline(
@@ -137,17 +164,18 @@ def pipeline(
     """
     processors = [service("processor", env, number=n) for n in range(1, workers + 1)]
     account_side = [service("accounts", env), service("portfolio", env)] if accounts else []
-    holder = [service("subscriber", env)] if accounts else []
+    later = (*_SHOWS_PRICES, *(each.name for each in account_side))
+    holder = [service("subscriber", env, after=later)] if accounts else []
     return [
         service("producer", env),
         *account_side,
         *processors,
         service("sink", env),
         service("gateway", env),
-        service("backfiller", env),
-        service("auditor", env),
+        service("backfiller", env, after=later),
+        service("auditor", env, after=later),
         *holder,
-        *(service(role, env) for role in others),
+        *(service(role, env, after=later) for role in others),
     ]
 
 
@@ -194,4 +222,7 @@ def observer(
     decode = load_codec(settings).decode
     kafka = KafkaSide(settings, topics, names.name(catalogue.STOCK_FEATURES), groups, decode)
     news = NewsSide(settings, names.name(catalogue.NEWS), names.name(catalogue.NEWS_SENTIMENT), decode)
-    return Observer(supervisor.rows, kafka, PostgresSide(settings, topics), news, simulator_url, client)
+    followed = [names.name(topic) for topic in (catalogue.CONNECTIONS, catalogue.GAPS, catalogue.AUDITS)]
+    completeness = CompletenessSide(settings, followed, decode)
+    postgres = PostgresSide(settings, topics)
+    return Observer(supervisor.rows, kafka, postgres, news, completeness, simulator_url, client)

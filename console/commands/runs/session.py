@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from console.commands.runs.line import Servers, Started
 from console.commands.runs.steps import Steps
 from console.screen import live
 from console.screen.gateway_side import GatewaySide
+from console.screen.live import Words
 from console.screen.observe import Observer
 from tidewire import log
 from tidewire.config import Settings
@@ -87,6 +88,8 @@ class Run:
         self.observer = observer
         self.steps = session.steps
         self.hint = "Ctrl-C stops everything"
+        self.keys: Callable[[], Words] | None = None
+        """What the last lines say of keys, where keys do something."""
         self._console = session.console
         self._interrupts = session.interrupts
         self._watch = asyncio.create_task(supervisor.watch())
@@ -116,14 +119,24 @@ class Run:
     @asynccontextmanager
     async def screen(self, title: str, feed: str) -> AsyncIterator[None]:
         """Show the live screen (or lines, without a terminal) meanwhile."""
-        task = asyncio.create_task(
-            live.show(self._console, title, feed, self.observer.look, lambda: self.hint)
-        )
+        task = asyncio.create_task(live.show(self._console, title, feed, self.observer.look, self._words))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def has_screen(self) -> bool:
+        """Whether a live screen is shown, not lines."""
+        return self._console.is_terminal
+
+    def interrupt(self) -> None:
+        """End the run as Ctrl-C does."""
+        self._interrupts.interrupt()
+
+    def _words(self) -> Words:
+        return Words(self.hint) if self.keys is None else replace(self.keys(), hint=self.hint)
 
     async def close(self) -> None:
         """Stop the services; a second signal hurries."""
