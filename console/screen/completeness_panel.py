@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from console.screen.completeness import AUDITED, GAP, LOST, RECEIVED, WORDS, Completeness, Feed
-from schemas.gaps import BACKFILLED, EVERY, Gap, kind_of
+from schemas.gaps import BACKFILLED, EVERY, Gap, has_history, kind_of
 
 STYLES = {AUDITED: "green", RECEIVED: "", GAP: "yellow", LOST: "magenta"}
 _NS = 1_000_000_000
 _WIDE = 100
 _UP = "CONNECTED"
+_ORDER = {kind: place for place, kind in enumerate(("stocks", "options", "crypto", "news", "trading"))}
 
 Parts = tuple[Gap, ...]
 """The gaps of one interruption of one channel: of a hundred symbols each."""
@@ -50,7 +51,7 @@ def lines(seen: Completeness, most: int, width: int) -> int:
 def _feeds(feeds: Sequence[Feed], seen: Completeness) -> Text:
     """Feeds of one kind (several accounts) together; not the same word for all: the worst."""
     text = Text(" ", no_wrap=True, overflow="ellipsis")
-    for kind in dict.fromkeys(kind_of(feed.name) for feed in feeds):
+    for kind in sorted({kind_of(feed.name) for feed in feeds}, key=lambda kind: (_ORDER.get(kind, 9), kind)):
         of_kind = [feed for feed in feeds if kind_of(feed.name) == kind]
         down = [feed for feed in of_kind if feed.state != _UP]
         gaps = len(groups(gap for gap in seen.open if kind_of(gap.feed) == kind))
@@ -68,17 +69,20 @@ def _feeds(feeds: Sequence[Feed], seen: Completeness) -> Text:
 def _total(seen: Completeness) -> Text:
     text = Text(" ", no_wrap=True, overflow="ellipsis")
     text.append(f"gaps: {len(seen.open)} open", "yellow" if seen.open else "green")
-    text.append(f", {seen.repaired:,} closed ({seen.republished:,} events found again), ")
+    text.append(f", {seen.repaired:,} closed, {seen.republished:,} events found again, ")
     lost = sum(seen.lost.values())
-    where = ", ".join(f"{feed} {count}" for feed, count in sorted(seen.lost.items()))
-    return text.append(f"{lost:,} unrecoverable{f' ({where})' if lost else ''}", STYLES[LOST] if lost else "")
+    return text.append(f"{lost:,} unrecoverable", STYLES[LOST] if lost else "")
 
 
 def groups(gaps: Iterable[Gap]) -> list[Parts]:
-    """Gaps that began together on one channel of one feed, for one reason: parts of one interruption."""
+    """Gaps that began together on one channel of one feed, for one reason: parts of one interruption.
+
+    Those of which nothing can be had back are together whatever their channel.
+    """
     found: dict[tuple[str, str, str, int], list[Gap]] = {}
     for gap in gaps:
-        found.setdefault((gap.feed, gap.channel, gap.reason, gap.opened_ts), []).append(gap)
+        channel = "" if gap.unrecoverable and not gap.found else gap.channel
+        found.setdefault((gap.feed, channel, gap.reason, gap.opened_ts), []).append(gap)
     return [tuple(parts) for parts in found.values()]
 
 
@@ -93,19 +97,20 @@ def _gaps(seen: Completeness, room: int, width: int) -> RenderableType:
     closed = sorted(groups(seen.closed), key=lambda parts: -max(gap.ts for gap in parts))
     told = [parts for parts in closed if not parts[0].unrecoverable or parts[0].found]
     told += [parts for parts in closed if parts not in told]
-    for parts in [*groups(seen.open)[: max(1, room - 1)], *told][: max(0, room - 1)]:
+    opened = sorted(groups(seen.open), key=lambda parts: not has_history(parts[0].feed, parts[0].channel))
+    for parts in [*opened, *told][: max(0, room - 1)]:
         table.add_row(*_cells(parts, wide))
     return table if table.rows else Text()
 
 
 def _cells(parts: Parts, wide: bool) -> list[Text]:
-    gap = parts[0]
+    gap, channels = parts[0], {part.channel for part in parts}
     found, published = sum(g.found for g in parts), sum(g.published for g in parts)
     counts = f"{published:,} of {found:,}" if found or gap.state == BACKFILLED else "-"
     word, style = _state(parts)
     symbols = [] if not wide else [Text(_symbols(parts))]
     return [
-        Text(f"{gap.feed} {gap.channel}"),
+        Text(f"{gap.feed} {gap.channel if len(channels) == 1 else f'{len(channels)} channels'}"),
         *symbols,
         Text(gap.reason),
         Text(clock(gap.opened_ts)),
@@ -115,7 +120,7 @@ def _cells(parts: Parts, wide: bool) -> list[Text]:
 
 
 def _symbols(parts: Parts) -> str:
-    names = [symbol for gap in parts for symbol in gap.symbols]
+    names = sorted({symbol for gap in parts for symbol in gap.symbols})
     if EVERY in names:
         return "all"
     return names[0] if len(names) == 1 else f"{len(names)} symbols"
@@ -131,7 +136,9 @@ def _state(parts: Parts) -> tuple[str, str]:
     gap = parts[-1]
     took = (max(g.ts for g in parts) - gap.opened_ts) / _NS
     if any(g.unrecoverable for g in parts):
-        return f"unrecoverable: {gap.detail or 'no history'}", STYLES[LOST]
+        channels = dict.fromkeys(g.channel for g in parts)
+        why = f"no history of {' '.join(channels)}" if len(channels) > 1 else gap.detail or "no history"
+        return f"unrecoverable: {why}", STYLES[LOST]
     return f"closed after {took:.1f} s", "green"
 
 

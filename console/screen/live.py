@@ -1,4 +1,4 @@
-"""Keeps the screen up to date, four times a second; without a terminal a line of text every few seconds."""
+"""Keeps the screen up to date, as often as is looked; without a terminal a line of text every few seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from console.screen import layout
 from console.screen.layout import View
 from console.screen.state import CHANNELS, STOCKS, Observation
 
-_UPDATE_SECONDS = 0.25
+_UPDATE_SECONDS = 0.5
 _LINE_SECONDS = 5.0
 
 
