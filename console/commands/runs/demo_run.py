@@ -116,7 +116,7 @@ class _Market:
         if not (self._run.has_screen and keys.is_ours()):
             yield
             return
-        self._run.keys = lambda: Words("", self._disasters.keys, tuple(self._disasters.said))
+        self._run.keys = self._words
         with keys.pressed(self._pressed):
             yield
         self._run.keys = None
@@ -148,6 +148,9 @@ class _Market:
             self._enough = True
         elif not self._closing:
             self._disasters.press(key)
+
+    def _words(self) -> Words:
+        return Words("", "" if self._closing else self._disasters.keys, tuple(self._disasters.said))
 
     @property
     def _closing(self) -> bool:
