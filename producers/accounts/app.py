@@ -61,6 +61,7 @@ class Accounts:
     ) -> None:
         self._settings, self._clock, self._start_seconds = settings, clock, start_seconds
         self._name = Catalogue(settings.tidewire_topic_prefix, 1).name
+        self._feeds: tuple[str, ...] = ()
         self._watches: dict[str, Watch] = {}
         self._publisher: Publisher | None = None
         self._leases: Leases | None = None
@@ -123,6 +124,7 @@ class Accounts:
         ending.push_async_callback(_end, following)
         ground = Ground(settings, codec, publisher, rest, teller, self._clock)
         feeds = {feed_of(one.account.name): one for one in keyed}
+        self._feeds = tuple(feeds)
 
         async def on_owned(feed: str, epoch: int) -> None:
             await own(feeds[feed], epoch, ground, partial(self._show, feeds[feed].account.name))
@@ -147,7 +149,13 @@ class Accounts:
             if not joined and leases.trouble is None:
                 joined = True
                 _log.info("sharing the accounts", ours=len(leases.ours))
-            starting = [feed for feed in sorted(leases.ours) if feed.partition(":")[2] not in self._watches]
+            # Ours and not yet followed, or nobody's: it is about to be taken by some process.
+            starting = [
+                feed
+                for feed in self._feeds
+                if feed.partition(":")[2] not in self._watches
+                and (feed in leases.ours or leases.owner(feed) is None)
+            ]
             reasons = [reason for watch in self.watches if (reason := watch.reason)]
             reasons += [f"{feed}: starting" for feed in starting]
             health.ready(publisher.trouble or leases.trouble or ("; ".join(reasons) or None))

@@ -76,30 +76,31 @@ class Interruptions:
 
     def repaired(self, repair: Repair, ended: frozenset[str], now: int) -> None:
         """A round has told what was missing; the gaps that had `ended` before it began are closed by it."""
-        last = max(ended | self._open.keys(), key=lambda name: name in ended, default=None)
-        for gap in [gap for gap in self._open.values() if not (gap.lasts and gap.unrecoverable)]:
-            mine = self._mine(repair, gap, everything=gap.id == last)
-            counted = replace(
-                gap,
-                found=gap.found + len(mine),
-                published=gap.published + len(mine & repair.told),
+        gaps = [gap for gap in self._open.values() if not (gap.lasts and gap.unrecoverable)]
+        shares = self._shares(repair, gaps, ended)
+        for gap in gaps:
+            mine = shares[gap.id]
+            self._open[gap.id] = replace(
+                gap, found=gap.found + len(mine), published=gap.published + len(mine & repair.told)
             )
-            self._open[gap.id] = counted
-            moving = self._moving[gap.id] = max(self._moving.get(gap.id, 0), repair.moving)
+            self._moving[gap.id] = max(self._moving.get(gap.id, 0), repair.moving)
+        for gap in gaps:  # when all is counted: what one gap has is no other's
             if gap.id in ended:
-                self._close(counted, moving, now)
+                self._close(self._open[gap.id], self._moving[gap.id], now)
 
-    def _mine(self, repair: Repair, gap: Gap, everything: bool) -> set[Hashable]:
-        """Events that are counted at this gap: those in it, and at one gap those that lie in none."""
-        counted = self._counted.setdefault(gap.id, set())
-        others = set().union(*self._counted.values())
-        mine = {
-            name
-            for name, ts in repair.known.items()
-            if name not in others and (gap.covers(EVERY, ts) or (everything and name in repair.told))
-        }
-        counted |= mine
-        return mine
+    def _shares(self, repair: Repair, gaps: list[Gap], ended: frozenset[str]) -> dict[str, set[Hashable]]:
+        """Each event that is not counted yet, at the first gap that it lies in; told ones that lie in none,
+        at one of those that are closed now, if there is one.
+        """
+        shares: dict[str, set[Hashable]] = {gap.id: set() for gap in gaps}
+        for name in repair.known.keys() - set().union(*self._counted.values()):
+            inside = next((gap.id for gap in gaps if gap.covers(EVERY, repair.known[name])), None)
+            if inside is None and name in repair.told:
+                inside = max(shares, key=lambda id: id in ended, default=None)
+            if inside is not None:
+                shares[inside].add(name)
+                self._counted.setdefault(inside, set()).add(name)
+        return shares
 
     def _close(self, gap: Gap, moving: int, now: int) -> None:
         lost = moving > 0 or bool(gap.unrecoverable)

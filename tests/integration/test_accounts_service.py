@@ -148,7 +148,7 @@ async def test_one_refused_account_costs_itself_only(ready: Settings) -> None:
     broker = Broker()
     accounts(ready, one="test-key-1 test-secret-1", two="test-key-2 wrong-secret-2")
     async with broker as url, running(ready, url) as (service, health):
-        await until(lambda: service.watches and service.watches[1].refused)
+        await until(lambda: len(service.watches) == 2 and service.watches[1].refused)
         await until(lambda: service.watches[0].reason is None)
         connections = broker.connections
         await broker.submit()
