@@ -26,7 +26,6 @@ from verify import report
 from verify.report import Report
 
 _LOOK_SECONDS = 0.25
-_CLOSING = "closing"
 
 T = TypeVar("T")
 
@@ -109,6 +108,7 @@ class _Market:
         self.still_open: tuple[str, ...] = ()
         self._run, self._plan, self._disasters, self._stocks = run, plan, disasters, stocks
         self._enough = False
+        self._closing = False
 
     @contextmanager
     def keys(self) -> Iterator[None]:
@@ -152,10 +152,6 @@ class _Market:
     def _words(self) -> Words:
         return Words("", "" if self._closing else self._disasters.keys, tuple(self._disasters.said))
 
-    @property
-    def _closing(self) -> bool:
-        return self._run.hint.startswith(_CLOSING)
-
     async def _with_disasters(self, work: Awaitable[None]) -> None:
         async def disasters() -> None:
             while self.drain.started_at is None:
@@ -183,6 +179,7 @@ class _Market:
 
     async def _repaired(self) -> None:
         """Wait, while the market goes on, until every gap is closed: its history ends with the simulator."""
+        self._closing = True
         dropped = await self._dropped()
         repairs = Repairs(frozenset(dropped))
         tracker = self._run.observer.tracker
@@ -191,7 +188,7 @@ class _Market:
             over = repairs.judge(seen, unaudited(tracker, self._stocks, dropped))
             if over or self._enough:
                 break
-            self._run.hint = f"{_CLOSING}: {repairs.left[0]}; q does not wait"
+            self._run.hint = f"closing: {repairs.left[0]}; q does not wait"
             await asyncio.sleep(_LOOK_SECONDS)
         self.still_open = repairs.left
 
