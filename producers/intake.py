@@ -6,7 +6,9 @@ messages are given back to the caller. Where records go is passed in.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
+from statistics import median_low
 from typing import Protocol
 
 from producers.channel import Add, Encoder, Message
@@ -17,6 +19,8 @@ from tidewire.errors import RecordError
 from tidewire.metrics import MESSAGES_DUPLICATE, MESSAGES_RECEIVED
 
 _CONTROL = ("success", "error", "subscription")
+_TIMED_BY_START = ("bars", "updatedBars", "dailyBars")
+_LEADS, _FEWEST_LEADS = 15, 3
 _UNKNOWN = "unknown"  # messages of an unknown type, and unreadable bytes (one message each)
 
 
@@ -46,7 +50,10 @@ class Intake:
         names = {kind: channel.name for kind, channel in channels.items()} | {_UNKNOWN: _UNKNOWN}
         self._times = {kind: (channel.name, channel.time) for kind, channel in channels.items()}
         self.newest: dict[str, int] = {}
-        """Channel -> the greatest event time (ns) seen at the end of a frame, never after its receipt."""
+        """Channel -> the greatest event time (ns) seen at the end of a frame. It is after the receipt only as
+        far as those of most recent frames are: then our clock is behind the exchange's.
+        """
+        self._leads: deque[int] = deque(maxlen=_LEADS)
         self.last: Mapping[str, Message] = {}
         """The last message of each type in the newest frame: a sample of what moves."""
         self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in names.items()}
@@ -89,12 +96,24 @@ class Intake:
         return sum(received.values()), control
 
     def _pass(self, last: dict[str, Message], received_ns: int) -> None:
+        lead: int | None = None
         for kind, message in last.items():
             channel, field = self._times[kind]
             ts = message.get(field)
-            if type(ts) is int:  # a time in the future is a mistake, and would hide all that follow
-                known = self.newest.get(channel, 0)
-                self.newest[channel] = max(known, min(ts, received_ns + NS_PER_SECOND))
+            if type(ts) is not int:
+                continue
+            if channel not in _TIMED_BY_START:
+                lead = ts - received_ns if lead is None else max(lead, ts - received_ns)
+            if ts > received_ns:  # one time in the future is a mistake, and would hide all that follow
+                ts = min(ts, received_ns + NS_PER_SECOND + self._lead())
+            if ts > self.newest.get(channel, 0):
+                self.newest[channel] = ts
+        if lead is not None:
+            self._leads.append(lead)
+
+    def _lead(self) -> int:
+        """How far (ns) the exchange's clock is ahead of ours, by most of the last frames; 0: it is not."""
+        return max(0, median_low(self._leads)) if len(self._leads) >= _FEWEST_LEADS else 0
 
     def _refuse(
         self, topic: str, raw: bytes | str, index: int, message: object, error: Exception, timestamp: int

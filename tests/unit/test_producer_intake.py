@@ -146,3 +146,22 @@ def test_a_true_repeat_of_a_quote_stays_and_a_repeat_of_a_trade_or_bar_goes() ->
 def test_an_array_that_claims_to_be_huge_is_refused_and_not_waited_for() -> None:
     assert isinstance(unpack(b"\xdd\xff\xff\xff\xff")[0], Unreadable)
     assert isinstance(unpack(b"\x91" * 5000)[0], Unreadable)
+
+
+def test_event_times_are_believed_as_far_ahead_of_our_clock_as_most_of_the_last_frames_were() -> None:
+    """Otherwise a clock that is behind ends every gap too early, or one wrong time hides a whole hour."""
+    received, ahead = 1_763_740_800 * 10**9, 5 * 10**9
+
+    def trade(ns: int, number: int) -> bytes:
+        stamp = msgpack.Timestamp.from_unix_nano(ns)
+        return bytes(msgpack.packb([{**TRADE, "t": stamp, "i": number}]))
+
+    intake, _ = _intake()
+    for number in range(5):
+        intake.frame(trade(received + number + ahead, number), received + number)
+    assert intake.newest["trades"] == received + 4 + ahead
+    intake, _ = _intake()
+    for number in range(5):
+        intake.frame(trade(received + number, number), received + number)
+    intake.frame(trade(received + 3600 * 10**9, 9), received + 9)
+    assert intake.newest["trades"] == received + 9 + 10**9
