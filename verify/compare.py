@@ -44,7 +44,8 @@ class Evidence:
     """All that is known about one channel.
 
     Frames hold content columns; those of topic and postgres also `k_part` and `k_offset`, that of the topic
-    `event_id`. `sent` None: nobody knows what was sent. `folded` None: no table folds this channel.
+    `event_id` and, where some may have come over REST, `by_rest`. `sent` None: nobody knows what was sent.
+    `folded` None: no table folds this channel.
     """
 
     channel: Channel
@@ -54,7 +55,9 @@ class Evidence:
     postgres: pl.DataFrame
     folded: int | None = None
     sent_by_now: pl.DataFrame | None = None
-    """What was sent until the topics had been read, where records kept coming: none of it is extra."""
+    """What was sent until the topics had been read, where records kept coming, and what passed while nobody
+    was subscribed, which only history tells: none of it is extra.
+    """
     arrived_meanwhile: int = 0
     """Records that came into the topic while the evidence was gathered; the table may have folded them."""
     given_up_by_producer: pl.DataFrame | None = None
@@ -183,7 +186,7 @@ def _superseded(e: Evidence, absent: pl.DataFrame) -> pl.Series:
     key = _BAR_KEY if e.channel in ALL_BARS else ["provider", "id"] if e.channel is ARTICLES else None
     if key is None or e.sent is None:
         return pl.repeat(False, absent.height, dtype=pl.Boolean, eager=True)
-    columns = e.channel.columns
+    columns = _without_extra(e.channel)  # history may say more of an event than the stream
     last = e.sent.unique(key, keep="last", maintain_order=True)
     held = last.join(e.topic.select(columns), on=columns, how="semi", nulls_equal=True)
     final = absent.with_row_index("_row").join(last.select(columns), on=columns, how="semi", nulls_equal=True)
@@ -201,12 +204,32 @@ def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     absent, extra = difference(e.sent, e.topic, columns)
     if e.sent_by_now is not None:
         _, extra = difference(e.sent_by_now, e.topic, columns)
+    absent, extra = _told_fuller(e, absent, extra)
     left = take_away(absent, repeats(e.channel, e.sent), columns)
     dropped, absent = copies(absent) - copies(left), left
     if e.given_up_by_producer is not None:
         absent = take_away(absent, e.given_up_by_producer, columns)
     doubled = extra.join(e.sent.select(columns), on=columns, how="semi", nulls_equal=True)
     return absent, extra, dropped + copies(doubled)
+
+
+def _told_fuller(e: Evidence, absent: pl.DataFrame, extra: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both without the events of which history has fields that the stream does not send (an article's images,
+    say): fetched over REST, they differ from what was sent in `extra` alone.
+    """
+    if "by_rest" not in e.topic.columns or not absent.height or not extra.height:
+        return absent, extra
+    columns, plain = e.channel.columns, _without_extra(e.channel)
+    fetched = e.topic.filter("by_rest")
+    fuller = extra.filter(pl.col("extra").is_not_null())
+    fuller = fuller.join(fetched.select(columns), on=columns, how="semi", nulls_equal=True).unique(plain)
+    told = absent.join(fuller, on=plain, how="semi", nulls_equal=True).unique(plain)
+    fuller = fuller.join(told, on=plain, how="semi", nulls_equal=True)
+    return take_away(absent, told, columns), take_away(extra, fuller, columns)
+
+
+def _without_extra(channel: Channel) -> list[str]:
+    return [name for name in channel.columns if name != "extra"]
 
 
 def repeats(channel: Channel, sent: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,18 @@ from tidewire.config import Settings
 from verify import completeness, database, dead_letters, features, ledger, orders_read, settle, topic
 from verify.compare import Evidence
 from verify.completeness import Completeness
-from verify.content import CHANNELS, FOLDED, STOCKS_VENUE, VENUES, Channel
+from verify.content import (
+    ALL_BARS,
+    BARS,
+    CHANNELS,
+    FOLDED,
+    PAIR_BARS,
+    PAIR_TRADES,
+    STOCKS_VENUE,
+    TRADES,
+    VENUES,
+    Channel,
+)
 from verify.dead_letters import Letter
 from verify.features import Features
 from verify.ledger import Ledger
@@ -28,6 +39,11 @@ from verify.orders import compare as compare_orders
 from verify.topic import Ends
 
 _FEATURES_POLL = 0.5
+_ASIDE = "unpublished"
+"""Beside each ledger: what passed while nobody was subscribed, which the simulator's REST has too."""
+_MINUTE_NS = 60_000_000_000
+BAR_TRADES = {BARS.name: TRADES, PAIR_BARS.name: PAIR_TRADES}
+"""What the bars of a channel are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     told = await completeness.read(settings, codec)
     after = await settle.topic_ends(settings)
     later = _ledgers(folder) if after != stops_at_first else {}
+    aside = _ledgers(folder, _ASIDE)
     channels = {}
     with database.connect(settings) as connection:
         for channel in CHANNELS:
@@ -79,7 +96,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
             channels[name] = Evidence(
                 channel=channel,
                 sent=sent[venue].sent.frame(channel) if venue in sent else None,
-                sent_by_now=later[venue].sent.frame(channel) if venue in later else None,
+                sent_by_now=_by_now(channel, later if later else sent, aside, content.events),
                 topic=content.events,
                 unreadable=frozenset((p, r.offset) for p, r in content.refused),
                 postgres=_up_to(database.read(connection, channel), stops[name]),
@@ -124,12 +141,40 @@ async def _orders(
     return compare_orders(sent, await orders_read.find(settings, codec, connection, stops, given_up))
 
 
-def _ledgers(folder: Path | None) -> dict[str, Ledger]:
-    """What the simulator sent, by venue; crypto and news have their folders beside that of the stocks."""
+def _by_now(
+    channel: Channel, sent: Mapping[str, Ledger], aside: Mapping[str, Ledger], topic_: pl.DataFrame
+) -> pl.DataFrame | None:
+    """Everything that the log may hold; None: nobody knows."""
+    if channel.venue not in sent:
+        return None
+    told = sent[channel.venue].sent.frame(channel)
+    if channel.venue not in aside:
+        return told
+    passed = aside[channel.venue].sent
+    if channel not in ALL_BARS:
+        return pl.concat([told, passed.frame(channel)])
+    return pl.concat([told, _of_nobody(channel, told, passed.frame(BAR_TRADES[channel.name]), topic_)])
+
+
+def _of_nobody(
+    channel: Channel, told: pl.DataFrame, trades: pl.DataFrame, topic_: pl.DataFrame
+) -> pl.DataFrame:
+    """Minute bars that history alone tells: of trades that passed while nobody was subscribed."""
+    minutes = trades.select("symbol", pl.col("ts") - pl.col("ts") % _MINUTE_NS).unique()
+    fetched = topic_.filter(pl.col("by_rest") & (pl.col("interval") == "minute"))
+    found = fetched.join(minutes, on=["symbol", "ts"], how="semi")
+    return found.join(told, on=["symbol", "interval", "ts"], how="anti").select(channel.columns)
+
+
+def _ledgers(folder: Path | None, name: str | None = None) -> dict[str, Ledger]:
+    """What the simulator sent, by venue; crypto and news have their folders beside that of the stocks.
+    `name`: of other folders beside the ledgers.
+    """
     if folder is None:
         return {}
-    folders = {venue: folder.parent / venue / folder.name for venue in VENUES}
-    folders[STOCKS_VENUE] = folder
+    name = folder.name if name is None else name
+    folders = {venue: folder.parent / venue / name for venue in VENUES}
+    folders[STOCKS_VENUE] = folder.parent / name
     return {
         venue: ledger.read(path, venue) if path.is_dir() else Ledger(Collector(venue))
         for venue, path in folders.items()

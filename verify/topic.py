@@ -31,7 +31,9 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TopicContent:
-    """All events of one topic: content columns plus `k_part` and `k_offset`, and what could not be read."""
+    """All events of one topic: content columns plus `k_part`, `k_offset` and `by_rest` (whether it came over
+    REST), and what could not be read.
+    """
 
     events: pl.DataFrame
     refused: list[tuple[int, Refused]] = field(default_factory=list)
@@ -174,7 +176,7 @@ async def read(
     """
     wanted = [*channel.columns, *_ADDED, *_ORIGIN]
     decoder = Decoder(schema(channel.stem), schema_id(channel.stem), channel.record_key, wanted)
-    parts: list[pl.DataFrame] = [_located(decoder([]).frame.drop(*_ORIGIN), channel, 0, [])]
+    parts: list[pl.DataFrame] = [_located(decoder([]).frame, channel, 0, [])]
     refused: list[tuple[int, Refused]] = []
     fences: dict[int, Fence] = {}
     stale = repaired = 0
@@ -188,7 +190,7 @@ async def read(
         kept, offsets, dropped = _owned(batch, fence)
         stale += dropped
         repaired += int((kept["source"] == "rest").sum())
-        parts.append(_located(kept.drop(*_ORIGIN), channel, partition, offsets))
+        parts.append(_located(kept, channel, partition, offsets))
     return TopicContent(pl.concat(parts), refused, stale, repaired)
 
 
@@ -201,7 +203,9 @@ def _owned(batch: Decoded, fence: Fence) -> tuple[pl.DataFrame, Any, int]:
 
 
 def _located(frame: pl.DataFrame, channel: Channel, partition: int, offsets: Any) -> pl.DataFrame:
-    return canonical(channel, frame).with_columns(
+    by_rest = frame.select(pl.col("source").cast(pl.String) == "rest").to_series().alias("by_rest")
+    return canonical(channel, frame.drop(*_ORIGIN)).with_columns(
+        by_rest,
         pl.lit(partition, pl.Int64).alias("k_part"),
         pl.Series("k_offset", offsets, dtype=pl.Int64),
         pl.col("received_ts").cast(pl.Int64),

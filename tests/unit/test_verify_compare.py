@@ -107,6 +107,20 @@ def _by_name(rows: Counter[Row]) -> Counter[tuple[int, float]]:
     return found
 
 
+def test_history_may_say_more_of_an_event_than_the_stream_and_nothing_else() -> None:
+    """Otherwise every article that was fetched over REST, with its images, is called missing and extra."""
+    sent, fuller = [trade(1), trade(2)], [trade(1), (*trade(2)[:-1], '{"images":[]}')]
+
+    def seen(by_rest: bool, rows: list[Row] = fuller) -> Outcome:
+        topic = placed(TRADES, rows).with_columns(by_rest=pl.lit(by_rest))
+        return compare(Evidence(TRADES, frame(TRADES, sent), topic, frozenset(), placed(TRADES, rows)), 5)
+
+    assert complete(seen(by_rest=True))
+    assert (seen(by_rest=False).missing, seen(by_rest=False).extra) == (1, 1)
+    other = seen(by_rest=True, rows=[trade(1), (*trade(2, price=9.0)[:-1], '{"images":[]}')])
+    assert (other.missing, other.extra) == (1, 1)
+
+
 def test_true_repeats_stay_repeats() -> None:
     sent = [quote(1), quote(1), quote(1), quote(2)]
     assert complete(outcome(QUOTES, sent, sent, sent))
