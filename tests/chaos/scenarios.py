@@ -66,6 +66,11 @@ class Outcome:
     left_running: list[str] = field(default_factory=list)
 
     @property
+    def repaired(self) -> int:
+        """Events that came over REST, since the stream could not tell them."""
+        return sum(int(channel.get("repaired", 0)) for channel in self.report["channels"].values())
+
+    @property
     def missing(self) -> int:
         """Messages that were sent and are not everywhere they belong."""
         return sum(int(channel["missing"]) for channel in self.report["channels"].values())
@@ -113,22 +118,23 @@ def _kill(run: DemoRun, name: str, due: int, outcome: Outcome) -> None:
 
 def sent_but_not_stored(home: Path) -> Counter[Event]:
     """What the simulator's ledger holds and PostgreSQL does not, counted here without the pipeline's code."""
-    with _stack(home) as addresses, psycopg.connect(addresses["database_url"]) as connection:
+    with stack_of(home) as addresses, psycopg.connect(addresses["database_url"]) as connection:
         return _ledger(home / "simulator" / "ledger") - _stored(connection)
 
 
 def named(home: Path) -> Counter[Event]:
-    """Every event that `tidewire verify` calls missing."""
-    with _stack(home):
-        out = _tidewire(home, "verify", "--json", "--limit", "1000000").stdout
+    """Every event that `tidewire verify` calls missing, or lost for good."""
+    with stack_of(home):
+        report = json.loads(tidewire(home, "verify", "--json", "--limit", "1000000").stdout)
     counted: Counter[Event] = Counter()
-    for item in json.loads(out)["missing_events"]:
+    for item in report["missing_events"] + report["unrecoverable_events"]:
         fields = FIELDS[item["channel"]]
         counted[item["channel"], *(item["event"][name] for name in fields)] += item["copies"]
     return counted
 
 
-def _tidewire(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tidewire(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in this home, on its own servers."""
     return subprocess.run(
         [str(TIDEWIRE), *arguments],
         env=environment(home),
@@ -140,13 +146,14 @@ def _tidewire(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def _stack(home: Path) -> Iterator[dict[str, str]]:
-    started = _tidewire(home, "stack", "up", "--json")
+def stack_of(home: Path) -> Iterator[dict[str, str]]:
+    """The home's servers, running meanwhile; gives their addresses."""
+    started = tidewire(home, "stack", "up", "--json")
     assert started.returncode == 0, started.stderr
     try:
         yield json.loads(started.stdout)
     finally:
-        _tidewire(home, "stack", "down")
+        tidewire(home, "stack", "down")
 
 
 def _ledger(folder: Path) -> Counter[Event]:
