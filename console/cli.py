@@ -59,9 +59,7 @@ _VERBS = {
     "users": _Verb("console.commands.users:app", "Add, list and remove the gateway's users."),
     "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
     "backfill": _Verb("console.commands.backfill:backfill", "Fetch an interval over REST, and watch it."),
-    "reconcile": _Verb(
-        "console.commands.reconcile:reconcile", "Compare every account with its broker, now."
-    ),
+    "reconcile": _Verb("console.commands.reconcile:reconcile", "Compare every account with its broker, now."),
     "gaps": _Verb("console.commands.gaps:gaps", "List gaps, and what is known of every minute."),
     "tail": _Verb("console.commands.tail:tail", "Show the records of a topic, decoded."),
     "service": _Verb("console.commands.service:app", "Run one service in this process."),
