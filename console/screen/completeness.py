@@ -139,9 +139,11 @@ class Tracker:
             equal = all(same for _, same in held.values())
             _worsen(places, (row_of(feed, channel), minute), AUDITED if equal else GAP)
         newest = max((minute for _, minute in places), default=0)
+        oldest = min((minute for _, minute in places), default=0)
         for gap in gaps:
             if (word := self._word(gap)) is not None:
-                for minute in _minutes(gap, newest):
+                # of a channel that had nothing before, a gap begins long before anybody looked
+                for minute in (m for m in _minutes(gap, newest) if m >= oldest):
                     _worsen(places, (row_of(gap.feed, gap.channel), minute), word)
         counted: dict[str, dict[str, int]] = {}
         for (row, _), word in places.items():

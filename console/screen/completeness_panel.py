@@ -17,6 +17,7 @@ _NS = 1_000_000_000
 _WIDE = 100
 _UP = "CONNECTED"
 _ORDER = {kind: place for place, kind in enumerate(("stocks", "options", "crypto", "news", "trading"))}
+_CHANNELS = {channel: place for place, channel in enumerate(("trades", "quotes", "bars"))}
 
 Parts = tuple[Gap, ...]
 """The gaps of one interruption of one channel: of a hundred symbols each."""
@@ -38,7 +39,7 @@ def panel(seen: Completeness, room: int, width: int) -> RenderableType:
     left = room - len(head)
     if left < 2:
         return Group(*head[:room])
-    return Group(*head, _gaps(seen, left - 1, width))
+    return Group(*head, _gaps(seen, left, width))
 
 
 def lines(seen: Completeness, most: int, width: int) -> int:
@@ -97,10 +98,16 @@ def _gaps(seen: Completeness, room: int, width: int) -> RenderableType:
     closed = sorted(groups(seen.closed), key=lambda parts: -max(gap.ts for gap in parts))
     told = [parts for parts in closed if not parts[0].unrecoverable or parts[0].found]
     told += [parts for parts in closed if parts not in told]
-    opened = sorted(groups(seen.open), key=lambda parts: not has_history(parts[0].feed, parts[0].channel))
+    opened = sorted(groups(seen.open), key=_place)
     for parts in [*opened, *told][: max(0, room - 1)]:
         table.add_row(*_cells(parts, wide))
     return table if table.rows else Text()
+
+
+def _place(parts: Parts) -> tuple[bool, int]:
+    """First what can be had back, and of that what people ask for first."""
+    gap = parts[0]
+    return not has_history(gap.feed, gap.channel), _CHANNELS.get(gap.channel, len(_CHANNELS))
 
 
 def _cells(parts: Parts, wide: bool) -> list[Text]:

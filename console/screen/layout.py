@@ -88,7 +88,7 @@ def screen(view: View, seen: Observation, height: int, width: int) -> Renderable
 
 
 def _columns(width: int) -> int:
-    return 4 if width >= 120 else 3 if width >= 78 else 2
+    return 4 if width >= 150 else 3 if width >= 78 else 2
 
 
 def _market(seen: Observation, room: int, width: int) -> RenderableType:

@@ -107,6 +107,15 @@ def test_no_minute_has_two_words_and_none_is_forgotten(steps: list[tuple[int, st
     assert total >= len({m for m, what in steps if what in ("saw", "audit", "differ")})
 
 
+def test_minutes_before_the_start_are_not_counted() -> None:
+    """A channel without events has a gap since the epoch; hours of it would be shown after a minute's run."""
+    tracker = Tracker()
+    tracker.saw("trades", AT)
+    (hole,) = opened(FEED, "corrections", ["A"], "disconnect", 0, AT, until_ts=AT + MINUTE)
+    tracker.gap(hole.record())
+    assert words(tracker, "others") == {GAP: 2}
+
+
 @pytest.mark.parametrize(
     ("feed", "channel", "row"),
     [

@@ -32,7 +32,7 @@ class Disaster:
 DISASTERS: Mapping[str, Disaster] = {
     "c": Disaster("cut", "cut stocks", "the stock socket was cut", {"kind": "drop"}),
     "m": Disaster(
-        "mute", "mute stocks", "the stock socket is mute: open, and nothing comes", {"kind": "mute"}
+        "mute", "mute them", "the stock socket is mute: open, and nothing comes", {"kind": "mute"}
     ),
     "s": Disaster(
         "skip",
@@ -93,7 +93,7 @@ class Disasters:
     def keys(self) -> str:
         """The line that lists the keys."""
         offered = [(key, d.label) for key, d in DISASTERS.items() if self._offers(key)]
-        return "   ".join(f"{key} {label}" for key, label in (*offered, (QUIT, "quit")))
+        return "  ".join(f"{key} {label}" for key, label in (*offered, (QUIT, "quit")))
 
     def press(self, key: str) -> None:
         """Do what the key stands for, soon; other keys do nothing. Call it in the event loop."""
