@@ -121,7 +121,8 @@ class NewsAudit:
             return
         self._compare(history, start, end)
         doubts = any(todo.differed for case in self._cases.values() for todo in case.todo.values())
-        self._next_ns = self._clock() + (DOUBT_NS if doubts else EVERY_NS)
+        due = end + MINUTE + DELAY_NS - max(times)  # as soon as another minute may be compared
+        self._next_ns = self._clock() + (DOUBT_NS if doubts else min(due, EVERY_NS))
 
     async def _page(self, start: int, end: int) -> list[Article]:
         pages = self._history.pages("news", "news", self._symbols, start, end - 1)
