@@ -54,6 +54,8 @@ def record(stem: str, base: Mapping[str, Any], number: int) -> tuple[str, dict[s
             made[field] = [0.5] * len(value)
     if stem.startswith("crypto_"):
         made |= {"ts": DAY + number * 1_001, "revision": number} | ({"id": number} if "id" in made else {})
+    if stem == "gap":
+        made["id"] = name
     if stem == "portfolio_position":
         made |= {"epoch": number // 1_000, "quantity": Decimal(number)}
     if stem == "trade_update":
