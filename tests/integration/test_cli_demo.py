@@ -108,6 +108,31 @@ async def test_recorded_ticks_go_through_and_are_reported_complete(
         assert connection.execute("SELECT count(*) FROM trades").fetchone() == (300,)
 
 
+@pytest.mark.timeout(600)
+def test_a_synthetic_market_with_disasters_is_reported_complete(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """What people are shown: sockets are cut, what was missed is found again before the report, and options
+    are part of it."""
+    arguments = ("--duration", "15", "--disaster", "cut@4,trading@6", "--json")
+    done = _demo(environment, tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["still_open"] == []
+    assert report["gaps"]["closed"] > 0
+    assert report["channels"]["option_trades"]["sent"] == report["channels"]["option_trades"]["postgres"] > 0
+    trades = report["channels"]["trades"]
+    assert trades["sent"] == trades["topic"] == trades["postgres"] > 0
+
+
+def test_a_disaster_that_is_none_is_refused_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    """A mistake in a script must not show after the servers have started."""
+    done = _demo(environment, tmp_path, "--disaster", "flood@3")
+    assert done.returncode == 2
+    assert "flood@3" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_unreachable_servers_are_named(environment: dict[str, str], tmp_path: Path) -> None:
     """A wrong address must end in a sentence within seconds, not in a screen that waits."""
     _ticks(tmp_path / "ticks")

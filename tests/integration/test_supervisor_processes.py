@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -112,6 +113,52 @@ async def test_services_stop_in_order_and_the_stubborn_one_is_killed_with_its_ch
         await supervisor.stop()
     assert ends.read_text().split() == ["producer", "sink"]
     await _until(lambda: not any(_lives(pid) for pid in [*pids, grandchild]))
+
+
+READY = (
+    "import http.server, os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+    "class Answer(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        self.send_response(200 if os.path.exists({path!r}) else 503); self.end_headers()\n"
+    "http.server.HTTPServer(('127.0.0.1', int(os.environ['TIDEWIRE_HTTP_PORT'])), Answer).serve_forever()"
+)
+
+
+async def test_a_service_that_comes_after_others_starts_when_they_are_ready(tmp_path: Path) -> None:
+    """Prices must not wait for an auditor that starts at the same time; and it must start in the end."""
+    ready = tmp_path / "ready"
+    first = _service("producer", READY.replace("{path!r}", repr(str(ready))))
+    code = "print('first', flush=True); " + FOREVER
+    after = dataclasses.replace(_service("auditor", code), after=("producer",), after_seconds=600)
+    late = dataclasses.replace(_service("subscriber", code), after=("nobody",), after_seconds=0.1)
+    supervisor = Supervisor(tmp_path, [first, after, late], policy=QUICK)
+    supervisor.start()
+    watch = asyncio.create_task(supervisor.watch())
+    try:
+        await _until(lambda: "ready" in _said(tmp_path, "subscriber"))
+        assert _row(supervisor, "auditor").phase == "queued"
+        assert _said(tmp_path, "auditor") == ""
+        ready.touch()
+        await _until(lambda: "ready" in _said(tmp_path, "auditor"))
+        row = _row(supervisor, "auditor")
+        assert (row.phase, row.restarts) == ("running", 0)
+    finally:
+        await supervisor.stop()
+    await watch
+    assert not _lives(row.pid)
+
+
+async def test_what_waits_for_others_never_starts_after_the_end(tmp_path: Path) -> None:
+    """A service that starts while everything stops would be left running."""
+    after = dataclasses.replace(_service("auditor", FOREVER), after=("producer",), after_seconds=600)
+    supervisor = Supervisor(tmp_path, [_service("producer", FOREVER), after], policy=QUICK)
+    supervisor.start()
+    watch = asyncio.create_task(supervisor.watch())
+    await _until(lambda: "ready" in _said(tmp_path, "producer"))
+    await supervisor.stop()
+    await watch
+    assert _row(supervisor, "auditor").phase == "stopped"
+    assert _said(tmp_path, "auditor") == ""
 
 
 async def test_a_hurry_skips_the_grace(tmp_path: Path) -> None:

@@ -208,8 +208,8 @@ class Supervisor:
         ready: set[str] = set()
         while not self._closing and any(life.phase == "queued" for life in self._lives.values()):
             queued = [name for name, life in self._lives.items() if life.phase == "queued"]
-            before = {other for name in queued for other in self._children[name].service.after} - ready
-            running = {name: http for name in before if (http := self.http(name)) is not None}
+            before = {o for name in queued for o in self._children[name].service.after if o in self._children}
+            running = {name: http for name in before - ready if (http := self.http(name)) is not None}
             ready |= await asyncio.to_thread(readiness.ready, running)
             for name in queued:
                 waits = self._children[name].service.after
