@@ -309,9 +309,14 @@ def _line(folder: Path, seed: int, rate: int) -> Iterator[FeedsLine]:
 
 
 def play(
-    folder: Path, steps: Sequence[Step], seed: int, tell: Tell = lambda _: None, rate: int = 150
+    folder: Path,
+    steps: Sequence[Step],
+    seed: int,
+    tell: Tell = lambda _: None,
+    rate: int = 150,
+    seconds: float = float("inf"),
 ) -> FeedsOutcome:
-    """Run the steps one after the other over one demo, then end it and count."""
+    """Run the steps one by one over one demo, then end it and count. No step begins after `seconds`."""
     began = time.monotonic()
 
     def tell_when(text: str) -> None:
@@ -321,7 +326,10 @@ def play(
         line.open()
         tell_when("the line works")
         session = Session(line, seed, tell_when)
-        for step in steps:
+        for number, step in enumerate(steps):
+            if time.monotonic() - began > seconds:
+                tell_when(f"the time is used up: {len(steps) - number} steps are left out")
+                break
             step(session)
         session.whole()
         tell_when("all is whole: the market closes")

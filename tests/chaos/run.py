@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from tests.chaos import account_scenario, feeds_run, scenarios
@@ -34,12 +35,14 @@ def survive(area: str, kills: int, seed: int, folder: Path) -> tuple[scenarios.O
     return outcome, unnamed.total() + kept.total() + outcome.missing  # trades and quotes have a history
 
 
-def run_area(area: str, kills: int, seed: int) -> dict[str, Result]:
-    """One area's results, ready for chaos.json; a run that breaks is a result that says why."""
+def run_area(area: str, kills: int, seed: int, seconds: float) -> dict[str, Result]:
+    """One area's results, ready for chaos.json; a run that breaks is a result that says why. `seconds` is the
+    time that is left.
+    """
     if area == "accounts":
         return run_accounts(kills, seed)
     if area == "feeds":
-        return feeds_run.run(seed, os.environ.get("CHAOS") == "full", lambda text: print(text, flush=True))
+        return feeds_run.run(seed, os.environ.get("CHAOS") == "full", partial(print, flush=True), seconds)
     what = "events_wrongly_named" if area == "producer" else "events_missing"
     name = f"kill_{area}.{what}"
     try:
@@ -121,7 +124,7 @@ def main() -> int:
                 "reason": "no time",
             }
             continue
-        results |= run_area(area, kills, arguments.seed + number)
+        results |= run_area(area, kills, arguments.seed + number, BUDGET_SECONDS - (time.monotonic() - began))
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
     for name, result in results.items():

@@ -18,7 +18,7 @@ def test_after_cuts_repeats_silent_losses_and_a_kill_nothing_is_missing_but_what
     """Otherwise the user's log has holes after a bad connection, and nobody says where."""
     steps = [
         feeds_scenario.cuts(),
-        feeds_scenario.harmless("repeat", "stocks", kind="repeat", frames=5),
+        feeds_scenario.harmless("repeat", "news", kind="repeat", frames=2),
         feeds_scenario.kill("producer"),
         feeds_scenario.late_in_the_minute(),
         feeds_scenario.skips([Skip("trading", "fill", 2), Skip("news", "news", 2)]),
