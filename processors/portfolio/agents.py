@@ -21,14 +21,13 @@ from processors.portfolio import refusals
 from processors.portfolio.account import Difference
 from processors.portfolio.book import APPLIED, Announced, Book
 from processors.portfolio.exact import exact
-from processors.portfolio.readout import account_record, position_record, subscriptions
+from processors.portfolio.readout import account_record, position_record
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
     PORTFOLIO_ACCOUNTS,
     PORTFOLIO_MARKS,
     PORTFOLIO_ORDERS,
     PORTFOLIO_POSITIONS,
-    SUBSCRIPTIONS,
     TRADE_UPDATES,
     Catalogue,
 )
@@ -75,7 +74,7 @@ class Portfolio:
         self._busy: set[int] = set()  # partitions that are being sent
         self._encode = {
             stem: codec.encoder(stem)
-            for stem in ("portfolio_order", "portfolio_position", "portfolio_account", "subscription")
+            for stem in ("portfolio_order", "portfolio_position", "portfolio_account")
         }
         app.before_commit.append(self._send_totals)
         for one in self._inputs():
@@ -205,7 +204,7 @@ class Portfolio:
                 metrics.PORTFOLIO_LATENCY.observe(max(0, self._clock() - announced.received_ts) / 1e9)
 
     async def _queue(self, topic: str, partition: int, pairs: list[Pair]) -> None:
-        await self._app.output.send(self._name(topic), 0 if topic == SUBSCRIPTIONS else partition, pairs)
+        await self._app.output.send(self._name(topic), partition, pairs)
 
     async def _send_totals(self) -> None:
         for partition, records in list(self._table.parts.items()):
@@ -224,8 +223,6 @@ class Portfolio:
         yield PORTFOLIO_POSITIONS, self._pairs("portfolio_position", keyed)
         accounts = [(name, account_record(account)) for name, account in announced.accounts.items()]
         yield PORTFOLIO_ACCOUNTS, self._pairs("portfolio_account", accounts)
-        wanted = [pair for one in announced.subscriptions.values() for pair in subscriptions(one)]
-        yield SUBSCRIPTIONS, self._pairs("subscription", wanted)
 
     def _pairs(self, stem: str, records: Iterable[tuple[str, dict[str, Any] | None]]) -> list[Pair]:
         encode = self._encode[stem]

@@ -12,7 +12,6 @@ from schemas.catalogue import (
     PORTFOLIO_MARKS,
     PORTFOLIO_ORDERS,
     PORTFOLIO_POSITIONS,
-    SUBSCRIPTIONS,
     TRADE_UPDATES,
     Catalogue,
 )
@@ -37,7 +36,6 @@ def main(settings: Settings) -> int:
         stage=STAGE,
         inputs=(name(TRADE_UPDATES), name(ACCOUNT_SNAPSHOTS), name(PORTFOLIO_MARKS)),
         outputs=(name(PORTFOLIO_ORDERS), name(PORTFOLIO_POSITIONS), name(PORTFOLIO_ACCOUNTS)),
-        others=(name(SUBSCRIPTIONS),),
         fetch=_FETCH,
     )
 

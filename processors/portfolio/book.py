@@ -44,12 +44,10 @@ class Announced:
     holdings: dict[tuple[str, str], Holding] = field(default_factory=dict)
     marked: dict[tuple[str, str], Holding] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
-    subscriptions: dict[tuple[str, str], Holding] = field(default_factory=dict)
     received_ts: int = 0
 
     def __bool__(self) -> bool:
-        moved = self.orders or self.steps or self.holdings or self.subscriptions
-        return bool(moved or self.marked or self.accounts)
+        return bool(self.orders or self.steps or self.holdings or self.marked or self.accounts)
 
 
 class Book:
@@ -143,32 +141,29 @@ class Book:
         return UNMATCHED if execution.kind == "correct" and held.unmatched(execution) else APPLIED
 
     def _fold(self, account: Account, held: Holding, execution: Execution) -> None:
-        was_open = bool(held.now.quantity)
         for step in held.add(execution)[:-1]:
             self.announced.steps.append(position_record(held, step))
         moved = held.absorb()
         if moved:
             self._shelf.absorbed(held, moved)
-        self._changed(account, held, was_open)
+        self._changed(account, held)
 
-    def _changed(self, account: Account, held: Holding, was_open: bool) -> None:
+    def _changed(self, account: Account, held: Holding) -> None:
         self._index(held)
         account.recount(held)
-        self._announce(account, held, subscribe=was_open != bool(held.now.quantity))
+        self._announce(account, held)
 
-    def _announce(self, account: Account, held: Holding, subscribe: bool = False) -> None:
+    def _announce(self, account: Account, held: Holding) -> None:
         key = account.name, held.symbol
         self.announced.holdings[key] = held
         self.announced.marked.pop(key, None)
         self.announced.accounts[account.name] = account
-        if subscribe:
-            self.announced.subscriptions[key] = held
 
     def _announce_all(self, account: Account) -> None:
         if account.opening is not None:
             self.announced.accounts[account.name] = account
             for held in account.holdings.values():
-                self._announce(account, held, subscribe=bool(held.now.quantity or held.kept))
+                self._announce(account, held)
 
     def _index(self, held: Holding) -> None:
         if held.now.quantity:
@@ -230,7 +225,7 @@ class Book:
                 self._shelf.drop(held, execution)
             held.recompute()
             self._shelf.touch(held)
-            self._changed(account, held, was_open=False)
+            self._changed(account, held)
 
     def _take_orders(self, account: Account, snapshot: Mapping[str, Any]) -> None:
         for listed in snapshot["orders"]:

@@ -1,18 +1,14 @@
-"""What goes out: records of positions and accounts, and the subscriptions of what is held. Pure."""
+"""What goes out: records of positions and accounts. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from processors.portfolio.account import Account
 from processors.portfolio.cost import Standing
 from processors.portfolio.exact import ZERO, rounded
 from processors.portfolio.holding import Holding, Input
-from schemas.event_id import subscription_id
 
-_FEEDS = {"us_equity": "stocks", "crypto": "crypto"}  # options have no feed of their own yet
-_CHANNELS = ("trades", "quotes")
 _NO_ID = bytes(8)
 
 
@@ -60,29 +56,6 @@ def account_record(account: Account) -> dict[str, Any]:
         "blocked": broker.blocked,
         "activity_cursor": broker.cursor,
     } | _origin(account.newest)
-
-
-def subscriptions(holding: Holding) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Key and record of each subscription that the holding needs; None releases it."""
-    feed = _FEEDS.get(holding.asset_class)
-    if feed is None:
-        return
-    holder = f"position:{holding.account}"
-    received_ts, ts, source, _ = holding.newest
-    for channel in _CHANNELS:
-        record = {
-            "feed": feed,
-            "channel": channel,
-            "symbol": holding.symbol,
-            "holder": holder,
-            "ts": ts,
-            "priority": "position",
-            "expires_ts": None,
-            "received_ts": received_ts,
-            "source": source,
-            "event_id": subscription_id(feed, channel, holding.symbol, holder, ts),
-        }
-        yield f"{feed}:{channel}:{holding.symbol}:{holder}", record if holding.now.quantity else None
 
 
 def _origin(newest: Input) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from processors.portfolio.account import Difference
 from processors.portfolio.book import APPLIED, DUPLICATE, LATE, NOT_HELD, Book
 from processors.portfolio.exact import exact
 from processors.portfolio.holding import Holding, from_row
-from processors.portfolio.readout import account_record, position_record, subscriptions
+from processors.portfolio.readout import account_record, position_record
 from tests.portfolio_history import (
     BASE,
     CURSOR,
@@ -92,18 +92,6 @@ def test_what_an_order_changed_goes_out_before_positions_whose_price_alone_moved
     second = book.take_announced(1)
     assert ([key[1] for key in second.holdings], [key[1] for key in second.marked]) == (["AAPL"], ["SPY"])
     assert not book.announced
-
-
-def test_a_position_subscribes_its_symbol_while_it_is_open() -> None:
-    """The price of what is held must come without anybody asking for it, and stop when it is gone."""
-    book = opened()
-    wanted = []
-    for number, (side, quantity) in enumerate([("buy", "1"), ("buy", "1"), ("sell", "2")]):
-        book.fold_update(a_fill(number, side, quantity, "5", symbol="BTC/USD", asset_class="crypto"), number)
-        held = book.take_announced().subscriptions.values()
-        wanted.append([(key, record is not None) for h in held for key, record in subscriptions(h)])
-    keys = [f"crypto:{channel}:BTC/USD:position:demo-1" for channel in ("trades", "quotes")]
-    assert wanted == [[(key, True) for key in keys], [], [(key, False) for key in keys]]
 
 
 def test_later_snapshots_are_compared_as_of_their_moment_and_overwrite_nothing() -> None:
