@@ -16,6 +16,8 @@ from console.screen.state import CHANNELS, STOCKS, Observation
 
 _UPDATE_SECONDS = 0.5
 _LINE_SECONDS = 5.0
+_SHARE = 0.05
+"""Of a processor that drawing may take: what is shown needs the rest. A slow machine draws less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,13 @@ async def show(
         return
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         while True:
+            began_drawing = time.thread_time()
             said = words()
             view = View(title, feed, time.monotonic() - began, said.hint, said.keys, said.said)
             size = console.size
             live.update(layout.screen(view, look(), size.height, size.width), refresh=True)
-            await asyncio.sleep(_UPDATE_SECONDS)
+            spent = time.thread_time() - began_drawing
+            await asyncio.sleep(max(_UPDATE_SECONDS, spent / _SHARE))
 
 
 async def _lines(console: Console, look: Callable[[], Observation]) -> None:
