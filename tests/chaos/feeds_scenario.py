@@ -190,6 +190,11 @@ def kill(name: str) -> Step:
         if name == "accounts":
             feeds = FEEDS["trading"]
         session.line.connected(ALL_FEEDS)
+        back = time.time_ns()
+        session.line.run.wait_for(
+            lambda: session.line.rows("SELECT 1 FROM trades WHERE received_ts > %s LIMIT 1", back) != [],
+            f"trades that were stored after the kill of {name}",
+        )
         if feeds:
             session.outcome.gap_seconds.append(session.line.gaps_closed(feeds, since, LOST))
         session.whole()
