@@ -7,6 +7,9 @@ BIN := .venv/bin
 export POLARS_MAX_THREADS = 1
 export RUST_BACKTRACE = 0
 
+# Two processes; the tests of one file, and all that run a whole line, stay in one (tests/conftest.py).
+SIDE_BY_SIDE := -n 2 --dist loadgroup
+
 .PHONY: help setup demo test test-unit check format bench chaos map lock clean
 .DEFAULT_GOAL := help
 
@@ -20,10 +23,10 @@ demo: setup ## the whole pipeline against a simulated Alpaca, with a live screen
 	@$(BIN)/tidewire demo
 
 test: setup ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-unit: setup ## the tests that need no servers
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit $(SIDE_BY_SIDE)
 
 check: setup ## format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -4,6 +4,9 @@ Kafka and PostgreSQL come from the environment (KAFKA_BOOTSTRAP_SERVERS, DATABAS
 testcontainers when an engine answers, else from tidewire's own local stack in a temporary folder. They are
 started when the first test asks, once for the whole run, and stopped at its end, Ctrl-C included. A run that
 asks for none (the unit tests) starts none.
+
+Run by several processes (`-n 2`), one of which does the tests that run a whole line of services: two lines at
+once are more than two cores carry. The servers are then started before the processes are, for all of them.
 """
 
 from __future__ import annotations
@@ -50,6 +53,46 @@ def pytest_configure() -> None:
             del os.environ[name]
     # A CI job that is cancelled sends SIGTERM: leave through the fixtures, so that no server stays behind.
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+_WHOLE_LINES = ("tests/e2e/", "tests/chaos/", "test_cli_demo.py", "test_stack_servers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file stay in one process, and so do all that run a whole line."""
+    for item in items:
+        place = item.path.as_posix()
+        group = "line" if any(part in place for part in _WHOLE_LINES) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the servers for all processes, if there are several and tests that may ask for them."""
+    several = getattr(session.config.option, "numprocesses", None)
+    only_unit = all("tests/unit" in Path(argument).as_posix() for argument in session.config.args)
+    if several and not only_unit and not _docker_answers():
+        _stop_leftovers()
+        stack = LocalStack(_new_home())
+        session.config.stash[_STACK] = stack
+        os.environ.setdefault("KAFKA_BOOTSTRAP_SERVERS", stack.start_kafka())
+        os.environ.setdefault("DATABASE_URL", stack.start_postgres())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop what was started for all."""
+    if (stack := session.config.stash.get(_STACK, None)) is not None:
+        stack.down()
+        shutil.rmtree(stack.home, ignore_errors=True)
+
+
+_STACK = pytest.StashKey[LocalStack]()
+
+
+def _new_home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix=f"{_HOME_PREFIX}{os.getpid()}-"))
+    home.chmod(0o755)  # below a private folder PostgreSQL's own user would not reach its data
+    return home
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -105,14 +148,12 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _own_stack() -> Iterator[LocalStack]:
     _stop_leftovers()
-    home = Path(tempfile.mkdtemp(prefix=f"{_HOME_PREFIX}{os.getpid()}-"))
-    home.chmod(0o755)  # below a private folder PostgreSQL's own user would not reach its data
-    stack = LocalStack(home)
+    stack = LocalStack(_new_home())
     try:
         yield stack
     finally:
         stack.down()
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(stack.home, ignore_errors=True)
 
 
 def _stop_leftovers() -> None:

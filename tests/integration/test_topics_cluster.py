@@ -86,6 +86,8 @@ async def test_a_wrong_partition_count_changes_nothing(settings: Settings) -> No
     client = AIOKafkaAdminClient(**client_arguments(settings))
     await client.start()
     await client.create_topics([NewTopic(quotes, 3, 1)])
+    while len((await client.describe_topics([quotes]))[0]["partitions"]) < 3:  # the broker learns of it later
+        await asyncio.sleep(0.05)
     await client.close()
     wanted = [catalogue.STOCK_TRADES, catalogue.STOCK_QUOTES]
     with pytest.raises(SchemaError, match=r"quotes: 3 partitions instead of 4.*TIDEWIRE_PARTITIONS=3"):
