@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
@@ -61,6 +61,22 @@ class Found:
     def names(self) -> frozenset[Hashable]:
         """Of what was told."""
         return frozenset(map(name_of, self.told))
+
+    def after(self, unfinished: Found) -> Found:
+        """With what a round before it found, which Kafka did not take in time: told, and never concluded.
+
+        This round no longer finds it, since the memory has what was told.
+        """
+        since = [found.since for found in (unfinished, self) if found.lost]
+        return replace(
+            self,
+            known={**unfinished.known, **self.known},
+            told=unfinished.told + self.told,
+            lost=unfinished.lost + self.lost,
+            since=min(since, default=0),
+            moving=unfinished.moving + self.moving,
+            unsaid=unfinished.unsaid + self.unsaid,
+        )
 
 
 class Comparison:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from producers.accounts import reading, snapshots, values
-from producers.accounts.comparison import Comparison
+from producers.accounts.comparison import Comparison, Found
 from producers.accounts.journal import Journal
 from producers.accounts.reading import MARGIN_NS, Reading, cursor_ts, fill_ts
 from producers.accounts.redaction import Redactor
@@ -76,6 +76,7 @@ class Rounds:
         self._opened = last is not None
         self._bound = _bound_of(last)
         self._looked_ts = clock() if last is None else last.ts
+        self._unfinished: Found | None = None
         self._wake = asyncio.Event()
         self._due = self._started = 0.0
         self._failures = 0
@@ -187,6 +188,9 @@ class Rounds:
             compared = await self._comparison.opening(found)
         else:
             compared = await self._comparison.look(found, self._looked_ts, patient=begun.patient)
+        if self._unfinished is not None:
+            compared = compared.after(self._unfinished)
+        self._unfinished = compared
         await self._settle()
         self._publish(found)
         self._opened = True
@@ -195,7 +199,9 @@ class Rounds:
         if compared.told and not opening:
             told = len(compared.told)
             _log.info("looked up what the stream did not tell", account=self._journal.account, events=told)
-        if await self._truth.conclude(compared, begun, found.asked, opening=opening):
+        again = await self._truth.conclude(compared, begun, found.asked, opening=opening)
+        self._unfinished = None
+        if again:
             self.ask(FILL_SECONDS)  # to say that it is all there now
 
     async def _until_due(self) -> None:
