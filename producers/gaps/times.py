@@ -9,8 +9,10 @@ from collections.abc import Mapping
 
 from tidewire.clock import NS_PER_SECOND
 
-ALLOWANCE_NS = 5 * NS_PER_SECOND
-"""Events are not sent quite in the order of their times: so much older than the newest may one be."""
+ALLOWANCE_NS = 10 * NS_PER_SECOND
+"""Events are not sent in the order of their times: so much older than the newest may one be. Exchanges report
+trades within 10 s, by FINRA's rule; what comes later is found by the audits.
+"""
 AFTER_NS = NS_PER_SECOND
 """The same for the first events after a gap, and for clocks that do not agree."""
 MINUTE_NS = 60 * NS_PER_SECOND

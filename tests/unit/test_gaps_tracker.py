@@ -162,7 +162,10 @@ def test_a_gap_reaches_from_before_the_last_event_to_after_the_first() -> None:
     _connected(tracker, NOON, trades=("A",), bars=("A",))
     tracker.data({"trades": NOON + 9 * S, "bars": NOON - 60 * S}, NOON + 9 * S)
     gaps = {gap.channel: gap for gap in tracker.lost("closed_1006", NOON + 10 * S)}
-    assert (gaps["trades"].from_ts, gaps["bars"].from_ts) == (NOON + 4 * S, NOON - 120 * S)
+    assert (gaps["trades"].from_ts, gaps["bars"].from_ts) == (
+        NOON + 9 * S - times.ALLOWANCE_NS,
+        NOON - 120 * S,
+    )
     assert tracker.tick(NOON + 50 * S) == []
     _connected(tracker, NOON + 60 * S, trades=("A",), bars=("A",))
     tracker.data({"trades": NOON + 61 * S, "bars": NOON - 60 * S}, NOON + 61 * S)
@@ -179,7 +182,7 @@ def test_a_recording_goes_by_its_own_time() -> None:
     _connected(tracker, NOON, trades=("A",))
     tracker.data({"trades": old}, NOON + S)
     (gap,) = tracker.lost("closed_1006", NOON + 2 * S)
-    assert gap.from_ts == old - 5 * S
+    assert gap.from_ts == old - times.ALLOWANCE_NS
     _connected(tracker, NOON + 3 * S, trades=("A",))
     tracker.data({"trades": old + 2 * S}, NOON + 4 * S)
     (over,) = tracker.tick(NOON + 5 * S)
@@ -190,7 +193,7 @@ def test_a_socket_that_was_mute_from_its_first_subscription_has_a_gap_from_there
     tracker = Tracker(FEED, 1)
     _connected(tracker, NOON, trades=("A",))
     (gap,) = tracker.lost("mute", NOON + 30 * S)
-    assert (gap.reason, gap.from_ts) == (STALL, NOON - 5 * S)
+    assert (gap.reason, gap.from_ts) == (STALL, NOON - times.ALLOWANCE_NS)
 
 
 def test_each_end_has_its_reason() -> None:
@@ -215,7 +218,11 @@ def test_what_is_too_old_is_named_at_once_and_the_rest_is_fetched() -> None:
     for gap in states:
         board.put(gap)
     (lost,) = board.unrecoverable()
-    assert (lost.state, lost.from_ts, lost.until_ts) == (CLOSED, then - 5 * S, NOON - 7 * times.DAY_NS)
+    assert (lost.state, lost.from_ts, lost.until_ts) == (
+        CLOSED,
+        then - times.ALLOWANCE_NS,
+        NOON - 7 * times.DAY_NS,
+    )
     assert "TIDEWIRE_BACKFILL_DAYS=7" in str(lost.detail)
     assert [gap.from_ts for gap in tracker.lasting] == [NOON - 7 * times.DAY_NS]
 
