@@ -218,7 +218,13 @@ class Tracker:
                 return max(known, back - self._delay) + times.AFTER_NS
             if known > self._known_at_loss:
                 return known + times.AFTER_NS
-        return now_ns + times.AFTER_NS if now_ns >= back + QUIET_NS else None
+        if now_ns < back + QUIET_NS:
+            return None
+        if (
+            not self._plays_now()
+        ):  # a recording that is at its end: what it played lies years before the clock
+            return min(now_ns, entry.gap.from_ts + self._reach // 2)
+        return now_ns + times.AFTER_NS
 
     def _end(self, entry: _Lasting, until_ts: int, now_ns: int) -> Gap:
         gap = entry.gap

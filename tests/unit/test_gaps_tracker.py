@@ -189,6 +189,18 @@ def test_a_recording_goes_by_its_own_time() -> None:
     assert over.until_ts == old + 3 * S
 
 
+def test_the_gap_of_a_recording_that_has_ended_can_be_fetched() -> None:
+    """Otherwise who is killed at a recording's end has a gap of years, which nobody fetches."""
+    then = NOON - 4_000 * 86_400 * S
+    tracker = Tracker(FEED, 2)
+    tracker.restart(LogEnd({"trades": then, "quotes": then}, NOON - S), {"trades": ("A",)}, NOON)
+    tracker.subscribed({"trades": ("A",)}, NOON)
+    tracker.settled(NOON)
+    (gap,) = tracker.tick(NOON + 6 * S)
+    assert gap.until_ts is not None
+    assert 86_400 * S < gap.until_ts - gap.from_ts < 7 * 86_400 * S
+
+
 def test_a_socket_that_was_mute_from_its_first_subscription_has_a_gap_from_there() -> None:
     tracker = Tracker(FEED, 1)
     _connected(tracker, NOON, trades=("A",))
