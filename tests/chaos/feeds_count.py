@@ -88,10 +88,21 @@ _NAMED_ONCE = ("trades", "crypto_trades", "statuses", "lulds", "news")
 """A second message of the same name is a repeat."""
 
 
-def lost(home: Path) -> Counter[Event]:
-    """What the ledgers hold and PostgreSQL does not."""
+def lost(home: Path) -> tuple[Counter[Event], dict[str, int]]:
+    """What the ledgers hold and PostgreSQL does not; and how many that is by channel. An article that was
+    changed again is counted apart: Alpaca keeps its last version.
+    """
+    told = sent(home)
     with stack_of(home) as addresses, psycopg.connect(addresses["database_url"]) as connection:
-        return sent(home) - stored(connection)
+        missing = told - stored(connection)
+    last: dict[str, int] = {}
+    for _, id_, ts, *_ in (event for event in told if event[0] == "news"):
+        last[id_] = max(ts, last.get(id_, 0))
+    by_channel: Counter[str] = Counter()
+    for event, count in missing.items():
+        former = event[0] == "news" and last[event[1]] > event[2]
+        by_channel["articles changed again" if former else event[0]] += count
+    return missing, dict(by_channel)
 
 
 def sent(home: Path) -> Counter[Event]:

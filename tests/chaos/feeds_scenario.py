@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -174,6 +173,7 @@ def harmless(name: str, venue: str, **body: Any) -> Step:
         )
         session.whole()
         session.did(name)
+        session.tell(f"{name} at {venue}: cost nothing")
 
     return step
 
@@ -219,11 +219,13 @@ _STORED: Mapping[tuple[str, str], str] = {
     ("crypto", "bars"): "SELECT received_ts FROM crypto_bars WHERE symbol = %(symbol)s"
     " AND bar_interval = 'minute' AND (extract(epoch from ts) * 1000000)::int8 * 1000 = %(ts)s"
     " AND trade_count = %(n)s",
-    ("news", "news"): "SELECT received_ts FROM news WHERE id = %(id)s AND revision = %(ts)s",
+    ("news", "news"): "SELECT received_ts FROM news WHERE id = %(id)s AND revision >= %(ts)s",
     ("trading", "fill"): "SELECT received_ts FROM fills WHERE order_id = %(order)s"
     " AND cumulative_quantity = %(filled)s",
 }
-"""(venue, channel) -> when a message was received, as PostgreSQL has it."""
+"""(venue, channel) -> when a message was received, as PostgreSQL has it; of an article that was changed
+again, its later version, since Alpaca keeps no other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +354,8 @@ def play(
 
 def _count(home: Path, outcome: FeedsOutcome) -> None:
     """Hold the report against the independent count."""
-    lost = feeds_count.lost(home)
+    lost, outcome.lost = feeds_count.lost(home)
     unrecoverable, missing, report = feeds_count.named(home)
-    outcome.lost = dict(Counter(event[0] for event in lost.elements()))
     outcome.wrongly_named = [f"lost and not named: {event}" for event in (lost - unrecoverable).elements()]
     outcome.wrongly_named += [f"named and stored: {event}" for event in (unrecoverable - lost).elements()]
     outcome.wrongly_named += [f"called missing: {event}" for event in missing.elements()]
