@@ -87,19 +87,28 @@ def minutes_of(events: pl.DataFrame) -> pl.DataFrame:
     return events.select(pl.col("symbol").cast(pl.String), minute).unique()
 
 
+Span = tuple[int, int]
+"""First and last event time, ns."""
+
+
 def cover(
-    data: pl.DataFrame, gaps: Iterable[Gap], audits: Iterable[Audit], now: int | None = None
+    data: pl.DataFrame,
+    gaps: Iterable[Gap],
+    audits: Iterable[Audit],
+    now: int | None = None,
+    span: Span | None = None,
 ) -> Coverage:
     """The words of one channel.
 
     `data`: what the log has, as `minutes_of` gives it; gaps and audits of this channel. `now`: the newest
-    event time known (ns), up to which a gap goes that lasts.
+    event time known (ns), up to which a gap goes that lasts. `span`: of the whole feed; no gap is followed
+    beyond it, where nothing was sent on any channel: a weekend's minutes of all symbols are not worth a row.
     """
     compared = _audits(audits)
     known = pl.concat([data["symbol"], compared["symbol"]]).unique().to_list()
     newest = data["minute"].max()
     until = max(now or 0, newest if isinstance(newest, int) else 0)
-    holes = _gaps(gaps, known, until)
+    holes = _gaps(gaps, known, until, span)
     wanted = holes.filter(pl.col("open") | pl.col("lost")).select(_PLACE)
     places = pl.concat([data.select(_PLACE), compared.select(_PLACE), wanted]).unique()
     joined = places.join(compared, on=_PLACE, how="left").join(holes, on=_PLACE, how="left")
@@ -135,12 +144,14 @@ def _audits(audits: Iterable[Audit]) -> pl.DataFrame:
     return frame.sort("audited_ts", maintain_order=True).unique(_PLACE, keep="last", maintain_order=True)
 
 
-def _gaps(gaps: Iterable[Gap], known: Sequence[str], until: int) -> pl.DataFrame:
+def _gaps(gaps: Iterable[Gap], known: Sequence[str], until: int, span: Span | None) -> pl.DataFrame:
     """By symbol and minute: whether any gap is open, and how the one ended that was closed last."""
     parts = [pl.DataFrame(schema=_GAPS)]
     for gap in gaps:
-        last = max(gap.from_ts, until) if gap.until_ts is None else gap.until_ts
-        minutes = pl.int_range(gap.from_ts - gap.from_ts % MINUTE, last + 1, MINUTE, eager=True)
+        first, last = gap.from_ts, max(gap.from_ts, until) if gap.until_ts is None else gap.until_ts
+        if span is not None:
+            first, last = max(first, span[0]), min(last, span[1])
+        minutes = pl.int_range(first - first % MINUTE, last + 1, MINUTE, eager=True)
         symbols = (known or [EVERY]) if EVERY in gap.symbols else list(gap.symbols)
         states = pl.DataFrame(
             {

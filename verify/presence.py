@@ -16,7 +16,7 @@ from tidewire.config import Settings
 from verify.completeness import Completeness
 from verify.content import ALL_BARS, CHANNELS, Channel
 from verify.coverage import Coverage
-from verify.report import cover_channel
+from verify.report import cover_channel, spans_of
 from verify.topic import Ends, consumer, ends, whole
 
 
@@ -36,14 +36,14 @@ async def coverage(
     names = {channel.name: settings.tidewire_topic_prefix + channel.topic for channel in channels}
     read_blocks(names.values())
     stops = await ends(settings, names.values())
-    found = {}
     async with consumer(settings) as client:
-        for channel in channels:
-            events = await _events(client, channel, codec, stops[names[channel.name]], since_ns)
-            covered = cover_channel(channel, events, told)
-            if covered.states.height:
-                found[channel.name] = covered
-    return found
+        events = [
+            (channel, await _events(client, channel, codec, stops[names[channel.name]], since_ns))
+            for channel in channels
+        ]
+    spans = spans_of(events)
+    found = {c.name: cover_channel(c, frame, told, spans.get(c.venue)) for c, frame in events}
+    return {name: covered for name, covered in found.items() if covered.states.height}
 
 
 async def _events(

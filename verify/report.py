@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from verify import dead_letters, running
 from verify.compare import Missing, Outcome, compare
 from verify.completeness import Completeness, channel_name
 from verify.content import ALL_BARS, CHANNELS, Channel
-from verify.coverage import MINUTE, Coverage, cover, minutes_of
+from verify.coverage import MINUTE, Coverage, Span, cover, minutes_of
 from verify.dead_letters import Letter
 from verify.gather import Gathered, gather
 from verify.orders import OrderOutcome
@@ -182,15 +182,30 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
 def _coverage(g: Gathered) -> dict[str, Coverage]:
     """The four words of every channel of which there is anything to say."""
     found = {}
+    events = {channel.name: g.channels[channel.name].topic for channel in CHANNELS}
+    spans = spans_of((channel, events[channel.name]) for channel in CHANNELS)
     for channel in CHANNELS:
-        covered = cover_channel(channel, g.channels[channel.name].topic, g.completeness)
+        covered = cover_channel(channel, events[channel.name], g.completeness, spans.get(channel.venue))
         if covered.states.height:
             found[channel.name] = covered
     return found
 
 
-def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness) -> Coverage:
-    """The words of one channel, of the events that its topic holds. Bars: those of a minute."""
+def spans_of(events: Iterable[tuple[Channel, pl.DataFrame]]) -> dict[str, Span]:
+    """By venue the first and the last event time of all its channels; none without events."""
+    spans: dict[str, Span] = {}
+    for channel, frame in events:
+        if frame.height and channel not in ALL_BARS:  # a day's bar is as old as the day
+            first, last = int(frame["ts"].min()), int(frame["ts"].max())  # type: ignore[arg-type]
+            known = spans.get(channel.venue, (first, last))
+            spans[channel.venue] = min(known[0], first), max(known[1], last)
+    return spans
+
+
+def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness, span: Span | None) -> Coverage:
+    """The words of one channel, of the events that its topic holds. Bars: those of a minute. `span`: of its
+    venue's events.
+    """
     if channel in ALL_BARS:
         events = events.filter(pl.col("interval") == "minute")
     if "symbol" not in events.columns:
@@ -199,7 +214,7 @@ def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness) ->
     gaps = told.gaps_of(channel.venue, (name,))
     if channel in ALL_BARS:  # a bar comes when its minute has ended
         gaps = [_earlier(gap) for gap in gaps]
-    return cover(minutes_of(events), gaps, told.audits_of(channel.venue, name))
+    return cover(minutes_of(events), gaps, told.audits_of(channel.venue, name), span=span)
 
 
 def _earlier(gap: Gap) -> Gap:

@@ -112,3 +112,22 @@ def test_intervals_hold_exactly_the_minutes(words: dict[tuple[str, int], str]) -
     assert sum(i.minutes for i in found) == len(words)
     for one, other in pairwise(found):
         assert (one.symbol, one.word, one.until_ts) != (other.symbol, other.word, other.from_ts)
+
+
+def test_a_gap_is_followed_no_further_than_anything_was_sent() -> None:
+    """A gap of years (a recording that was broken off) must not take the report's memory."""
+    year = 365 * 86_400_000_000_000
+    noon = 40 * year
+    data = pl.DataFrame({"symbol": ["A", "A"], "minute": [noon, noon + 9 * MINUTE]})
+    (gap,) = gaps.opened(
+        "stocks:iex",
+        "trades",
+        ["A"],
+        gaps.RESTART,
+        noon - year,
+        noon,
+        until_ts=noon + 13 * year,
+        owner_epoch=1,
+    )
+    covered = cover(data, [gap], [], span=(noon, noon + 9 * MINUTE))
+    assert covered.totals() == {"audited": 0, "received": 0, "gap": 10, "unrecoverable": 0}
