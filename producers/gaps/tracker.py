@@ -220,10 +220,8 @@ class Tracker:
                 return known + times.AFTER_NS
         if now_ns < back + QUIET_NS:
             return None
-        if (
-            not self._plays_now()
-        ):  # a recording that is at its end: what it played lies years before the clock
-            return min(now_ns, entry.gap.from_ts + self._reach // 2)
+        if entry.gap.opened_ts - entry.gap.from_ts > self._reach:  # only a recording's; it is at its end
+            return entry.gap.from_ts + self._reach // 2
         return now_ns + times.AFTER_NS
 
     def _end(self, entry: _Lasting, until_ts: int, now_ns: int) -> Gap:
