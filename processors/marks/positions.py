@@ -7,8 +7,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-from processors.marks.unchanged import Unchanged
 from schemas.codec import Codec
+from schemas.unchanged import Unchanged
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from aiohttp import ClientSession
@@ -24,6 +24,7 @@ from producers.subscriber.rising import Rising
 from producers.subscriber.standing import Book
 from schemas.catalogue import LEASES, PORTFOLIO_POSITIONS, SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec, load_codec
+from schemas.unchanged import Unchanged
 from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
@@ -70,6 +71,7 @@ class Subscriber:
         self._leases: Leases | None = None
         self._grace_ns = int(settings.tidewire_position_grace_seconds * NS_PER_SECOND)
         self._book = Book(self._grace_ns)
+        self._unchanged: Callable[[bytes, bytes | None], bool] = lambda key, value: False
         self._rising: Rising | None = None
         self._trouble: str | None = "starting"
         self._compared_at: float | None = None
@@ -138,7 +140,7 @@ class Subscriber:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer, codec: Codec, producer: AIOKafkaProducer) -> None:
-        book = Book(self._grace_ns)
+        book, self._unchanged = Book(self._grace_ns), Unchanged(codec)
         topics = (self._positions, self._subscriptions)
         partitions = [
             TopicPartition(t, number) for t in topics for number in await producer.partitions_for(t)
@@ -152,26 +154,34 @@ class Subscriber:
         self._book, self._trouble = book, None
         while True:
             await self._write(codec, producer, book)
-            self._compared_at = time.monotonic()
-            await self._take(consumer, codec, book)
+            compared = self._compared_at = time.monotonic()
+            while not await self._take(consumer, codec, book) and time.monotonic() < compared + TURN_SECONDS:
+                pass  # only prices have moved
 
-    async def _take(self, consumer: AIOKafkaConsumer, codec: Codec, book: Book) -> None:
+    async def _take(self, consumer: AIOKafkaConsumer, codec: Codec, book: Book) -> bool:
+        """Read what is there; returns whether any of it may change what is wanted."""
+        news = False
         found = await consumer.getmany(timeout_ms=int(TURN_SECONDS * 1000))
         for partition, records in found.items():
             for record in records:
                 if partition.topic == self._positions:
-                    self._position(codec, book, record)
+                    news |= self._position(codec, book, record)
                 else:
                     self._entry(codec, book, record)
+                    news = True
+        return news
 
-    def _position(self, codec: Codec, book: Book, record: ConsumerRecord) -> None:
-        now = self._clock()
-        if record.value is None:
-            book.position(record.key or b"", None, now)
-            return
-        content = self._content(codec, record, "portfolio_position")
-        if content is not None:  # else what was known of the position stands
-            book.position(record.key or b"", content, now)
+    def _position(self, codec: Codec, book: Book, record: ConsumerRecord) -> bool:
+        key, now = record.key or b"", self._clock()
+        if self._unchanged(key, record.value):
+            return False
+        content = None
+        if record.value is not None:
+            content = self._content(codec, record, "portfolio_position")
+            if content is None:  # what was known of the position stands
+                return False
+        book.position(key, content, now)
+        return True
 
     def _entry(self, codec: Codec, book: Book, record: ConsumerRecord) -> None:
         content = None if record.value is None else self._content(codec, record, "subscription")

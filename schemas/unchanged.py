@@ -1,7 +1,7 @@
 """Whether a position record says the same of epoch and quantity as the last of its key, without decoding it.
 
-Marks change a position's value many times a second, fills change who holds what; only the latter matters
-here, and finding that out costs a tenth of decoding. Pure.
+Marks change a position's value many times a second, fills change who holds what. Who cares only for the
+latter finds that out at a tenth of what decoding costs. Pure.
 """
 
 from __future__ import annotations

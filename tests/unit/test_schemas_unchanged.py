@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.marks.unchanged import Unchanged
 from schemas import catalogue, examples
 from schemas.codec import Codec, load_codec
+from schemas.unchanged import Unchanged
 from tidewire import config
 
 
