@@ -362,7 +362,7 @@ async def test_fills_wait_for_the_opening_balance_and_rows_that_go_stay_gone(
     await log.updates(an_update("fill", f"o{i}", BASE + i * SECOND, **fill) for i in (-100, -90, -2, -1))
     await log.flush()
     with worker(settings) as running:
-        await running.until(lambda h: h["keys"] == 10)  # 4 orders, 4 fills, the holding, whose updates they are
+        await running.until(lambda h: h["keys"] == 10)  # orders, fills, holding, account
         await log.snapshots([a_snapshot(BASE, positions=[a_position("AAPL", "6", "3")], **opening)])
         await log.flush()
         await running.until(lambda h: h["keys"] == 7)  # three fills less

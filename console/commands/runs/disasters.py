@@ -31,9 +31,7 @@ class Disaster:
 
 DISASTERS: Mapping[str, Disaster] = {
     "c": Disaster("cut", "cut stocks", "the stock socket was cut", {"kind": "drop"}),
-    "m": Disaster(
-        "mute", "mute them", "the stock socket is mute: open, and nothing comes", {"kind": "mute"}
-    ),
+    "m": Disaster("mute", "mute them", "the stock socket is mute: open, and nothing comes", {"kind": "mute"}),
     "s": Disaster(
         "skip",
         "drop 20 trades",
