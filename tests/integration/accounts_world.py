@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
-
 from producers.accounts.app import Accounts
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
@@ -22,8 +19,7 @@ from schemas.catalogue import (
     TRADE_UPDATE_FRAMES,
     TRADE_UPDATES,
 )
-from schemas.codec import load_codec
-from tidewire import kafka
+from tests.integration.topic_content import decoded
 from tidewire.config import Settings
 from tidewire.health import Health
 
@@ -71,29 +67,6 @@ async def until_held(held: Callable[[], Awaitable[bool]], seconds: float = 20) -
     while not await held():
         assert time.monotonic() < deadline, "did not happen in time"
         await asyncio.sleep(0.1)
-
-
-async def held(settings: Settings, topic: str) -> list[Any]:
-    """Every record of a topic."""
-    name = settings.tidewire_topic_prefix + topic
-    arguments = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": 50}
-    consumer = AIOKafkaConsumer(name, **kafka.client_arguments(settings), **arguments)
-    await consumer.start()
-    try:
-        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
-        ends = await consumer.end_offsets(parts)
-        records: list[Any] = []
-        while len(records) < sum(ends.values()):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                records += batch
-        return records
-    finally:
-        await consumer.stop()
-
-
-async def decoded(settings: Settings, topic: str) -> list[Record]:
-    codec = load_codec(settings)
-    return [codec.decode(record.value)[1] for record in await held(settings, topic)]
 
 
 async def updates(settings: Settings, account: str = "one") -> list[Record]:

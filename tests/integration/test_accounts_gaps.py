@@ -20,7 +20,6 @@ from tests.integration.accounts_world import (
     TOPICS,
     Record,
     accounts,
-    decoded,
     has,
     opened,
     running,
@@ -29,6 +28,7 @@ from tests.integration.accounts_world import (
     updates,
 )
 from tests.integration.producer_process import Process
+from tests.integration.topic_content import decoded
 from tests.integration.trading_server import Broker
 from tidewire.config import Settings
 

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
 from producers.accounts import keys
 from schemas import cluster
@@ -34,8 +32,8 @@ from schemas.codec import load_codec
 from simulator.app import Simulator, SimulatorOptions
 from tests.integration.producer_process import Process
 from tests.integration.producer_venues import until
+from tests.integration.topic_content import held
 from tests.integration.trading_server import Broker
-from tidewire import kafka
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 
@@ -87,23 +85,6 @@ async def _start(
         sys.executable, "-c", program, env=environment, stderr=asyncio.subprocess.PIPE
     )
     return Process(process)
-
-
-async def _held(settings: Settings, topic: str) -> list[Any]:
-    name = settings.tidewire_topic_prefix + topic
-    arguments = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": 50}
-    consumer = AIOKafkaConsumer(name, **kafka.client_arguments(settings), **arguments)
-    await consumer.start()
-    try:
-        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
-        ends = await consumer.end_offsets(parts)
-        records: list[Any] = []
-        while len(records) < sum(ends.values()):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                records += batch
-        return records
-    finally:
-        await consumer.stop()
 
 
 async def _get(port: int, path: str) -> str:
@@ -165,7 +146,7 @@ async def _all_held(settings: Settings, wanted: set[tuple[str, str, str]]) -> No
 
 async def _updates(settings: Settings) -> list[dict[str, Any]]:
     codec = load_codec(settings)
-    return [codec.decode(record.value)[1] for record in await _held(settings, TRADE_UPDATES)]
+    return [codec.decode(record.value)[1] for record in await held(settings, TRADE_UPDATES)]
 
 
 def _facts(sent: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
@@ -241,7 +222,7 @@ async def test_the_keys_appear_nowhere_however_it_fails(ready: Settings, tmp_pat
     log += crash + public + (await away.end(20))[1]
     log += _refused_files(ready, tmp_path)
     for topic in (*TOPICS[:6], TRADE_UPDATE_FRAMES + ".dlq"):
-        records = await _held(ready, topic)
+        records = await held(ready, topic)
         assert records
         log += repr([(r.key, r.value, r.headers) for r in records])
     for part in (CANARY_ID, CANARY_SECRET):

@@ -22,15 +22,14 @@ from schemas.event_id import fill_id, order_event_id
 from tests.integration.accounts_world import (
     TOPICS,
     accounts,
-    decoded,
     has,
-    held,
     opened,
     running,
     until,
     until_held,
     updates,
 )
+from tests.integration.topic_content import decoded, held
 from tests.integration.trading_server import Broker
 from tidewire.config import Settings
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.structs import TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from producers.app import Producer
 from schemas import catalogue, cluster, event_id
@@ -37,6 +36,7 @@ from schemas.codec import load_codec
 from tests.integration.producer_process import start
 from tests.integration.producer_venues import CRYPTO, OPTIONS, STOCKS, Alpaca, Message, Venue, metric, until
 from tests.integration.producer_venues import NEWS as NEWS_PATH
+from tests.integration.topic_content import decoded, held
 from tidewire import kafka
 from tidewire.config import Settings
 from tidewire.errors import RefusedError
@@ -118,29 +118,6 @@ def _reason(producer: Producer) -> str | None:
     return found
 
 
-async def _held(settings: Settings, topic: str) -> list[Any]:
-    name = settings.tidewire_topic_prefix + topic
-    consumer = AIOKafkaConsumer(
-        name, **kafka.client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
-        ends = await consumer.end_offsets(parts)
-        records: list[Any] = []
-        while len(records) < sum(ends.values()):
-            for batch in (await consumer.getmany(timeout_ms=500)).values():
-                records += batch
-        return records
-    finally:
-        await consumer.stop()
-
-
-async def _decoded(settings: Settings, topic: str) -> list[Message]:
-    codec = load_codec(settings)
-    return [codec.decode(record.value)[1] for record in await _held(settings, topic)]
-
-
 async def _connected(alpaca: Alpaca, *paths: str) -> list[Venue]:
     venues = [alpaca.venues[path] for path in paths]
     await until(lambda: all(venue.held for venue in venues))
@@ -179,23 +156,23 @@ async def test_each_feed_arrives_once_and_bad_messages_cost_only_themselves(read
                  for w, was in zip(("received", "duplicate"), before[n], strict=True)]
              for n in names.values()}  # fmt: skip
     assert grown == {"crypto:us": [11, 2], "news": [6, 1]}  # 11 = 7 records + 2 + 2 bad; 6 = 3 + 1 + 2
-    trades = await _decoded(ready, CRYPTO_TRADES)
+    trades = await decoded(ready, CRYPTO_TRADES)
     assert [(t["id"], t["taker_side"], t["source"]) for t in trades] == [(1, "B", "ws"), (2, "B", "ws")]
-    assert len({q["event_id"] for q in await _decoded(ready, CRYPTO_QUOTES)}) == 2
-    bars = await _decoded(ready, CRYPTO_BARS)
+    assert len({q["event_id"] for q in await decoded(ready, CRYPTO_QUOTES)}) == 2
+    bars = await decoded(ready, CRYPTO_BARS)
     assert [(b["interval"], b["revision"]) for b in bars] == [("minute", 0), ("minute", 1), ("day", 0)]
-    articles = await _decoded(ready, NEWS)
+    articles = await decoded(ready, NEWS)
     assert Counter((a["id"], a["revision"] - T0) for a in articles) == Counter(
         [("1", 10**6), ("2", 2 * 10**6), ("1", 6 * 10**6)]
     )
     assert {a["event_id"] for a in articles} == {
         event_id.news_id("benzinga", a["id"], a["revision"]) for a in articles
     }
-    (letter,) = await _held(ready, CRYPTO_TRADES + ".dlq")
+    (letter,) = await held(ready, CRYPTO_TRADES + ".dlq")
     assert letter.value == msgpack.packb(bad)
-    (letter,) = await _held(ready, CRYPTO_FRAMES + ".dlq")
+    (letter,) = await held(ready, CRYPTO_FRAMES + ".dlq")
     assert letter.value == msgpack.packb(new)
-    (letter,) = await _held(ready, NEWS_FRAMES + ".dlq")
+    (letter,) = await held(ready, NEWS_FRAMES + ".dlq")
     assert letter.value == msgpack.packb(7)
 
 
@@ -221,20 +198,20 @@ async def test_killed_with_9_and_started_again_it_neither_repeats_nor_collides(r
         process.process.terminate()
         code, log = await process.end(10)
     assert code == 0, log
-    assert sorted(t["id"] for t in await _decoded(ready, CRYPTO_TRADES)) == [1, 2, 3]
-    bars = await _decoded(ready, CRYPTO_BARS)
+    assert sorted(t["id"] for t in await decoded(ready, CRYPTO_TRADES)) == [1, 2, 3]
+    bars = await decoded(ready, CRYPTO_BARS)
     assert sorted((b["interval"], b["revision"]) for b in bars) == [
         ("day", 0), ("day", 1), ("minute", 0), ("minute", 1),
     ]  # fmt: skip
     for topic in (CRYPTO_QUOTES, NEWS):
-        records = await _decoded(ready, topic)
+        records = await decoded(ready, topic)
         assert len({r["event_id"] for r in records}) == len(records)
 
 
 async def _hold(settings: Settings, counts: dict[str, int]) -> None:
     deadline = time.monotonic() + 30
     for topic, count in counts.items():
-        while len(await _held(settings, topic)) < count:
+        while len(await held(settings, topic)) < count:
             assert time.monotonic() < deadline, (topic, count)
 
 
@@ -283,15 +260,15 @@ async def test_every_other_channel_arrives_and_a_restart_neither_repeats_nor_col
                 for venue in (stocks, crypto, contracts):
                     venue.held = {}
     for topic, count in repeated.items():
-        records = await _decoded(ready, topic)
+        records = await decoded(ready, topic)
         assert len(records) == len({r["event_id"] for r in records}) == 2 * count, topic
     for topic in named:
-        assert len(await _decoded(ready, topic)) == 1
-    (status,) = await _decoded(ready, STOCK_STATUSES)
+        assert len(await decoded(ready, topic)) == 1
+    (status,) = await decoded(ready, STOCK_STATUSES)
     assert (status["reason_code"], status["ts"]) == ("T12", T0 + 10**6)
-    book = (await _decoded(ready, CRYPTO_ORDERBOOKS))[0]
+    book = (await decoded(ready, CRYPTO_ORDERBOOKS))[0]
     assert (book["reset"], book["bid_prices"], book["bid_sizes"]) == (True, [1.0], [2.5])
-    letters = [letter.value for letter in await _held(ready, OPTION_FRAMES + ".dlq")]
+    letters = [letter.value for letter in await held(ready, OPTION_FRAMES + ".dlq")]
     assert letters == [msgpack.packb({"T": "k"})] * 2
 
 
@@ -309,7 +286,7 @@ async def test_a_refused_feed_ends_alone_and_all_refused_end_the_service(ready: 
             name = ready.tidewire_topic_prefix + CRYPTO_TRADES
             await until(lambda: metric("tidewire_messages_published_total", topic=name) == 1)
             assert alpaca.venues[NEWS_PATH].connections == 1
-        newest = {r["feed"]: r for r in await _decoded(ready, CONNECTIONS) if r["reason"] != "stopped"}
+        newest = {r["feed"]: r for r in await decoded(ready, CONNECTIONS) if r["reason"] != "stopped"}
         assert newest["news"]["state"] == "DISCONNECTED"
         assert "409" in newest["news"]["reason"]
         assert (newest["crypto:us"]["state"], newest["crypto:us"]["reason"]) == ("CONNECTED", None)

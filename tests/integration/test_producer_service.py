@@ -11,8 +11,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 from prometheus_client import REGISTRY
 from websockets.asyncio.server import Server, ServerConnection, serve
 
@@ -20,8 +18,7 @@ from producers.app import Producer
 from producers.subscriptions import CHANNELS
 from schemas import cluster
 from schemas.catalogue import TOPICS as CATALOGUE
-from schemas.codec import load_codec
-from tidewire import kafka
+from tests.integration.topic_content import decoded, held
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, RefusedError, SchemaError, UnreachableError
 from tidewire.health import Health
@@ -139,29 +136,6 @@ def _metric(name: str, **labels: str) -> float:
     )
 
 
-async def _held(settings: Settings, topic: str) -> list[Any]:
-    """Every record of a topic."""
-    name = settings.tidewire_topic_prefix + topic
-    arguments = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
-    consumer = AIOKafkaConsumer(name, **kafka.client_arguments(settings), **arguments)
-    await consumer.start()
-    try:
-        parts = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
-        ends = await consumer.end_offsets(parts)
-        records: list[Any] = []
-        while len(records) < sum(ends.values()):
-            for batch in (await consumer.getmany(timeout_ms=500)).values():
-                records += batch
-        return records
-    finally:
-        await consumer.stop()
-
-
-async def _decoded(settings: Settings, topic: str) -> list[Message]:
-    codec = load_codec(settings)
-    return [codec.decode(record.value)[1] for record in await _held(settings, topic)]
-
-
 @pytest.fixture
 async def ready(settings: Settings) -> Settings:
     wanted = ("alpaca.stocks.", "alpaca.gaps", "control.")
@@ -200,23 +174,23 @@ async def test_every_message_arrives_once_and_bad_ones_cost_only_themselves(read
     assert received == 107 + duplicates + 5
     assert duplicates == 2
 
-    trades = await _decoded(ready, TOPICS[0])
+    trades = await decoded(ready, TOPICS[0])
     assert Counter((t["symbol"], t["id"], t["price"]) for t in trades) == Counter(
         (m["S"], m["i"], m["p"]) for m in [*good, _trade(100)]
     )
     for symbol in ("AAPL", "MSFT"):  # in order
         ids = [t["id"] for t in trades if t["symbol"] == symbol]
         assert ids == sorted(ids)
-    quotes = await _decoded(ready, TOPICS[1])
+    quotes = await decoded(ready, TOPICS[1])
     assert len({q["event_id"] for q in quotes}) == 2
-    bars = await _decoded(ready, TOPICS[2])
+    bars = await decoded(ready, TOPICS[2])
     assert [(b["interval"], b["revision"], b["close"]) for b in bars] == [
         ("minute", 0, 1.5), ("minute", 1, 1.6), ("day", 0, 9.0),
     ]  # fmt: skip
-    (letter,) = await _held(ready, TOPICS[0] + ".dlq")
+    (letter,) = await held(ready, TOPICS[0] + ".dlq")
     assert letter.value == msgpack.packb(broken)
     assert dict(letter.headers)["reason"] == b"p is not a number: '12'"
-    letters = await _held(ready, "alpaca.stocks.frames.dlq")
+    letters = await held(ready, "alpaca.stocks.frames.dlq")
     assert Counter(record.value for record in letters) == Counter(
         [msgpack.packb({"T": "zz", "S": "A"}), msgpack.packb(7), whole[:-3], b"\xc1garbage"]
     )
@@ -239,9 +213,9 @@ async def test_after_a_drop_it_connects_again_and_a_restart_neither_repeats_nor_
             assert producer.details()["reconnect_attempts"] == 1
         async with _running(ready, url):
             await _until(lambda: _metric(published, topic=prefix + TOPICS[2]) == 2)
-    assert sorted(t["id"] for t in await _decoded(ready, TOPICS[0])) == [1, 2, 3]
-    assert len({q["event_id"] for q in await _decoded(ready, TOPICS[1])}) == 3
-    assert [b["revision"] for b in await _decoded(ready, TOPICS[2])] == [0, 1]
+    assert sorted(t["id"] for t in await decoded(ready, TOPICS[0])) == [1, 2, 3]
+    assert len({q["event_id"] for q in await decoded(ready, TOPICS[1])}) == 3
+    assert [b["revision"] for b in await decoded(ready, TOPICS[2])] == [0, 1]
 
 
 async def test_a_plan_that_is_too_small_costs_the_symbols_beyond_it_and_no_others(ready: Settings) -> None:
