@@ -8,7 +8,7 @@ export POLARS_MAX_THREADS = 1
 export RUST_BACKTRACE = 0
 
 # Two processes; the tests of one file, and all that run a whole line, stay in one (tests/conftest.py).
-SIDE_BY_SIDE := -n 2 --dist loadgroup
+SIDE_BY_SIDE := -n 2 --dist loadscope
 
 .PHONY: help setup demo test test-unit check format bench chaos map lock clean
 .DEFAULT_GOAL := help

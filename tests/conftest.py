@@ -32,6 +32,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 from psycopg import conninfo, sql
+from xdist.scheduler import LoadScopeScheduling
 
 from tidewire import config
 from tidewire.config import Settings
@@ -58,12 +59,16 @@ def pytest_configure() -> None:
 _WHOLE_LINES = ("tests/e2e/", "tests/chaos/", "test_cli_demo.py", "test_stack_servers.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Tests of one file stay in one process, and so do all that run a whole line."""
-    for item in items:
-        place = item.path.as_posix()
-        group = "line" if any(part in place for part in _WHOLE_LINES) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "line" if any(part in file for part in _WHOLE_LINES) else file
 
 
 @pytest.hookimpl(tryfirst=True)
