@@ -18,6 +18,7 @@ from schemas.gaps import AUDIT, CLOSED, EVERY, Gap
 AUDITED, RECEIVED, GAP, UNRECOVERABLE = "audited", "received", "gap", "unrecoverable"
 WORDS = (AUDITED, RECEIVED, GAP, UNRECOVERABLE)
 MINUTE = 60_000_000_000
+HOUR = 60 * MINUTE
 
 _PLACE = ["symbol", "minute"]
 _MINUTES = {"symbol": pl.String, "minute": pl.Int64}

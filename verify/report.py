@@ -18,7 +18,7 @@ from verify import dead_letters, running
 from verify.compare import Missing, Outcome, compare
 from verify.completeness import Completeness, channel_name
 from verify.content import ALL_BARS, CHANNELS, Channel
-from verify.coverage import MINUTE, Coverage, Span, cover, minutes_of
+from verify.coverage import HOUR, MINUTE, Coverage, Span, cover, minutes_of
 from verify.dead_letters import Letter
 from verify.gather import Gathered, gather
 from verify.orders import OrderOutcome
@@ -192,14 +192,17 @@ def _coverage(g: Gathered) -> dict[str, Coverage]:
 
 
 def spans_of(events: Iterable[tuple[Channel, pl.DataFrame]]) -> dict[str, Span]:
-    """By venue the first and the last event time of all its channels; none without events."""
+    """By venue the first and the last event time of all its channels, an hour more on both sides.
+
+    A venue without events has none.
+    """
     spans: dict[str, Span] = {}
     for channel, frame in events:
         if frame.height and channel not in ALL_BARS:  # a day's bar is as old as the day
             first, last = int(frame["ts"].min()), int(frame["ts"].max())  # type: ignore[arg-type]
             known = spans.get(channel.venue, (first, last))
             spans[channel.venue] = min(known[0], first), max(known[1], last)
-    return spans
+    return {venue: (first - HOUR, last + HOUR) for venue, (first, last) in spans.items()}
 
 
 def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness, span: Span | None) -> Coverage:

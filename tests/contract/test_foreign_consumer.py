@@ -98,7 +98,7 @@ def _read_all(settings: Settings, counts: dict[str, int]) -> dict[str, list[tupl
     )
     stems = {settings.tidewire_topic_prefix + topic.name: topic.schema for topic in WITH_RECORDS}
     partitions = {
-        name: range(1 if name.endswith(("alpaca.gaps", "control.subscriptions")) else 4) for name in counts
+        settings.tidewire_topic_prefix + topic.name: range(1 if topic.single else 4) for topic in WITH_RECORDS
     }
     consumer.assign([TopicPartition(name, number, 0) for name in counts for number in partitions[name]])
     found: dict[str, list[tuple[bytes, int, Any]]] = {name: [] for name in counts}
