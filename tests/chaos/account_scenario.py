@@ -29,7 +29,7 @@ from tidewire.stack import fill_in
 VICTIMS = ("portfolio", "sink", "gateway", "processor", "accounts")
 PASSING = ("pending_new", "new", "accepted", "pending_cancel", "pending_replace")
 """Events that Alpaca tells only those who listen: its REST knows fills and how an order stands, not how it
-came to that. Whoever kills the listener must find these missing, named by the report, and nothing else."""
+came to that. Whoever kills the listener must find these named as lost by the report, and no others."""
 
 USERS = {"demo": "demo-1", "other": "demo-2"}
 _REST_SECONDS = 60.0
@@ -218,13 +218,12 @@ def _compare_stored(line: AccountLine, books: Books, outcome: AccountOutcome) ->
 
 
 def _report_differences(report: dict[str, Any], lost: int) -> list[str]:
-    """The report must name what is lost, and nothing else."""
+    """The report must name what nobody can give back, and nothing else."""
     wrong = []
     for name, channel in report["channels"].items():
-        missing = lost if name == "order_events" else 0
-        if (channel["missing"], channel["extra"]) != (missing, 0):
-            wrong.append(f"the report says of {name}: {channel}, but {missing} are missing")
-    if report["complete"] != (not lost):
-        wrong.append(f"complete is {report['complete']}, and {lost} are lost")
-    problems = [text for text in report["problems"] if "was sent and is not in the topic" not in text]
-    return wrong + problems
+        gone = lost if name == "order_events" else 0
+        if (channel["missing"], channel["extra"], channel["unrecoverable"]) != (0, 0, gone):
+            wrong.append(f"the report says of {name}: {channel}, but {gone} are lost for good")
+    if not report["complete"]:
+        wrong.append("the report is not complete")
+    return wrong + report["problems"]

@@ -15,7 +15,7 @@ def test_orders_fills_positions_and_cash_are_the_brokers_after_every_kill(tmp_pa
     """Otherwise a crash shows the user shares that are not there, or money that is."""
     outcome = account_scenario.kill_in_turn(tmp_path, account_scenario.VICTIMS, seed=21)
     assert outcome.differences == []
-    assert outcome.exit_code == (1 if outcome.unheard else 0)
+    assert outcome.exit_code == 0
     assert outcome.kills == dict.fromkeys(account_scenario.VICTIMS, 1)
     assert min(outcome.connects.values()) >= 2, "the clients must have lost the killed gateway, and come back"
     assert outcome.events["canceled"] > 0

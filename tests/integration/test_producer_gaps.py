@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from producers.app import Producer
 from producers.encoder import Encoder
 from producers.entrance import Bars, Window
+from producers.gaps import times
 from schemas import cluster
 from schemas.catalogue import GAPS, STOCK_TRADES
 from schemas.codec import load_codec
@@ -114,7 +115,7 @@ async def test_a_cut_opens_a_gap_that_ends_with_the_first_events_after_it(ready:
         await gaps.until(lambda: len(gaps.board.open()) >= 8)
         assert all(gap.lasts and gap.symbols == ("AAPL", "MSFT") for gap in gaps.board.open())
         (gap,) = gaps.of("trades")
-        assert (gap.from_ts, gap.reason) == (before - 5 * S, "disconnect")
+        assert (gap.from_ts, gap.reason) == (before - times.ALLOWANCE_NS, "disconnect")
         await until(lambda: len(venue.held) == 8)
         after = time.time_ns()
         await venue.say(_trade(2, after))
@@ -145,7 +146,7 @@ async def test_a_first_start_has_no_gap_and_a_killed_producer_finds_its_own(read
             await until(lambda: len(venue.held) == 8, 60)
             await gaps.until(lambda: len(gaps.board.open()) >= 10)  # with corrections and cancelErrors
             (gap,) = gaps.of("trades")
-            assert (gap.reason, gap.from_ts) == ("restart", last - 15 * S)
+            assert (gap.reason, gap.from_ts) == ("restart", last - times.RESTART_NS - times.ALLOWANCE_NS)
             await venue.say(_trade(2, time.time_ns()))
             await gaps.until(lambda: not any(gap.lasts for gap in gaps.board.open()))
             epochs = {gap.owner_epoch for gap in gaps.board.open()}
