@@ -1,13 +1,14 @@
 """What becomes of a minute that is compared: who is equal, who is looked at again, who needs a repair. Pure.
 
 Equal is equal at the first look. A difference is looked at again after a moment, since log and history are
-read at different times. If it stays, a gap is asked for, once; when that is closed the minute is compared
+read at different times, and once the log has been read as far as it went at the first look: on a busy machine
+that takes longer. If it stays, a gap is asked for, once; when that is closed the minute is compared
 again, and a difference that outlives it is named and left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -30,10 +31,26 @@ class Next(Enum):
     NAMED = "named"
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a lane's part of the log was read, and how far it goes: next offsets by topic."""
+
+    read: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
+
+    def holds(self, ends: Mapping[str, int]) -> bool:
+        """Whether it was read as far as it went when it had these ends."""
+        return all(self.read.get(topic, 0) >= end for topic, end in ends.items())
+
+
+UNKNOWN = Extent()
+
+
 @dataclass(slots=True)
 class _Todo:
     not_before: int = 0
     differed: bool = False
+    ends: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +84,19 @@ class Case:
             if todo.not_before <= now_ns and not any(concerns(gap, symbol) for gap in waiting)
         ]
 
-    def judge(self, look: Look, now_ns: int, gaps_of: Callable[[str], Sequence[Gap]]) -> Judged:
+    def judge(
+        self, look: Look, now_ns: int, gaps_of: Callable[[str], Sequence[Gap]], extent: Extent = UNKNOWN
+    ) -> Judged:
         """What follows from a look; `gaps_of` gives the known gaps of a symbol in this minute."""
         if look.equal:
             del self.todo[look.symbol]
             return Judged(look, Next.EQUAL)
         todo = self.todo[look.symbol]
         if not todo.differed:
-            todo.differed, todo.not_before = True, now_ns + SETTLE_NS
+            todo.differed, todo.not_before, todo.ends = True, now_ns + SETTLE_NS, extent.ends
+            return Judged(look, Next.AGAIN)
+        if not extent.holds(todo.ends):
+            todo.not_before = now_ns + SETTLE_NS
             return Judged(look, Next.AGAIN)
         why = final_reason([g for g in gaps_of(look.symbol) if g.state == CLOSED])
         if why is None:

@@ -21,6 +21,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from producers.audit import decoding
+from producers.audit.cases import Extent
 from producers.audit.event_clock import EventClock
 from producers.audit.minutes import MINUTE, Lane, Piece
 from producers.audit.scope import Audited
@@ -179,6 +180,7 @@ class Reader:
         now = self._clock()
         behind: set[tuple[str, int]] = set()
         positions = {}
+        ends: dict[TopicPartition, int] = {}
         for tp in self._consumer.assignment():
             place = (self._sources[tp.topic].scope.kind, tp.partition)
             if place not in self.stations:
@@ -191,9 +193,14 @@ class Reader:
             end = self._consumer.highwater(tp)
             if end is None or positions[tp] < end:
                 behind.add(place)
+            ends[tp] = positions[tp] if end is None else end
         self._positions = positions
         for place, station in self.stations.items():
             station.caught_up = place not in behind
+            own = [tp for tp in ends if (self._sources[tp.topic].scope.kind, tp.partition) == place]
+            station.extent = Extent(
+                {tp.topic: positions[tp] for tp in own}, {tp.topic: ends[tp] for tp in own}
+            )
             if not station.caught_up:
                 station.clock.behind(now)
                 self.market[place[0]].behind(now)

@@ -127,7 +127,12 @@ class Rounds:
 
         held = one.station.lane.held[one.case.channel].of(minute)
         return [
-            one.case.judge(_look(one.case.channel, (minute, symbol), held.get(symbol), answers), now, gaps_of)
+            one.case.judge(
+                _look(one.case.channel, (minute, symbol), held.get(symbol), answers),
+                now,
+                gaps_of,
+                one.station.extent,
+            )
             for symbol in one.symbols
         ]
 

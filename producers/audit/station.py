@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers.audit.cases import Case
+from producers.audit.cases import UNKNOWN, Case, Extent
 from producers.audit.comparison import add_contents, add_sums, newest
 from producers.audit.event_clock import EventClock
 from producers.audit.minutes import Lane, minute_of
@@ -32,6 +32,7 @@ class Station:
     fences: dict[str, LogFence] = field(default_factory=dict)
     cases: dict[int, list[Case]] = field(default_factory=dict)
     caught_up: bool = False
+    extent: Extent = UNKNOWN
     told_given_up: int = 0
 
     def due_before(self, market: EventClock, now_ns: int) -> int | None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from producers.audit import comparison, decoding, findings
 from producers.audit.articles import Article, Articles
 from producers.audit.asking import requests
-from producers.audit.cases import SETTLE_NS, Case, Next
+from producers.audit.cases import SETTLE_NS, Case, Extent, Next
 from producers.audit.comparison import Bar, Look, Revised, Sums
 from producers.audit.findings import Place
 from producers.audit.minutes import MINUTE
@@ -228,3 +228,15 @@ def test_articles_that_the_log_lacks_are_found_by_revision() -> None:
     assert found[MINUTE] == ([history[0]], [])
     assert found[2 * MINUTE] == ([history[1]], [history[1]])
     assert found[3 * MINUTE] == ([], [])
+
+
+def test_a_difference_counts_only_once_the_log_was_read_as_far_as_it_went() -> None:
+    """A busy auditor that lags behind the log would have every minute fetched again."""
+    case, differs = Case.of("bars", 0, ["A"]), Look("A", False, 1, 0)
+    behind = Extent({"bars": 5}, {"bars": 9})
+    assert case.judge(differs, 0, lambda _: [], behind).next is Next.AGAIN
+    for turn, read in enumerate((5, 8), start=1):
+        later = Extent({"bars": read}, {"bars": 20})
+        assert case.judge(differs, turn * SETTLE_NS, lambda _: [], later).next is Next.AGAIN
+    there = Extent({"bars": 9}, {"bars": 20})
+    assert case.judge(differs, 3 * SETTLE_NS, lambda _: [], there).next is Next.REPAIR
