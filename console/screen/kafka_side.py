@@ -18,6 +18,8 @@ from tidewire.kafka import client_arguments
 Decode = Callable[[bytes], tuple[str, Mapping[str, Any]]]
 
 _REQUEST_SECONDS = 5.0
+_CONNECT_SECONDS = 20.0
+"""The first answers take longer on a machine that starts a dozen processes."""
 _NEWEST_RECORDS = 5_000
 """Of a features topic with a past, only so many records a partition are read for a start."""
 
@@ -59,7 +61,7 @@ class KafkaSide:
     async def refresh(self) -> None:
         """Ask Kafka once. Raises what aiokafka raises; the next call starts over."""
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
+            async with asyncio.timeout(_REQUEST_SECONDS if self._connected else _CONNECT_SECONDS):
                 if not self._connected:
                     await self._connect()
                 await self._refresh()
@@ -98,6 +100,8 @@ class KafkaSide:
         self._partitions = [p for p in found if p.topic != self._features]
         partitions = [p for p in found if p.topic == self._features]
         consumer.assign(partitions)
+        # Their leaders all at once: asked for offsets, aiokafka would learn them topic by topic.
+        await consumer._client.set_topics({p.topic for p in found})
         begins = await consumer.beginning_offsets(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():
             consumer.seek(partition, max(begins[partition], end - _NEWEST_RECORDS))
