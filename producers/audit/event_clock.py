@@ -27,6 +27,10 @@ class EventClock:
         """The log holds records that were not read yet: no time passes meanwhile."""
         self._since = now_ns
 
+    def quiet_ns(self, now_ns: int) -> int:
+        """So long no newer event was read."""
+        return max(0, now_ns - self._since)
+
     def time(self, now_ns: int) -> int | None:
         """The event time that it must be by now; None as long as nothing was read."""
         return None if self.newest is None else self.newest + max(0, now_ns - self._since)

@@ -82,6 +82,8 @@ class Reader:
         )
         self._placed = asyncio.Event()
         self._positions: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._ends_at = 0
         self._committed: dict[TopicPartition, OffsetAndMetadata] = {}
         self._read = asyncio.Condition()
 
@@ -155,7 +157,7 @@ class Reader:
             return
         newest = kept["ts"].max()
         assert isinstance(newest, int)
-        self._advance(station, newest + (MINUTE if channel == "bars" else 0))
+        self._advance(station, channel, newest + (MINUTE if channel == "bars" else 0))
         late = station.lane.late
         station.reopened(station.lane.add(channel, self._pieces(kind, channel, kept)))
         RECORDS_SKIPPED.labels(STAGE, tp.topic, "late").inc(station.lane.late - late)
@@ -168,10 +170,11 @@ class Reader:
             return decoding.bar_pieces(frame)
         return decoding.quote_pieces(kind, frame, self._sampled)
 
-    def _advance(self, station: Station, event_ns: int) -> None:
+    def _advance(self, station: Station, channel: str, event_ns: int) -> None:
         now = self._clock()
         if event_ns > now + _FUTURE_NS:
             return
+        station.newest[channel] = max(event_ns, station.newest.get(channel, 0))
         station.clock.advance(event_ns, now)
         self.market[station.scope.kind].advance(event_ns, now)
 
@@ -181,6 +184,11 @@ class Reader:
         behind: set[tuple[str, int]] = set()
         positions = {}
         ends: dict[TopicPartition, int] = {}
+        assigned = list(self._consumer.assignment())
+        if assigned and now >= self._ends_at + NS_PER_SECOND:
+            # Not the high watermarks of the fetches: a partition that waits for its turn would seem read.
+            self._ends = dict(await self._consumer.end_offsets(assigned))
+            self._ends_at = now
         for tp in self._consumer.assignment():
             place = (self._sources[tp.topic].scope.kind, tp.partition)
             if place not in self.stations:
@@ -190,7 +198,7 @@ class Reader:
             except (KafkaError, IllegalStateError):
                 behind.add(place)
                 continue
-            end = self._consumer.highwater(tp)
+            end = self._ends.get(tp)
             if end is None or positions[tp] < end:
                 behind.add(place)
             ends[tp] = positions[tp] if end is None else end

@@ -14,6 +14,10 @@ from producers.audit.scope import Audited
 from tidewire.fence import LogFence
 
 FOLDS: Mapping[str, Callable[[Any, Any], Any]] = {"trades": add_sums, "bars": newest, "quotes": add_contents}
+QUIET_NS = 10_000_000_000
+"""A recording that says nothing for so long has stopped, or is at its end."""
+RECORDED_NS = 7 * 86_400_000_000_000
+"""Events that are older than this when they are read are those of a recording."""
 MOST_MINUTES = 240
 """Minutes of one lane that are compared at once."""
 
@@ -33,12 +37,17 @@ class Station:
     cases: dict[int, list[Case]] = field(default_factory=dict)
     caught_up: bool = False
     extent: Extent = UNKNOWN
+    newest: dict[str, int] = field(default_factory=dict)
     told_given_up: int = 0
 
     def due_before(self, market: EventClock, now_ns: int) -> int | None:
         """Minutes before this one have rested long enough; None: no time is known yet."""
         time = self.clock.newest
-        if self.caught_up:
+        quiet = self.caught_up and self.clock.quiet_ns(now_ns) >= QUIET_NS
+        if time is not None and now_ns - time > RECORDED_NS and not quiet:
+            # A recording may play at a thousand times its speed, and its channels do not arrive abreast.
+            time = min(self.newest.values(), default=time)
+        elif self.caught_up:
             times = [t for t in (self.clock.time(now_ns), market.time(now_ns)) if t is not None]
             time = max(times, default=None)
         return None if time is None else minute_of(time - self.scope.delay_ns)
