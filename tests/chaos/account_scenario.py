@@ -226,4 +226,5 @@ def _report_differences(report: dict[str, Any], lost: int) -> list[str]:
             wrong.append(f"the report says of {name}: {channel}, but {gone} are lost for good")
     if not report["complete"]:
         wrong.append("the report is not complete")
-    return wrong + report["problems"]
+    problems: list[str] = report["problems"]
+    return wrong + problems
