@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -211,8 +210,6 @@ def _either(socket: Handler, rest: Handler) -> Handler:
 
 def main(settings: Settings, options: SimulatorOptions | None = None) -> int:
     """Run a simulator until SIGINT or SIGTERM; returns the exit code."""
-    # millions of tuples that never form cycles: the default threshold costs a third of the speed
-    gc.set_threshold(100_000, 50, 100)
     chosen = options or SimulatorOptions()
     running: list[Simulator] = []
 

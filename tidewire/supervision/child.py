@@ -22,7 +22,8 @@ class Service:
     """A service to run. `again` is its command after the first start, where that differs.
 
     `after`: services whose first start goes before: this one waits until they are ready, for `after_seconds`
-    at most. It is for what can come later, so that what people wait for has the processor.
+    at most. It is for what can come later, so that what people wait for has the processor. `niceness`, 0 to
+    19, is for the same: on a busy machine a process with a greater one gives way to those with a lesser.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Service:
     grace_seconds: float = 15.0
     after: tuple[str, ...] = ()
     after_seconds: float = 20.0
+    niceness: int = 0
 
 
 class Child:
@@ -63,6 +65,8 @@ class Child:
                 env={**self.service.environment, "TIDEWIRE_HTTP_PORT": str(self.http_port)},
                 start_new_session=True,
             )
+        if self.service.niceness:
+            give_way(self._process.pid, self.service.niceness)
 
     def exit_code(self) -> int | None:
         """None while it runs; negative for a signal. Whatever it has left of its process group is killed."""
@@ -130,6 +134,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def give_way(pid: int, niceness: int) -> None:
+    """Lower a process's priority, where the system lets us.
+
+    Linux weighs a session as a whole where autogrouping is on (sched(7)), and each child has one of its own.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _tail(log: Path, size: int = 16_384) -> str:

@@ -145,13 +145,18 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
 _SHOWS_PRICES = ("producer", "processor", "sink", "gateway")
 """The services that bring data to people; those that only mend and keep come after them."""
 
+_IN_A_HURRY = ("producer", "accounts", "portfolio", "processor", "gateway")
+"""The services between a stream and people; on a busy machine the others, which keep and mend, give way."""
+_GIVES_WAY = 5
+
 
 def service(
     role: str, env: Mapping[str, str], *arguments: str, number: int = 1, after: tuple[str, ...] = ()
 ) -> Service:
     """One service as a child of the supervisor, started after others are ready."""
     name = role if number == 1 else f"{role}-{number}"
-    return Service(name, (*_command(role), *arguments), env, after=after)
+    niceness = 0 if role in _IN_A_HURRY else _GIVES_WAY
+    return Service(name, (*_command(role), *arguments), env, after=after, niceness=niceness)
 
 
 def pipeline(
