@@ -59,7 +59,7 @@ class FeedsOutcome:
         for name in ("over_backoff", "gap_seconds", "mutes_found"):
             values = found.pop(name)
             found[f"{name}_max"] = round(max(values), 2) if values else None
-        return found
+        return found | {"lost_with_history": self.lost_with_history}
 
 
 Step = Callable[["Session"], None]
@@ -112,19 +112,21 @@ def cuts(kinds: Sequence[str] = ("drop", "half_frame", "close"), venues: Sequenc
     return step
 
 
-def mute(venue: str) -> Step:
-    """The socket stays open and says nothing more."""
+def mute(*venues: str) -> Step:
+    """The sockets stay open and say nothing more."""
+    feeds = [feed for venue in venues for feed in FEEDS[venue]]
 
     def step(session: Session) -> None:
         since = time.time_ns()
-        session.line.fault(kind="mute", venue=venue)
-        for feed in FEEDS[venue]:
+        for venue in venues:
+            session.line.fault(kind="mute", venue=venue)
+            session.did("mute")
+        for feed in feeds:
             found = session.line.lost(feed, since)
             session.outcome.mutes_found.append(found)
             session.tell(f"mute {feed}: found after {found:.1f} s")
-        session.did("mute")
-        session.line.reconnected(FEEDS[venue], since)
-        session.outcome.gap_seconds.append(session.line.gaps_closed(FEEDS[venue], since, LOST))
+        session.line.reconnected(feeds, since)
+        session.outcome.gap_seconds.append(session.line.gaps_closed(feeds, since, LOST))
 
     return step
 

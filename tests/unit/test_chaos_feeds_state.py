@@ -18,6 +18,7 @@ def test_a_full_run_that_was_broken_off_keeps_its_seed_and_what_it_did(
     monkeypatch.setattr(feeds_run, "STATE", tmp_path / "state.json")
     state = State.load(7, full=True)
     done = FeedsOutcome(ran={"mute": 3}, cuts=40, over_backoff=[0.5, 1.25], skipped={"news news": 2})
+    done.repaired_within["news news"] = 20.0
     state.outcomes.append(done.numbers())
     state.save()
     again = State.load(99, full=True)
@@ -27,3 +28,19 @@ def test_a_full_run_that_was_broken_off_keeps_its_seed_and_what_it_did(
     assert State.load(99, full=False) == State(99, full=False), "a short run begins anew"
     (tmp_path / "state.json").write_text('{"seed": 7')
     assert State.load(99, full=True) == State(99, full=True), "a torn file is no state"
+
+
+def test_every_result_of_a_played_demo_can_be_told() -> None:
+    """Otherwise half an hour of faults ends in an error instead of an answer."""
+    done = FeedsOutcome(cuts=49, over_backoff=[0.1], mutes_found=[7.2], complete=True)
+    done.lost = {"trades": 1, "lulds": 14}
+    done.skipped, done.repaired, done.repaired_within = (
+        {"news news": 2},
+        {"news news": 2},
+        {"news news": 20.0},
+    )
+    results = feeds_run.of_demos(State(7, False, [done.numbers()]), [])
+    assert results["feeds.events_lost"]["value"] == 1, "a band has no history, a trade has"
+    assert not results["feeds.events_lost"]["ok"]
+    assert results["feeds.silently_dropped.news_news"]["ok"]
+    assert feeds_run.of_demos(State(7, False), ["broken"])["feeds.demo"]["reason"] == "broken"
