@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,15 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return kept | {"POLARS_MAX_THREADS": "1", "RUST_BACKTRACE": "0"} | dict(env)
 
 
-def side(where: str, arguments: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
-    """Run one side to its end and give its answer.
+def side(
+    where: str, arguments: Mapping[str, Any], env: Mapping[str, str], under: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run one side to its end and give its answer. `under`: a command that runs it, such as a profiler.
 
     Raises:
         SideFailedError: it ended with an error or not at all.
     """
-    command = [sys.executable, "-m", "benchmarks.process", where]
+    command = [*under, sys.executable, "-m", "benchmarks.process", where]
     try:
         done = subprocess.run(
             command,
