@@ -106,9 +106,8 @@ class StockFeatures:
             app.batch_agent(app.batch_topic(component.topic), name, partial(self._handle, component))
 
     def _component(self, topic: str, stem: str, module: Any, fold_few: Any, next_word: int) -> Component:
-        schema, schema_id = dict(self._codec.schema(stem)), self._codec.schema_id(stem)
-        decoder = Decoder(schema, schema_id, columns=module.COLUMNS)
-        few = FewReader(schema, schema_id)
+        decoder = Decoder(self._codec.versions(stem), columns=module.COLUMNS)
+        few = FewReader(dict(self._codec.schema(stem)), self._codec.schema_id(stem))
         return Component(
             topic, decoder, module.refusals, module.fold, few, fold_few, next_word, PoisonLimit(topic)
         )

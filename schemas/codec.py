@@ -47,13 +47,14 @@ class Codec:
     def __init__(self, current: Iterable[Version], former: Iterable[Version] = ()) -> None:
         versions = tuple(current)
         self._current = {version.stem: version for version in versions}
+        self._former = tuple(former)
         self._decimals = {v.stem: Decimals(v.schema) for v in versions}
         self._parsed = {stem: parse_schema(decimals.plain) for stem, decimals in self._decimals.items()}
         self._encoders = {
             v.stem: _encoder(v.id, self._parsed[v.stem], self._decimals[v.stem]) for v in versions
         }
         self._readers: dict[int, tuple[str, Any, Any]] = {}
-        for version in former:
+        for version in self._former:
             if version.stem in self._parsed:
                 written = parse_schema(Decimals(version.schema).plain)
                 self._readers[version.id] = (version.stem, written, self._parsed[version.stem])
@@ -82,6 +83,12 @@ class Codec:
     def schema(self, stem: str) -> Mapping[str, Any]:
         """The definition that records of this schema are written with (shared: do not change it)."""
         return self._version(stem).schema
+
+    def versions(self, stem: str) -> tuple[Version, ...]:
+        """Every version of this schema that can be decoded: the current one first, then the former ones."""
+        current = self._version(stem)
+        former = {v.id: v for v in self._former if v.stem == stem and v.id != current.id}
+        return (current, *former.values())
 
     def header(self, stem: str) -> bytes:
         """The 5 bytes in front of every record of this schema."""

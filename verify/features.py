@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from schemas.catalogue import STOCK_FEATURES, schema
-from tidewire.columns.decoder import Decoder
+from schemas.catalogue import STOCK_FEATURES
+from tidewire.columns import Decoder, Version
 from tidewire.config import Settings
 from verify.topic import decoded
 
@@ -27,13 +27,13 @@ class Features:
         return int(self.last[f"{channel}_folded"].sum())
 
 
-async def read(settings: Settings, schema_id: Callable[[str], int]) -> Features:
+async def read(settings: Settings, versions: Callable[[str], Sequence[Version]]) -> Features:
     """Read the whole topic, keeping the newest record of each symbol.
 
     Raises:
         UnreachableError: Kafka does not answer.
     """
-    decoder = Decoder(schema(STEM), schema_id(STEM))
+    decoder = Decoder(versions(STEM))
     last = decoder([]).frame
     records = 0
     async for _, batch in decoded(settings, settings.tidewire_topic_prefix + STOCK_FEATURES, decoder):

@@ -81,7 +81,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
     letters = await dead_letters.read(settings)
     given_up = _given_up(letters)
     odd_sent, odd_given_up = _odd(sent, given_up)
-    contents = {c.name: await topic.read(settings, c, codec.schema_id, stops[c.name]) for c in CHANNELS}
+    contents = {c.name: await topic.read(settings, c, codec.versions, stops[c.name]) for c in CHANNELS}
     due = {c.name: contents[c.name].records for c in FOLDED}
     folded = await _folded(settings, codec, due, letters, wait_seconds)
     told = await completeness.read(settings, codec)
@@ -196,7 +196,7 @@ async def _folded(
     given_up = {c.name: len(dead_letters.of_channel(letters, c.topic, c.name).by_table) for c in FOLDED}
     deadline = time.monotonic() + seconds
     while True:
-        found = await features.read(settings, codec.schema_id)
+        found = await features.read(settings, codec.versions)
         behind = any(found.folded(name) < count - given_up[name] for name, count in due.items())
         if not behind or time.monotonic() > deadline:
             return found

@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas.catalogue import schema
 from schemas.codec import Codec
 from tidewire.clock import NS_PER_MS
-from tidewire.columns import as_blocks, read_blocks
-from tidewire.columns.decoder import Decoder
+from tidewire.columns import Decoder, as_blocks, read_blocks
 from tidewire.config import Settings
 from verify.completeness import Completeness
 from verify.content import ALL_BARS, CHANNELS, Channel
@@ -51,7 +49,7 @@ async def _events(
 ) -> pl.DataFrame:
     """Symbol and time (of bars the interval too) of each event, repeats of a second left out."""
     columns = _columns(channel)
-    decoder = Decoder(schema(channel.stem), codec.schema_id(channel.stem), channel.record_key, columns)
+    decoder = Decoder(codec.versions(channel.stem), channel.record_key, columns)
     parts = [_plain(decoder([]).frame)]
     begins = await _begins(client, until, since_ns)
     async for _, values in whole(client, until, begins):

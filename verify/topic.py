@@ -13,9 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import admin
-from schemas.catalogue import schema
-from tidewire.columns import blocks
-from tidewire.columns.decoder import Decoded, Decoder, Refused
+from tidewire.columns import Decoded, Decoder, Refused, Version, blocks
 from tidewire.config import Settings
 from tidewire.errors import UnreachableError
 from tidewire.fence import Fence
@@ -166,7 +164,7 @@ def _before(batch: Decoded, end: int) -> Decoded:
 async def read(
     settings: Settings,
     channel: Channel,
-    schema_id: Callable[[str], int],
+    versions: Callable[[str], Sequence[Version]],
     until: Ends | None = None,
 ) -> TopicContent:
     """All events of a channel's topic.
@@ -175,7 +173,7 @@ async def read(
         UnreachableError: Kafka does not answer.
     """
     wanted = [*channel.columns, *_ADDED, *_ORIGIN]
-    decoder = Decoder(schema(channel.stem), schema_id(channel.stem), channel.record_key, wanted)
+    decoder = Decoder(versions(channel.stem), channel.record_key, wanted)
     parts: list[pl.DataFrame] = [_located(decoder([]).frame, channel, 0, [])]
     refused: list[tuple[int, Refused]] = []
     fences: dict[int, Fence] = {}

@@ -48,9 +48,8 @@ class CryptoPrices:
         ):
             topic = catalogue.name(name)
             wanted = (*_COMMON, *columns)
-            schema, schema_id = dict(codec.schema(stem)), codec.schema_id(stem)
-            decoder = Decoder(schema, schema_id, columns=wanted)
-            few = FewReader(schema, schema_id)
+            decoder = Decoder(codec.versions(stem), columns=wanted)
+            few = FewReader(dict(codec.schema(stem)), codec.schema_id(stem))
             handler = partial(self._handle, few, decoder, columns, PoisonLimit(topic))
             app.batch_agent(app.batch_topic(topic), "mark-" + stem.replace("_", "-"), handler)
 

@@ -12,7 +12,7 @@ import polars as pl
 from producers.audit.comparison import Bar, Revised, Sums
 from producers.audit.minutes import MINUTE, Piece
 from schemas.trade_conditions import counts_in_minute
-from tidewire.columns.decoder import Offsets
+from tidewire.columns.decoded import Offsets
 from tidewire.fence import LogFence
 
 SEPARATOR = "\x1f"

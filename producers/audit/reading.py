@@ -278,4 +278,4 @@ def _decoder(codec: Codec, kind: str, channel: str, stem: str) -> Decoder:
         "bars": decoding.BAR_COLUMNS,
         "quotes": decoding.QUOTE_COLUMNS.get(kind, ()),
     }[channel]
-    return Decoder(dict(codec.schema(stem)), codec.schema_id(stem), columns=columns)
+    return Decoder(codec.versions(stem), columns=columns)

@@ -55,8 +55,7 @@ class HeldLog:
         self._received = dict.fromkeys(self._partitions, 0)
         self._take: Callable[[TopicPartition, list[ConsumerRecord]], None] = self._singly
         if target.columns:
-            schema = dict(codec.schema(target.stem))
-            self._decoder = Decoder(schema, codec.schema_id(target.stem), columns=_COLUMNS)
+            self._decoder = Decoder(codec.versions(target.stem), columns=_COLUMNS)
             self._take = self._in_columns
         self.records = 0
         """Records read."""

@@ -148,8 +148,7 @@ class TapeFeed:
         read_blocks(self._topics)
         for feed, (_, stem) in _STEMS.items():
             if feed not in self._decoders:
-                schema, id = dict(self._codec.schema(stem)), self._codec.schema_id(stem)
-                self._decoders[feed] = Decoder(schema, id, columns=_COLUMNS[feed])
+                self._decoders[feed] = Decoder(self._codec.versions(stem), columns=_COLUMNS[feed])
 
     def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

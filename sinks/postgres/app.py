@@ -62,7 +62,7 @@ def feeds(settings: Settings) -> list[Feed | RecordFeed]:
         Feed(
             catalogue.name(table.topic),
             table,
-            Decoder(dict(codec.schema(table.stem)), codec.schema_id(table.stem)),
+            Decoder(codec.versions(table.stem)),
         )
         for table in TABLES
     ]

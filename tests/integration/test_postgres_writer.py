@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from schemas import examples
 from schemas.catalogue import schema
+from schemas.codec import Version
 from sinks.postgres import migrate
 from sinks.postgres.batches import Batch, Feed, prepare
 from sinks.postgres.offsets import Log, Place
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.postgres
 
 ID = 77
 DAY = 1_381_104_000_000_000_000  # 2013-10-07 UTC, ns
-FEEDS = [Feed(f"x.{t.topic}", t, Decoder(schema(t.stem), ID)) for t in TABLES]
+FEEDS = [Feed(f"x.{t.topic}", t, Decoder([Version(ID, t.stem, schema(t.stem))])) for t in TABLES]
 TOPIC = f"x.{TRADES.topic}"
 PARSED = {t.stem: fastavro.parse_schema(schema(t.stem)) for t in TABLES}
 

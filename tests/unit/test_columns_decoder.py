@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import schema
+from schemas.codec import Version
 from tidewire.columns import Block, Decoder, as_blocks, records_at
 
 ID = 4711
 STEMS = ["stock_trade", "stock_quote", "stock_bar"]
 INT64 = st.integers(-(2**63), 2**63 - 1)
+TRADES = [Version(ID, "stock_trade", schema("stock_trade"))]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 
 
@@ -82,7 +84,7 @@ def sound(offset: int) -> Any:
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_hot_schema_decodes_as_fastavro_does(stem: str) -> None:
     """All columns: nullable strings, lists, enums, bytes, extreme numbers."""
-    decoder = Decoder(dict(schema(stem)), ID)
+    decoder = Decoder([Version(ID, stem, schema(stem))])
 
     @settings(max_examples=25, deadline=None)
     @given(_records(stem))
@@ -98,7 +100,7 @@ def test_every_hot_schema_decodes_as_fastavro_does(stem: str) -> None:
 
 @pytest.mark.parametrize("compression", [0, 1, 2, 3, 4], ids=["none", "gzip", "snappy", "lz4", "zstd"])
 def test_every_compression_is_read(compression: int) -> None:
-    decoder = Decoder(dict(schema("stock_trade")), ID)
+    decoder = Decoder(TRADES)
     decoded = decoder([block([sound(i) for i in range(50)], compression)])
     assert decoded.frame["id"].to_list() == list(range(50))
     assert not decoded.bisected
@@ -127,7 +129,7 @@ def test_a_broken_record_costs_only_itself_and_says_why(reason: str, at: int) ->
     """At the start, in the middle and at the end of a batch: the neighbours come out whole."""
     records = [sound(100 + i) for i in range(40)]
     records[at] = BROKEN[reason](100 + at)
-    decoded = Decoder(dict(schema("stock_trade")), ID)([block(records[:25]), block(records[25:])])
+    decoded = Decoder(TRADES)([block(records[:25]), block(records[25:])])
     assert [(r.offset, r.key, r.value) for r in decoded.refused] == [
         (100 + at, records[at].key, records[at].value)
     ]
@@ -145,7 +147,7 @@ def test_a_records_fate_never_depends_on_its_neighbours(bodies: list[bytes], dat
     whole = encode("stock_trade", trade(1))
     values = [data.draw(st.sampled_from([whole, header + body, whole + body])) for body in bodies]
     records = [record(i, b"AAPL", value) for i, value in enumerate(values)]
-    decoder = Decoder(dict(schema("stock_trade")), ID, columns=("symbol", "ts", "price"))
+    decoder = Decoder(TRADES, columns=("symbol", "ts", "price"))
     together = decoder([block(records)])
     alone = [decoder([block([r])]) for r in records]
     assert together.offsets.tolist() == [int(d.offsets[0]) for d in alone if len(d.offsets)]
@@ -161,7 +163,7 @@ def test_a_fetch_that_begins_inside_a_batch_does_not_repeat_what_was_before(brok
     if broken:
         records[2] = BROKEN["unknown schema id"](12)  # before the start: somebody else's business
         records[7] = BROKEN["unknown schema id"](17)
-    decoded = Decoder(dict(schema("stock_trade")), ID)([block(records, start=14), block([sound(20)])])
+    decoded = Decoder(TRADES)([block(records, start=14), block([sound(20)])])
     assert decoded.offsets.tolist() == [14, 15, 16, *([] if broken else [17]), 18, 19, 20]
     assert [r.offset for r in decoded.refused] == ([17] if broken else [])
 
@@ -169,7 +171,7 @@ def test_a_fetch_that_begins_inside_a_batch_does_not_repeat_what_was_before(brok
 def test_headers_and_holes_of_compaction_are_accepted() -> None:
     """Hot topics carry neither, but a foreign producer may; its records count all the same."""
     records = [sound(5), record(9, b"AAPL", encode("stock_trade", trade(9)), [("trace", b"1")]), sound(30)]
-    decoded = Decoder(dict(schema("stock_trade")), ID)([block(records)])
+    decoded = Decoder(TRADES)([block(records)])
     assert decoded.offsets.tolist() == [5, 9, 30]
     assert decoded.frame["id"].to_list() == [5, 9, 30]
     assert decoded.bisected
@@ -179,7 +181,7 @@ def test_a_batch_that_cannot_be_unpacked_is_refused_whole_with_its_bytes() -> No
     good = block([sound(i) for i in range(5)], compression=1)
     raw = bytes(good.raw[:61]) + b"no gzip at all"
     bad = Block(5, 5, 9, 5, 1, memoryview(raw))
-    decoded = Decoder(dict(schema("stock_trade")), ID)([good, bad])
+    decoded = Decoder(TRADES)([good, bad])
     assert decoded.offsets.tolist() == [0, 1, 2, 3, 4]
     assert [(r.offset, r.value) for r in decoded.refused] == [(5, raw)]
     assert "5-9 cannot be unpacked" in decoded.refused[0].reason
@@ -187,7 +189,7 @@ def test_a_batch_that_cannot_be_unpacked_is_refused_whole_with_its_bytes() -> No
 
 def test_nothing_left_gives_an_empty_frame_with_its_columns() -> None:
     """The sink makes COPY bytes of the frame; it must not stumble over a batch of refused records."""
-    decoder = Decoder(dict(schema("stock_trade")), ID)
+    decoder = Decoder(TRADES)
     empty = decoder([block([BROKEN["unknown schema id"](0)])])
     assert empty.frame.schema == decoder([block([sound(0)])]).frame.schema
     assert len(empty.offsets) == 0
@@ -196,7 +198,7 @@ def test_nothing_left_gives_an_empty_frame_with_its_columns() -> None:
 def test_plain_consumer_records_become_the_same_columns() -> None:
     """With another aiokafka the fetcher is not replaced: the results must be the same."""
     records = [sound(7), sound(8), BROKEN["no value"](11), sound(12)]
-    decoder = Decoder(dict(schema("stock_trade")), ID)
+    decoder = Decoder(TRADES)
     blocks = as_blocks(records)
     assert (blocks[0].base, blocks[0].start, blocks[0].last, blocks[0].count) == (7, 7, 12, 4)
     decoded, expected = decoder(blocks), decoder([block(records)])

@@ -16,12 +16,10 @@ from producers.encoder import Encoder as StockEncoder
 from producers.entrance import Bars, Window
 from producers.intake import Intake
 from producers.options import OptionEncoder
-from schemas.catalogue import schema
 from schemas.codec import load_codec
 from tests.unit.producer_memory import Memory
 from tidewire import config
-from tidewire.columns import as_blocks
-from tidewire.columns.decoder import Decoder
+from tidewire.columns import Decoder, as_blocks
 from verify.compare import difference
 from verify.content import (
     CRYPTO_VENUE,
@@ -85,8 +83,7 @@ def _in_the_topic(channel: Channel, values: list[bytes]) -> pl.DataFrame:
         for n, value in enumerate(values)
     ]
     decoder = Decoder(
-        schema(channel.stem),
-        CODEC.schema_id(channel.stem),
+        CODEC.versions(channel.stem),
         channel.record_key,
         [*channel.columns, "event_id"],
     )

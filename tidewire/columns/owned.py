@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tidewire.columns.decoder import Decoded
+from tidewire.columns.decoded import Decoded
 from tidewire.fence import LogFence
 
 

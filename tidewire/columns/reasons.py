@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Container, Mapping
 from typing import Any
 
 import fastavro
 
 
+def of_envelope(
+    key: bytes | None, value: bytes | None, known: Container[int], closed: Mapping[int, str]
+) -> str | None:
+    """What is wrong before the value is even looked into; None: nothing.
+
+    `known`: the schema ids that can be read; `closed`: why others, which are known too, cannot.
+    """
+    if value is None:
+        return "no value"
+    if len(value) < 5 or value[0] != 0:
+        return "not Confluent wire format"
+    if (found := int.from_bytes(value[1:5], "big")) not in known:
+        return closed.get(found, f"unknown schema id {found}")
+    if key is None:
+        return "no key"
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return "key is not UTF-8"
+    return None
+
+
 class Reasons:
-    """Explains refusals of records of one schema."""
+    """Explains refusals of records of one schema version."""
 
-    def __init__(self, schema: dict[str, Any], schema_id: int, key: str) -> None:
-        self._schema = fastavro.parse_schema(schema)
-        self._id, self._key = schema_id, key
+    def __init__(self, schema: Mapping[str, Any], key: str) -> None:
+        self._schema = fastavro.parse_schema(dict(schema))
+        self._key = key
         self._name = re.sub(r"(?<!^)(?=[A-Z])", "_", schema["name"]).lower()
-
-    def of_envelope(self, key: bytes | None, value: bytes | None) -> str | None:
-        """What is wrong before the value is even looked into; None: nothing."""
-        if value is None:
-            return "no value"
-        if len(value) < 5 or value[0] != 0:
-            return "not Confluent wire format"
-        if (found := int.from_bytes(value[1:5], "big")) != self._id:
-            return f"unknown schema id {found}"
-        if key is None:
-            return "no key"
-        try:
-            key.decode()
-        except UnicodeDecodeError:
-            return "key is not UTF-8"
-        return None
 
     def of_value(self, key: bytes, value: bytes) -> str:
         """What is wrong with a value that the decoder refused although its envelope is sound."""
