@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 from pgpq import ArrowToPostgresBinaryEncoder
 
+from sinks.postgres.arrays import text_arrays
 from sinks.postgres.tables import OFFSET, PARTITION, Table
 
 EARLIEST_NS = 631_152_000_000_000_000
@@ -19,6 +21,8 @@ EARLIEST_NS = 631_152_000_000_000_000
 LATEST_NS = 4_102_444_800_000_000_000
 """2100-01-01 UTC."""
 
+_ROWS_AT_ONCE = 8192
+"""Rows that pgpq encodes at once: its buffer then stays in the processor's cache."""
 _INTEGERS = {"smallint": pl.Int16, "integer": pl.Int32, "bigint": pl.Int64}
 
 
@@ -32,9 +36,10 @@ class Rejected:
 
 
 def shape(table: Table, records: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejected]]:
-    """Table-shaped rows ordered by symbol and time, and the rows that must not be stored.
+    """Table-shaped rows ordered by symbol, and the rows that must not be stored.
 
-    The order is that of the primary keys: such a COPY costs PostgreSQL 20 to 45 % less.
+    The order is that of the primary keys, as a symbol's records come in the order of their time, or nearly:
+    such a COPY costs PostgreSQL 20 to 45 % less.
 
     `records` has the decoded columns and `_partition` (Int32) and `_offset` (Int64).
     """
@@ -47,7 +52,26 @@ def shape(table: Table, records: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejec
         rejected = [Rejected(*row) for row in rows.iter_rows()]
         records = records.filter(~bad)
     rows = records.select([column.value.alias(column.name) for column in table.columns])
-    return rows.sort("symbol", "ts", maintain_order=True), rejected
+    return _by_symbol(rows), rejected
+
+
+def _by_symbol(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows sorted by symbol, stable.
+
+    By 16 bits of each symbol's hash and the place of these in the order of the symbols, which costs a third
+    of comparing the symbols; two symbols that share the bits stand mixed at the place of one of them.
+    """
+    if rows.height < 2:
+        return rows
+    rows = rows.rechunk()
+    symbols = rows.get_column("symbol")
+    bits = (symbols.hash().to_numpy() >> np.uint64(48)).astype(np.uint16)
+    where = np.full(1 << 16, -1, np.int64)
+    where[bits] = np.arange(rows.height)
+    found = np.flatnonzero(where >= 0)
+    rank = np.zeros(1 << 16, np.uint16)
+    rank[found[symbols.gather(where[found]).arg_sort().to_numpy()]] = np.arange(len(found))
+    return rows[pl.Series(rank[bits].argsort(kind="stable").astype(np.uint32))]
 
 
 def _faults(table: Table) -> dict[str, pl.Expr]:
@@ -85,8 +109,11 @@ def encode(rows: pl.DataFrame) -> bytes:
 def _pieces(rows: pl.DataFrame) -> Iterator[bytes]:
     # The oldest Arrow layout: pgpq does not read string views in lists.
     arrow = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    for number, (name, kind) in enumerate(rows.schema.items()):
+        if kind == pl.List(pl.String) and rows.height:
+            arrow = arrow.set_column(number, name, text_arrays(rows.get_column(name)))
     encoder = ArrowToPostgresBinaryEncoder(arrow.schema)
     yield encoder.write_header()
-    for batch in arrow.to_batches():
+    for batch in arrow.to_batches(max_chunksize=_ROWS_AT_ONCE):
         yield encoder.write_batch(batch)
     yield encoder.finish()
