@@ -25,6 +25,9 @@ from tidewire.health import Health
 from tidewire.kafka import bootstrap, check_reachable, client_arguments
 from tidewire.metrics import CONSUMER_LAG, TABLE_KEYS
 
+SESSION_SECONDS = 6.0
+"""So long a killed worker's partitions wait for the next; Kafka allows no less by default."""
+HEARTBEAT_SECONDS = 1.5
 _MAX_REPLICAS = 3
 _STOP_SECONDS = 4.0
 _WATCH_SECONDS = 0.5
@@ -149,7 +152,11 @@ class Worker:
             await asyncio.sleep(_CONTACT_SECONDS)
 
     def details(self) -> dict[str, object]:
-        """For /health: partitions by topic, lag by topic, keys of each table and of the first one."""
+        """For /health: partitions and lag by topic; keys of each table as far as served, and of the first.
+
+        `standby`: by table, the partitions stood by for and how far each is behind its changelog; `read`: by
+        table, the changelog records that recoveries of served partitions and standbys have read so far.
+        """
         if self._app is None:
             return {}
         partitions: dict[str, list[int]] = {}
@@ -158,8 +165,12 @@ class Worker:
             partitions.setdefault(tp.topic, []).append(tp.partition)
             lags[tp.topic] = lags.get(tp.topic, 0) + lag
         tables = {table.name: table.key_count() for table in self._app.column_tables}
-        first = next(iter(tables.values()), 0)
-        return {"partitions": partitions, "lag": lags, "keys": first, "tables": tables}
+        found = {"partitions": partitions, "lag": lags, "tables": tables}
+        return found | {
+            "keys": next(iter(tables.values()), 0),
+            "standby": {table.name: table.behind() for table in self._app.column_tables},
+            "read": {table.name: dict(table.read) for table in self._app.column_tables},
+        }
 
 
 def new_app(settings: Settings, plan: Plan, output: Output, partitions: int, replicas: int) -> ColumnApp:
@@ -171,14 +182,14 @@ def new_app(settings: Settings, plan: Plan, output: Output, partitions: int, rep
         broker=[f"kafka://{address}" for address in bootstrap(settings).split(",")],
         broker_credentials=_credentials(settings),
         broker_commit_interval=1.0,
-        broker_session_timeout=10.0,  # so long a killed worker's partitions wait for the next
-        broker_heartbeat_interval=2.0,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=8 * 1024 * 1024,
         store="memory://",
         topic_partitions=partitions,
         topic_replication_factor=replicas,
-        table_standby_replicas=0,
+        table_standby_replicas=1,  # of two workers or more; one alone has none
         stream_recovery_delay=0,
         stream_wait_empty=True,  # see ColumnApp.finish_batches
         datadir=settings.tidewire_home / plan.name,

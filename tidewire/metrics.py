@@ -132,6 +132,17 @@ CHANGELOG_RECORDS = Counter(
     "tidewire_changelog_records_total", "Records written to a table's changelog", ["table"]
 )
 
+CHANGELOG_READ = Counter(
+    "tidewire_changelog_read_total",
+    "Records read from a table's changelog, of partitions served (recovery) or stood by for",
+    ["table", "kind"],
+)
+CHANGELOG_FOREIGN = Counter(
+    "tidewire_changelog_foreign_total",
+    "Times that another process had written to the changelog of a partition of ours, which was written anew",
+    ["table"],
+)
+
 # ---------------------------------------------------------------- processors: news and marks
 
 SENTIMENT_RECORDS = Counter("tidewire_sentiment_records_total", "Scores of articles sent to news.sentiment")

@@ -8,16 +8,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 import faust
-from faust.events import Event
 from faust.exceptions import ConsumerNotStarted
-from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processors.columns.consumer import DEFAULT_FETCH, ColumnConsumer, Fetch
 from processors.columns.output import Output
-from processors.columns.table import ColumnTable, PartTable, RecordTable
+from processors.columns.table import BatchSchema, ColumnTable, PartTable, RecordTable
 from tidewire.columns import Block, read_blocks
+
+_FINISH_SECONDS = 3.0
+"""Others wait for the rebalance meanwhile; the group hears the heartbeats of another thread."""
 
 T = TypeVar("T", bound=PartTable[Any])
 
@@ -26,16 +27,6 @@ StillOurs = Callable[[], bool]
 
 BatchHandler = Callable[[TP, list[Block], StillOurs], Awaitable[None]]
 """Handles the blocks of one partition; it is called for one batch at a time, in offset order."""
-
-
-class _BatchSchema(Schema):  # type: ignore[misc]  # Faust is untyped
-    """No codecs: the value of an event is a list of Blocks."""
-
-    def compile(self, app: Any, **_: Any) -> Any:
-        async def decode(message: Any, *, propagate: bool = False) -> Event:
-            return Event(app, None, message.value, None, message)
-
-        return decode
 
 
 class _ColumnTransport(driver.Transport):  # type: ignore[misc]  # Faust is untyped
@@ -54,6 +45,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
         self.fetch = fetch
         self.batch_topics: dict[str, int] = {}
         self.column_tables: list[PartTable[Any]] = []
+        self.changelogs: set[str] = set()
         self.output = output
         self._running = 0
         self._idle = asyncio.Event()
@@ -65,7 +57,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
         """A topic delivered in batches of about `max_records`; at most `max_batches` are queued."""
         self.batch_topics[name] = max_records
         read_blocks([name])
-        topic = self.topic(name, schema=_BatchSchema())
+        topic = self.topic(name, schema=BatchSchema())
         topic.maxsize = max_batches  # app.topic(maxsize=) is silently dropped by Faust
         return topic
 
@@ -81,6 +73,8 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
         table = kind(self, output=self.output, beacon=self.tables.beacon, **kwargs)
         self.tables.add(table)
         self.column_tables.append(table)
+        self.changelogs.add(table.changelog_topic_name)
+        read_blocks([table.changelog_topic_name])
         return table
 
     def batch_agent(self, topic: Any, name: str, handler: BatchHandler) -> None:
@@ -127,12 +121,12 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
         return max(handled) if handled else int(self.consumer.committed(tp))
 
     async def finish_batches(self) -> None:
-        """Let running handlers end and commit what they did, within a third of the session's timeout.
+        """Let running handlers end and commit what they did, within a few seconds.
 
         Faust waits for messages to be garbage-collected instead, and swallows its own cancellation there.
         """
         try:
-            async with asyncio.timeout(self.conf.broker_session_timeout / 3):
+            async with asyncio.timeout(_FINISH_SECONDS):
                 await self._idle.wait()
                 await self.consumer.commit()
         except TimeoutError:

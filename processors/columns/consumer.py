@@ -39,6 +39,9 @@ DEFAULT_FETCH = Fetch()
 """For streams of many records."""
 
 
+_ASK_AGAIN_SECONDS = 0.1
+
+
 class _Delivered:
     """A message handed to an agent: its last offset and whether anybody still holds it."""
 
@@ -58,6 +61,19 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = self.app.fetch.wait_ms
         consumer._fetch_min_bytes = self.app.fetch.min_bytes
         return consumer
+
+    async def is_member(self) -> bool | None:
+        """Ask the group whether we are still in it; None: it does not answer now."""
+        answer: bool | None = await self.call_thread(self._is_member)
+        return answer
+
+    async def _is_member(self) -> bool | None:
+        coordinator = self._ensure_consumer()._coordinator
+        generation = coordinator.generation
+        confirmed = generation >= 0 and await coordinator._do_heartbeat()
+        if generation < 0 or coordinator.generation != generation:
+            return False
+        return True if confirmed else None
 
 
 class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
@@ -101,7 +117,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                 return
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                if isinstance(message.value, list):
+                if tp.topic in self.app.batch_topics:
                     first = message.value[0].start
                     self._delivered[tp].append(_Delivered(first, message.offset, message))
                 yield tp, message
@@ -113,9 +129,13 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
             self.log.warning("seek while flow inactive: %r", error)
 
     def _messages(self, records: Mapping[Any, Any], generation: int) -> Iterator[tuple[TP, Any]]:
-        sizes = self.app.batch_topics
-        plain = {tp: found for tp, found in records.items() if tp.topic not in sizes}
-        for tp, record in self.scheduler.iterate(plain):  # changelogs and the like: Faust's own way
+        sizes, changelogs = self.app.batch_topics, self.app.changelogs
+        for tp, found in records.items():
+            if tp.topic in changelogs and found:
+                yield ensure_TP(tp), _batch_message(ensure_TP(tp), as_blocks(found), generation)
+        whole = sizes.keys() | changelogs
+        plain = {tp: found for tp, found in records.items() if tp.topic not in whole}
+        for tp, record in self.scheduler.iterate(plain):  # Faust's own way
             yield tp, self._to_message(tp, record)
         ring = deque((ensure_TP(tp), as_blocks(r)) for tp, r in records.items() if tp.topic in sizes and r)
         while ring:
@@ -162,12 +182,30 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        if not await self._is_member():
+            self.log.warning("the group took this worker for dead; what it has not committed is void")
+            for table in self.app.column_tables:
+                table.forget_parts()
+            return False
         for send in self.app.before_commit:
             await send()
         for table in self.app.column_tables:  # outputs and changelog first, then the source offsets
             await table.flush()
         await self.app.output.settle()
         return bool(await super()._commit_offsets(offsets, start_new_transaction))
+
+    async def _is_member(self) -> bool:
+        """Whether the group still counts us in; waits while Kafka is away.
+
+        A process that stood still for longer than the session's timeout has lost its partitions and does not
+        know: what it wrote to the changelog would stand behind what their new owner wrote.
+        """
+        member: bool | None = None
+        while member is None:
+            member = await self._thread.is_member()
+            if member is None:
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        return member
 
     def committed(self, tp: TP) -> int:
         """The next offset to handle as far as this consumer has read or committed it; 0: neither."""
@@ -203,7 +241,10 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
             self.stop_flow()
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
-            await self.app.finish_batches()
+            try:
+                await self.app.finish_batches()
+            except Exception as error:  # aiokafka would log it and go on with the rebalance
+                await self.crash(error)
         self._forget()
         for table in self.app.column_tables:
             table.forget_parts()

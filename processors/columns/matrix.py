@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,31 +14,41 @@ import polars as pl
 from tidewire.fence import LogFence
 
 Ints = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.uint16]
+Rows = npt.NDArray[np.unsignedinteger[Any]]
+"""Row numbers: 16 bits wide up to 65,536 rows, which keeps argsort a radix sort; 32 bits beyond."""
 
-# One number a key in the whole process; 16 bits keep argsort a radix sort and suffice for 65,000 symbols.
-_KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt16))
+Numbers = npt.NDArray[np.uint32]
+
+# One number a key in the whole process, given by Polars in one call for a batch.
+_KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt32))
 # Polars forgets the numbers once no such series lives, and keys would then swap their rows: keep one alive.
 _KEEP = pl.Series([""], dtype=_KEYS)
-_numbers: dict[str, int] = {}
+_NARROW = 1 << 16
+_NONE = np.uint32(0xFFFF_FFFF)  # where a process-wide number has no row here
 FENCES = b"\0fences"
 """How the key of a changelog record begins that is no row: the epochs of the input topics. Its
 partition's number follows, because the store holds all partitions' keys together.
 """
+_FIRST_ROWS = 64
 _SMALL = 200  # below it a dictionary beats what a call into Polars costs
 
 
 class Matrix:
-    """Rows of `width` int64 words, by key. `stored` are the rows of an earlier `take_changed`."""
+    """Rows of `width` int64 words, by key. `stored` are the rows of an earlier `take_changed`.
+
+    Rows are numbered in the order in which this partition first sees its keys, whatever the process holds
+    besides: memory grows with the partition's own keys.
+    """
 
     def __init__(self, width: int, stored: Mapping[bytes, bytes] | None = None, partition: int = 0) -> None:
-        self.values: Ints = np.zeros((256, width), np.int64)
+        self.values: Ints = np.zeros((_FIRST_ROWS, width), np.int64)
         self.expected: dict[str, int] = {}  # by input topic, the offset that follows the last one handled
         self.fences: defaultdict[str, LogFence] = defaultdict(LogFence)
         """By input topic; kept in the changelog like the rows."""
-        self._changed, self._known = np.zeros(256, bool), np.zeros(256, bool)
-        self._unsent = np.zeros(256, bool)
-        self._names: dict[int, bytes] = {}
+        self._changed, self._unsent = np.zeros(_FIRST_ROWS, bool), np.zeros(_FIRST_ROWS, bool)
+        self._names: list[bytes] = []  # by row
+        self._row_of: dict[str, int] = {}
+        self._local: Numbers = np.full(0, _NONE, np.uint32)  # by process-wide number, the row
         stored = dict(stored or {})
         self._fences_key = FENCES + str(partition).encode()
         self._fences_kept = stored.pop(self._fences_key, b"{}")
@@ -52,15 +63,40 @@ class Matrix:
 
     def rows(self, keys: pl.Series) -> Rows:
         """The row of each key; a key not seen before gets a row of zeros."""
-        rows = _numbers_of(keys)
-        if len(rows):
-            self._grow(int(rows.max()) + 1)
-        for position in np.flatnonzero(~self._known[rows]).tolist():
-            row = int(rows[position])
-            if not self._known[row]:
-                self._known[row], self._names[row] = True, str(keys[position]).encode()
-                _numbers[str(keys[position])] = row
-        return rows
+        if len(keys) < _SMALL:
+            try:
+                known = map(self._row_of.__getitem__, keys.to_list())
+                return np.fromiter(known, self.row_type, len(keys))
+            except KeyError:
+                pass  # the first time: numbered below
+        numbers: Numbers = keys.cast(_KEYS).to_physical().to_numpy()
+        if not len(numbers):
+            return np.empty(0, self.row_type)
+        if (most := int(numbers.max())) >= len(self._local):
+            more = np.full(max(most + 1, 2 * len(self._local)) - len(self._local), _NONE, np.uint32)
+            self._local = np.append(self._local, more)
+        rows = self._local[numbers]
+        if (new := rows == _NONE).any():
+            self._add(keys.filter(pl.Series(new)), numbers[new])
+            rows = self._local[numbers]
+        found: Rows = rows.astype(self.row_type)
+        return found
+
+    def _add(self, keys: pl.Series, numbers: Numbers) -> None:
+        """Rows for keys that have none, in the order of their first appearance."""
+        fresh, at = np.unique(numbers, return_index=True)
+        order = np.argsort(at)
+        first = len(self._names)
+        self._local[fresh[order]] = np.arange(first, first + len(fresh), dtype=np.uint32)
+        for row, key in enumerate(keys.gather(at[order]).to_list(), first):
+            self._row_of[key] = row
+            self._names.append(key.encode())
+        self._grow(len(self._names))
+
+    @property
+    def row_type(self) -> type[np.uint16] | type[np.uint32]:
+        """Of row numbers, as of now."""
+        return np.uint16 if len(self._names) <= _NARROW else np.uint32
 
     def rows_of(self, keys: Iterable[bytes]) -> Rows:
         """The row of each key, given as Kafka holds it."""
@@ -68,15 +104,15 @@ class Matrix:
 
     def find(self, key: str) -> int | None:
         """The row of a key, None: not held. Unlike `rows` it makes no row."""
-        row = _numbers.get(key)
-        return row if row is not None and row < len(self._known) and self._known[row] else None
+        return self._row_of.get(key)
 
     def _grow(self, size: int) -> None:
-        if (more := max(size, 2 * len(self.values)) - len(self.values)) and size > len(self.values):
-            self.values = np.vstack((self.values, np.zeros((more, self.values.shape[1]), np.int64)))
-            self._changed = np.append(self._changed, np.zeros(more, bool))
-            self._known = np.append(self._known, np.zeros(more, bool))
-            self._unsent = np.append(self._unsent, np.zeros(more, bool))
+        if size <= len(self.values):
+            return
+        more = max(size, 2 * len(self.values)) - len(self.values)
+        self.values = np.vstack((self.values, np.zeros((more, self.values.shape[1]), np.int64)))
+        self._changed = np.append(self._changed, np.zeros(more, bool))
+        self._unsent = np.append(self._unsent, np.zeros(more, bool))
 
     def name(self, row: int) -> bytes:
         """The key of a row."""
@@ -91,9 +127,13 @@ class Matrix:
         """Mark rows as to be sent, changed or not."""
         self._unsent[rows] = True
 
+    def announced(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Whether each of these rows is marked."""
+        return self._unsent[rows]
+
     def take_announced(self) -> Rows:
         """The rows marked since the last call."""
-        rows = np.flatnonzero(self._unsent).astype(np.uint16)
+        rows: Rows = np.flatnonzero(self._unsent).astype(self.row_type)
         self._unsent[rows] = False
         return rows
 
@@ -107,13 +147,3 @@ class Matrix:
         if fences != self._fences_kept:
             changed[self._fences_key] = self._fences_kept = fences
         return changed
-
-
-def _numbers_of(keys: pl.Series) -> Rows:
-    if len(keys) < _SMALL:
-        try:
-            return np.fromiter(map(_numbers.__getitem__, keys.to_list()), np.uint16, len(keys))
-        except KeyError:
-            pass  # the first time: Polars gives the number
-    rows: Rows = keys.cast(_KEYS).to_physical().to_numpy()
-    return rows

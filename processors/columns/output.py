@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from schemas.catalogue import LARGEST_RECORD
 from tidewire.config import Settings
+from tidewire.errors import TidewireError
 from tidewire.kafka import client_arguments
 
 _PATIENCE_MS = 300_000  # a batch waits so long for a lost Kafka before it fails and the worker stops
@@ -43,6 +45,18 @@ async def track(producer: AIOKafkaProducer, topics: Iterable[str]) -> None:
     await producer.client.set_topics(topics)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch on its way: how many records it has, and what Kafka will say of it."""
+
+    records: int
+    answer: asyncio.Future[Any]
+
+    def first(self) -> int:
+        """Offset of its first record, -1 if Kafka no longer knew. Only to be asked once it is settled."""
+        return int(self.answer.result().offset)
+
+
 class Output:
     """Sends batches and remembers them until `settle`."""
 
@@ -51,23 +65,38 @@ class Output:
         self._sent: list[asyncio.Future[Any]] = []
 
     async def send(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]) -> int:
-        """Queue records (key, value) in order; returns how many. Waits while earlier batches are queued."""
-        count, batch = 0, self.producer.create_batch()
+        """Queue records (key, value) in order; returns how many. Waits while earlier batches are queued.
+
+        Raises:
+            KafkaError: a batch cannot be queued.
+            TidewireError: a record is larger than a batch may be.
+        """
+        return sum(sent.records for sent in await self.write(topic, partition, records))
+
+    async def write(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]
+    ) -> list[Sent]:
+        """`send` for who wants to know where the records went: the batches, in order."""
+        sent: list[Sent] = []
+        batch = self.producer.create_batch()
         for key, value in records:
             if batch.append(key=key, value=value, timestamp=None) is None:
-                await self._queue(batch, topic, partition)
+                if batch.record_count():
+                    sent.append(await self._queue(batch, topic, partition))
                 batch = self.producer.create_batch()
-                assert batch.append(key=key, value=value, timestamp=None), "a row larger than a batch"
-            count += 1
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    raise TidewireError(f"a record of {len(value or b'')} bytes is too large for {topic}")
         if batch.record_count():
-            await self._queue(batch, topic, partition)
-        return count
+            sent.append(await self._queue(batch, topic, partition))
+        return sent
 
-    async def _queue(self, batch: Any, topic: str, partition: int) -> None:
+    async def _queue(self, batch: Any, topic: str, partition: int) -> Sent:
+        records = batch.record_count()
         queued = await self.producer.send_batch(batch, topic, partition=partition)
         # Only now: another task may have put a new list in its place during the await.
         self._sent = [future for future in self._sent if not future.done() or future.exception()]
         self._sent.append(queued)
+        return Sent(records, queued)
 
     async def settle(self) -> None:
         """Wait until Kafka has acknowledged everything sent before the call.

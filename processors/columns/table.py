@@ -7,81 +7,39 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from faust.stores import memory
+from faust.events import Event
+from faust.exceptions import ConsumerNotStarted
+from faust.serializers.schemas import Schema
 from faust.tables.table import Table
 from faust.types import TP
 
 from processors.columns.matrix import FENCES, Matrix
-from processors.columns.output import Output
+from processors.columns.output import Output, Sent
 from processors.columns.records import Records
-from tidewire.errors import SchemaError
-from tidewire.metrics import CHANGELOG_RECORDS
+from processors.columns.store import StandbyStore
+from tidewire import log
+from tidewire.errors import SchemaError, TidewireError
+from tidewire.metrics import CHANGELOG_FOREIGN, CHANGELOG_READ, CHANGELOG_RECORDS
+
+_ROUNDS = 3
+"""So often a partition's rows are written anew because another process wrote in between, then it fails."""
+
+_log = log.get(__name__)
 
 
-class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
-    """Faust's memory store, with offsets.
+class BatchSchema(Schema):  # type: ignore[misc]  # Faust is untyped
+    """No codecs: the value of an event is a list of Blocks."""
 
-    The stock one never reports a persisted offset and forgets standby keys after every recovery, so that a
-    standby that takes over replays the whole changelog.
-    """
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Faust's decoder of messages."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._offsets: dict[TP, int] = {}
+        async def decode(message: Any, *, propagate: bool = False) -> Event:
+            return Event(app, None, message.value, None, message)
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        """Last changelog offset that is in `data`."""
-        return self._offsets.get(tp)
-
-    def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """Called by Faust with what it has read."""
-        self._offsets[tp] = offset
-
-    def apply_changelog_batch(
-        self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
-    ) -> None:
-        """Take changelog records and remember how far they reach."""
-        events = list(batch)
-        super().apply_changelog_batch(events, to_key, to_value)
-        for event in events:
-            tp, offset = event.message.tp, event.message.offset
-            self._offsets[tp] = max(offset, self._offsets.get(tp, -1))
-
-    def forget(self, partitions: set[int]) -> None:
-        """Drop partitions: if one comes back it is read again from the changelog."""
-        for key in [k for k, p in self._key_partition.items() if p in partitions]:
-            self.data.pop(key, None)
-            del self._key_partition[key]
-        for tp in [tp for tp in self._offsets if tp.partition in partitions]:
-            del self._offsets[tp]
-
-    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Keep what this worker serves or stands by for."""
-        keep = {tp.partition for tp in active_tps | standby_tps}
-        held = set(self._key_partition.values()) | {tp.partition for tp in self._offsets}
-        self.forget(held - keep)
-
-    def put(self, partition: int, rows: Mapping[bytes, bytes | None]) -> None:
-        """Rows of a partition, as they go to its changelog; None deletes."""
-        for key, value in rows.items():
-            if value is None:
-                self.data.pop(key, None)
-                self._key_partition.pop(key, None)
-            else:
-                self.data[key] = value
-                self._key_partition[key] = partition
-
-    def counts(self) -> Counter[int]:
-        """Keys by partition."""
-        return Counter(p for key, p in self._key_partition.items() if not key.startswith(FENCES))
-
-    def rows(self, partition: int) -> dict[bytes, bytes]:
-        """Everything held of a partition."""
-        of = self._key_partition
-        return {key: value for key, value in self.data.items() if of.get(key) == partition}
+        return decode
 
 
 class Part(Protocol):
@@ -102,25 +60,55 @@ P = TypeVar("P", bound=Part)
 
 
 class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
-    """The store holds what the changelog holds; what is newer lives in the parts."""
+    """The store holds what the changelog holds; what is newer lives in the parts.
+
+    A partition is served (there may be a part, and it is written) or stood by for (the store follows its
+    changelog). `read` counts the changelog records that were read of each kind.
+    """
 
     mundane_level = "debug"
 
     def __init__(self, *args: Any, output: Output, **kwargs: Any) -> None:
-        super().__init__(*args, **{"key_type": bytes, "value_type": bytes, "default": None} | kwargs)
+        own = {"key_type": bytes, "value_type": bytes, "default": None, "schema": BatchSchema()}
+        # Two batches, not records: with one Faust goes on reading what it has recovered.
+        super().__init__(*args, **(own | {"recovery_buffer_size": 2} | kwargs))
         self._output = output
         self._parts: dict[int, P] = {}
         self._flushing = asyncio.Lock()
+        self.before_write: list[Callable[[], Awaitable[None]]] = []
+        """Awaited between the taking of changed rows and their writing: what Kafka must have before them."""
+        self.read: Counter[str] = Counter(served=0, standby=0)
 
     def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> P:
         """A part from the rows of its changelog."""
         raise NotImplementedError
 
+    def served(self) -> set[int]:
+        """The partitions that are ours to fold and to write, as of the last rebalance."""
+        return self._of(self.app.tables.recovery.active_tps)
+
+    def behind(self) -> dict[int, int]:
+        """The partitions stood by for, and how many offsets of their changelog are still to be read."""
+        topic, behind = self.changelog_topic_name, {}
+        for partition in self._of(self.app.tables.recovery.standby_tps):
+            tp = TP(topic, partition)
+            try:
+                end = self.app.consumer.highwater(tp)
+            except ConsumerNotStarted:
+                end = None
+            if end is not None:  # else it was not yet fetched from
+                behind[partition] = max(0, end - 1 - self.data.persisted_offset(tp))
+        return behind
+
+    def _of(self, tps: set[TP]) -> set[int]:
+        topic = self.changelog_topic_name
+        return {tp.partition for tp in tps if tp.topic == topic}
+
     def key_count(self) -> int:
-        """Keys held, those of partitions that no record has come for since the recovery included."""
-        stored: Counter[int] = self.data.counts()
-        return sum(map(len, self._parts.values())) + sum(
-            stored[p] for p in stored.keys() - self._parts.keys()
+        """Keys of the partitions that are served, those that no record has come for since included."""
+        return sum(
+            len(self._parts[p]) if p in self._parts else self.data.count(p)
+            for p in self.served() | self._parts.keys()
         )
 
     def part(self, partition: int) -> P:
@@ -153,6 +141,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             url,
             self.app,
             self,
+            applied=self._count_read,
             table_name=self.name,
             key_type=self.key_type,
             value_type=self.value_type,
@@ -161,40 +150,76 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             options=self.options,
         )
 
+    def _count_read(self, tp: TP, records: int) -> None:
+        kind = "served" if tp in self.app.tables.recovery.active_tps else "standby"
+        self.read[kind] += records
+        CHANGELOG_READ.labels(self.name, kind).inc(records)
+
     async def flush(self) -> None:
         """Write every changed key to the changelog and wait until Kafka has all, and all sent before.
 
         Raises:
             KafkaError: something did not arrive.
+            TidewireError: another process keeps writing to the same partitions.
         """
         async with self._flushing:  # a commit must wait for a running flush
-            written: set[int] = set()
+            changed = self._take_changed()
             try:
-                await self._write(written)
-                await self._output.settle()
-            except BaseException:  # cancelled by a rebalance, or failed: the store may be ahead of Kafka
-                self._read_again(written)
+                for settle in self.before_write if changed else ():
+                    await settle()
+                for _ in range(_ROUNDS):
+                    changed = await self._write(changed)
+                    if not changed:
+                        return
+            except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
+                self.forget_parts()
                 raise
+            raise TidewireError(
+                f"another process keeps writing to {self.changelog_topic_name}, partitions {sorted(changed)}"
+                ": is there a second consumer group with this TIDEWIRE_TOPIC_PREFIX?"
+            )
 
-    async def _write(self, written: set[int]) -> None:
-        topic, mine = self.changelog_topic_name, self.app.consumer.assignment()
+    def _take_changed(self) -> dict[int, Mapping[bytes, bytes | None]]:
+        served = self.served()
+        changed: dict[int, Mapping[bytes, bytes | None]] = {}
         for partition, part in list(self._parts.items()):
-            if TP(topic, partition) not in mine:  # lost in a rebalance: not ours to write
-                self._parts.pop(partition, None)
-                continue
-            rows = part.take_changed()
-            if rows:
-                written.add(partition)
-                self.data.put(partition, rows)
-                await self._output.send(topic, partition, rows.items())
-                CHANGELOG_RECORDS.labels(self.name).inc(len(rows))
+            if partition not in served:  # lost in a rebalance: not ours to write
+                del self._parts[partition]
+            elif rows := part.take_changed():
+                changed[partition] = rows
+        return changed
 
-    def _read_again(self, partitions: set[int]) -> None:
-        """Have the next recovery read these partitions' changelog from its beginning."""
-        self.data.forget(partitions)
-        for partition in partitions:
-            self._parts.pop(partition, None)
-            self.app.tables.recovery.revoke(TP(self.changelog_topic_name, partition))
+    async def _write(
+        self, changed: Mapping[int, Mapping[bytes, bytes | None]]
+    ) -> dict[int, Mapping[bytes, bytes | None]]:
+        """Rows to the changelog, then to the store; returns the partitions that are to be written anew."""
+        sent: dict[int, list[Sent]] = {}
+        for partition, rows in changed.items():
+            sent[partition] = await self._output.write(self.changelog_topic_name, partition, rows.items())
+            CHANGELOG_RECORDS.labels(self.name).inc(len(rows))
+        await self._output.settle()
+        again: dict[int, Mapping[bytes, bytes | None]] = {}
+        for partition, rows in changed.items():
+            self.data.put(partition, rows)
+            if self._follow(TP(self.changelog_topic_name, partition), sent[partition]):
+                again[partition] = self.data.rows(partition)
+        return again
+
+    def _follow(self, tp: TP, sent: list[Sent]) -> bool:
+        """Note how far the changelog is held; whether another process wrote to it in between.
+
+        That is a former owner that the group took for dead while it stood still. It may have put older rows
+        behind ours, so all of ours are written once more before any source offset is committed.
+        """
+        expected, foreign = self.data.persisted_offset(tp) + 1, False
+        for batch in sent:
+            first, foreign_here = batch.first(), batch.first() != expected
+            foreign, expected = foreign or foreign_here, first + batch.records
+        self.data.set_persisted_offset(tp, expected - 1)
+        if foreign:
+            CHANGELOG_FOREIGN.labels(self.name).inc()
+            _log.warning("another process wrote to our changelog; its partition is written anew", at=str(tp))
+        return foreign
 
 
 class ColumnTable(PartTable[Matrix]):
