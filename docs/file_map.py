@@ -11,6 +11,7 @@ DESIGN = ROOT / "docs" / "design.md"
 PACKAGES = (
     "producers",
     "processors",
+    "replay",
     "sinks",
     "schemas",
     "simulator",

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from aiokafka import AIOKafkaProducer
-from faust.types import TP
 
 from tidewire import dead_letters
-from tidewire.columns import Block, Decoded, Decoder, Refused, records_at
+from tidewire.columns import Block, Decoded, Refused, records_at
 from tidewire.columns.poison import PoisonLimit
 from tidewire.dead_letters import DeadLetter
+
+if TYPE_CHECKING:
+    from faust.types import TP  # a replay folds without Faust
+
+Decode = Callable[[Sequence[Block]], Decoded]
+"""Blocks of one partition, in order -> their rows; a `Decoder`, as a rule."""
 
 Refusals = Callable[[pl.DataFrame], dict[int, str]]
 """Position and reason of each row that must not be folded."""
 
 
-def sound(decode: Decoder, refusals: Refusals, blocks: Sequence[Block]) -> Decoded:
+def sound(decode: Decode, refusals: Refusals, blocks: Sequence[Block]) -> Decoded:
     """Decode; what must not be folded becomes refused as well, with its bytes."""
     decoded = decode(blocks)
     reasons = refusals(decoded.frame) if len(decoded.offsets) else {}

@@ -1,0 +1,227 @@
+"""`tidewire replay`: the log folded anew, beside the running services and without touching them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as Shown
+
+from console.commands.backfill_request import moment
+from console.commands.topic_names import resolve
+from replay import comparison, stocks
+from replay.comparison import Comparison
+from replay.fold import Component, Table, fold
+from replay.log import read, spans
+from schemas.catalogue import Catalogue
+from schemas.codec import Codec, load_codec
+from tidewire import config, log
+from tidewire.clock import now_ns
+from tidewire.config import Settings
+from tidewire.errors import ConfigError
+from tidewire.stack import fill_in
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Fold the log anew, from its beginning: nothing is written, running services are not touched.",
+)
+
+Symbols = Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="All, unless named.")]
+_LISTED_WORDS = 6
+
+
+@app.command()
+def features(
+    symbols: Symbols = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Only this topic, e.g. stocks.trades; may be repeated.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only what was received before: 2026-11-20T14:30, or 2h (ago).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a symbol and line.")] = False,
+) -> None:
+    """Fold trades and quotes, and show each symbol's features as they were at the end.
+
+    Examples:
+
+      tidewire replay features
+
+      tidewire replay features AAPL MSFT --until 2026-11-20T14:30
+
+      tidewire replay features --topic stocks.trades --json
+    """
+    settings, catalogue, codec = _ready()
+    until_ns = None if until is None else moment("--until", until, now_ns())
+    chosen = _chosen(stocks.components(catalogue, codec), topic or [], catalogue)
+    started = time.monotonic()
+    table = asyncio.run(_fold(settings, chosen, until_ns))
+    found = list(stocks.features(table, _upper(symbols)))
+    if as_json:
+        for record in found:
+            print(json.dumps(record))
+    else:
+        Console().print(_features(found))
+    _say(_account(table, time.monotonic() - started))
+    _tell_refused(table)
+
+
+@app.command()
+def check(
+    symbols: Symbols = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Compare the processor's table with a fold of the log; exit code 1 where they differ.
+
+    It may run beside the processor: each symbol is folded up to where its row says that it is.
+
+    Examples:
+
+      tidewire replay check
+
+      tidewire replay check AAPL --json
+    """
+    settings, catalogue, codec = _ready()
+    started = time.monotonic()
+    with _bar() as (begun, told):
+        found = asyncio.run(comparison.compare(settings, catalogue, codec, _upper(symbols), begun, told))
+    if as_json:
+        print(json.dumps(_as_json(found), indent=2))
+    else:
+        for line in _verdict(found):
+            print(line)
+        _say(_account(found.table, time.monotonic() - started))
+    raise typer.Exit(0 if found.same else 1)
+
+
+def _ready() -> tuple[Settings, Catalogue, Codec]:
+    settings = fill_in(config.load())
+    log.configure(settings, "replay")
+    logging.getLogger().setLevel(logging.ERROR)  # the result is the output; a lost broker is tried again
+    catalogue = Catalogue(settings.tidewire_topic_prefix, settings.tidewire_partitions or 4)
+    return settings, catalogue, load_codec(settings)
+
+
+def _upper(symbols: Sequence[str] | None) -> frozenset[str]:
+    return frozenset(symbol.strip().upper() for symbol in symbols or ())
+
+
+def _chosen(
+    components: dict[str, Component], asked: Sequence[str], catalogue: Catalogue
+) -> dict[str, Component]:
+    wanted = [resolve(name, catalogue, components) for name in asked]
+    if odd := [name for name in wanted if name not in components]:
+        raise ConfigError([f"--topic {name}: features are folded of {', '.join(components)}" for name in odd])
+    return {name: component for name, component in components.items() if not wanted or name in wanted}
+
+
+async def _fold(settings: Settings, components: dict[str, Component], until_ns: int | None) -> Table:
+    wanted = await spans(settings, components, until_ns)
+    with _bar() as (begun, told):
+        begun(sum(span.records for span in wanted.values()))
+        return await fold(read(settings, wanted), components, stocks.WIDTH, told=told)
+
+
+@contextmanager
+def _bar() -> Iterator[tuple[Callable[[int], object], Callable[[int], object]]]:
+    """A progress bar on stderr, where that is a terminal: how to tell it the whole, and what is done."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("folding"), BarColumn(), MofNCompleteColumn(), TextColumn("records"),
+        TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        line = bar.add_task("folding", total=None)
+        yield (lambda total: bar.update(line, total=total)), (lambda done: bar.update(line, completed=done))
+
+
+def _features(records: Sequence[dict[str, Any]]) -> Shown:
+    names = (
+        "symbol",
+        "last",
+        "bid",
+        "ask",
+        "vwap",
+        "volume",
+        "high",
+        "low",
+        "trades",
+        "quotes",
+        "time (UTC)",
+    )
+    shown = Shown(box=box.SIMPLE_HEAD)
+    for name in names:
+        shown.add_column(name, justify="left" if name in ("symbol", "time (UTC)") else "right")
+    for r in records:
+        prices = [_price(r[name]) for name in ("last", "bid", "ask", "vwap")]
+        extremes = [_price(r[name]) for name in ("high", "low")]
+        counts = [f"{r[name]:,}" for name in ("trades_folded", "quotes_folded")]
+        shown.add_row(r["symbol"], *prices, f"{r['volume']:,}", *extremes, *counts, _time(r["ts"]))
+    return shown
+
+
+def _price(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".")
+
+
+def _time(ts: int) -> str:
+    return f"{datetime.fromtimestamp(ts // 10**9, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _account(table: Table, seconds: float) -> str:
+    parts = [f"{table.read:,} records read in {seconds:.1f} s", f"{table.applied:,} folded"]
+    if table.left_out:
+        parts.append(f"{table.left_out:,} newer than the table")
+    if table.stale:
+        parts.append(f"{table.stale:,} of a stale owner")
+    if table.refused_count:
+        parts.append(f"{table.refused_count:,} refused")
+    return ", ".join(parts)
+
+
+def _tell_refused(table: Table) -> None:
+    for topic, partition, letter in table.refused[:_LISTED_WORDS]:
+        _say(f"refused: {topic} partition {partition} offset {letter.offset}: {letter.reason}")
+    if (more := table.refused_count - _LISTED_WORDS) > 0:
+        _say(f"and {more:,} more")
+
+
+def _verdict(found: Comparison) -> Iterator[str]:
+    for symbol, words in found.differing.items():
+        more = f" and {len(words) - _LISTED_WORDS} more" if len(words) > _LISTED_WORDS else ""
+        yield f"{symbol}: differs in {', '.join(words[:_LISTED_WORDS])}{more}"
+    for symbol, count in found.missing.items():
+        yield f"{symbol}: {count:,} records were committed but are not in its row"
+    if found.shortened and not found.same:
+        yield f"sums may differ because Kafka has deleted the oldest records of {', '.join(found.shortened)}"
+    wrong = len(found.differing.keys() | found.missing.keys())
+    verdict = "the table is what the log gives" if found.same else f"{wrong:,} symbols differ"
+    yield f"{verdict}: {found.equal:,} symbols are equal to the byte"
+
+
+def _as_json(found: Comparison) -> dict[str, Any]:
+    return {
+        "same": found.same,
+        "equal": found.equal,
+        "differing": found.differing,
+        "missing": dict(found.missing),
+        "shortened": found.shortened,
+        "read": found.table.read,
+        "folded": found.table.applied,
+        "refused": found.table.refused_count,
+        "stale": found.table.stale,
+    }
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
