@@ -83,6 +83,10 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         """A part from the rows of its changelog."""
         raise NotImplementedError
 
+    async def on_changelog_event(self, event: Any) -> None:
+        """Take it at once: in Faust's buffer the last batch would wait for another one."""
+        self.apply_changelog_batch([event])
+
     def served(self) -> set[int]:
         """The partitions that are ours to fold and to write, as of the last rebalance."""
         return self._of(self.app.tables.recovery.active_tps)
