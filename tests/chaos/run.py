@@ -1,7 +1,8 @@
 """`make chaos [AREA=...]`: the full cycles, seeded; prints each and writes build/chaos.json.
 
-Areas: processor, sink, kafka, postgres, producer, accounts, feeds, all. CHAOS=full kills five times as often,
-and goes to 500 cuts and 100 mutes of the feeds; broken off there, it goes on where it was.
+Areas: processor, sink, kafka, postgres, producer, accounts, feeds, processing, all. CHAOS=full kills five
+times as often, goes to 500 cuts and 100 mutes of the feeds, and to 500 joins and leaves and 20 kills of
+processors; broken off in the feeds or there, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from tests.chaos import account_scenario, feeds_run, scenarios
+from tests.chaos import account_scenario, feeds_run, processing_run, scenarios
 
-AREAS = ("processor", "sink", "kafka", "postgres", "producer", "accounts", "feeds")
+AREAS = ("processor", "sink", "kafka", "postgres", "producer", "accounts", "feeds", "processing")
 BUDGET_SECONDS = 30 * 60
 OUTPUT = Path("build/chaos.json")
 Result = dict[str, object]
@@ -43,6 +44,10 @@ def run_area(area: str, kills: int, seed: int, seconds: float) -> dict[str, Resu
         return run_accounts(kills, seed)
     if area == "feeds":
         return feeds_run.run(seed, os.environ.get("CHAOS") == "full", partial(print, flush=True), seconds)
+    if area == "processing":
+        return processing_run.run(
+            seed, os.environ.get("CHAOS") == "full", partial(print, flush=True), seconds
+        )
     what = "events_wrongly_named" if area == "producer" else "events_missing"
     name = f"kill_{area}.{what}"
     try:
@@ -113,7 +118,7 @@ def main() -> int:
     results: dict[str, Result] = {}
     began = time.monotonic()
     for number, area in enumerate(chosen):
-        what = "faults" if area == "feeds" else f"{kills} x kill -9"
+        what = "faults" if area in ("feeds", "processing") else f"{kills} x kill -9"
         print(f"== {area}: {what}, seed {arguments.seed + number}", flush=True)
         if time.monotonic() - began > BUDGET_SECONDS and os.environ.get("CHAOS") != "full":
             results[f"kill_{area}"] = {

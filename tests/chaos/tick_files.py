@@ -14,17 +14,19 @@ HEADERS = {
 OPEN_MS = 34_200_000  # 09:30 in New York
 
 
-def write(folder: Path, symbols: tuple[str, ...], trades: int, quotes: int, seed: int) -> int:
+def write(
+    folder: Path, symbols: tuple[str, ...], trades: int, quotes: int, seed: int, day: str = "20131007"
+) -> int:
     """Write one trade and one quote file a symbol; returns the number of trade and quote messages in them."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, symbol in enumerate(symbols):
         rng = random.Random(f"{seed}-{symbol}")
         price = 1_000_000 + 250_000 * number
         _write_file(
-            folder / f"{symbol.lower()}_20131007_trade_tick.csv.gz", "trade", _trades(rng, price, trades)
+            folder / f"{symbol.lower()}_{day}_trade_tick.csv.gz", "trade", _trades(rng, price, trades)
         )
         _write_file(
-            folder / f"{symbol.lower()}_20131007_quote_tick.csv.gz", "quote", _quotes(rng, price, quotes)
+            folder / f"{symbol.lower()}_{day}_quote_tick.csv.gz", "quote", _quotes(rng, price, quotes)
         )
     return len(symbols) * (trades + quotes)
 

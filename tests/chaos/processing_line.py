@@ -1,0 +1,261 @@
+"""Processors and a sink on a local stack of their own: started, stopped, killed, and what they have done.
+
+What they have done is read from where they keep it: committed offsets from Kafka, stored ones by plain SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from processors.app import APP_ID
+from schemas import cluster
+from tests.chaos.processing_plan import PARTITIONS, TOPICS
+from tests.integration import processor_process, sink_process
+from tidewire import config
+from tidewire.config import Settings
+from tidewire.errors import UnreachableError
+from tidewire.stack import LocalStack
+
+ROOT = Path(__file__).parents[2]
+POLITE_SECONDS = 20.0
+Ends = dict[tuple[str, int], int]
+"""(topic, partition) -> an offset."""
+
+_PROGRAM = "import sys; from {} import main; from tidewire.config import load; sys.exit(main(load()))"
+_MODULES = {"processor": "processors.app", "sink": "sinks.postgres.app"}
+_COUNTED = re.compile(r"^tidewire_records_(applied|skipped|dead_lettered)_total\{(.*)\} ([0-9.e+]+)$", re.M)
+
+
+class Service:
+    """One process of a service; its log is kept in the home."""
+
+    def __init__(self, name: str, number: int, settings: Settings) -> None:
+        self.name = f"{name} {number}"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        assert settings.database_url is not None
+        own = {
+            "KAFKA_BOOTSTRAP_SERVERS": str(settings.kafka_bootstrap_servers),
+            "DATABASE_URL": settings.database_url.get_secret_value(),
+            "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
+            "TIDEWIRE_HOME": str(settings.tidewire_home),
+            "TIDEWIRE_HTTP_PORT": str(self._port),
+            "POLARS_MAX_THREADS": "1",
+            "RUST_BACKTRACE": "0",
+        }
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TIDEWIRE_", "APCA_"))
+        }
+        self._log = settings.tidewire_home / f"{name}-{number}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM.format(_MODULES[name])],
+                env=kept | own,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def get(self, path: str) -> str | None:
+        """An answer of its HTTP server; None: there is none, or not 200."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return None
+
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.process.poll() is not None
+
+    def log(self, characters: int = 3_000) -> str:
+        """The end of its log."""
+        return self._log.read_text(errors="replace")[-characters:]
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def handled(self) -> Counter[tuple[str, str]]:
+        """(topic, what) -> records, from its metrics: what it has applied, left out, given up."""
+        found: Counter[tuple[str, str]] = Counter()
+        for kind, text, value in _COUNTED.findall(self.get("/metrics") or ""):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
+            found[labels["topic"], labels.get("reason", kind)] += int(float(value))
+        return found
+
+
+class Line:
+    """The stack and the processes of one run. `crashed`: those that ended by themselves, or not in order."""
+
+    def __init__(self, home: Path) -> None:
+        self.stack = LocalStack(home / "stack")
+        self._home = home
+        self._started = 0
+        self.workers: list[Service] = []
+        self.sink: Service | None = None
+        self.crashed: list[str] = []
+        self.began_in_vain = 0
+        self.settings = config.load(_env_file=None)
+
+    async def up(self) -> None:
+        """Start the servers and make the topics."""
+        addresses = await asyncio.to_thread(self.stack.up)
+        self.settings = config.load(
+            _env_file=None,
+            kafka_bootstrap_servers=addresses.kafka_bootstrap,
+            database_url=addresses.database_url,
+            tidewire_topic_prefix="chaos.",
+            tidewire_home=self._home,
+            tidewire_partitions=PARTITIONS,
+        )
+        topics = {*processor_process.NEEDED, *sink_process.TOPICS}
+        await cluster.apply(self.settings, only=topics)
+
+    def down(self) -> None:
+        """End everything."""
+        for service in [*self.workers, *([self.sink] if self.sink else [])]:
+            if not service.ended():
+                service.kill()
+        self.stack.wipe()
+
+    # -- processes
+
+    def start_worker(self) -> Service:
+        """One more processor."""
+        self._started += 1
+        self.workers.append(Service("processor", self._started, self.settings))
+        return self.workers[-1]
+
+    def start_sink(self) -> Service:
+        """The sink, or the next one in its place."""
+        self._started += 1
+        self.sink = Service("sink", self._started, self.settings)
+        return self.sink
+
+    def look_after(self) -> None:
+        """As the supervisor: start again what ended by itself, and remember it."""
+        for worker in [w for w in self.workers if w.ended()]:
+            self._note_end(worker)
+            self.workers.remove(worker)
+            self.start_worker()
+        if self.sink is not None and self.sink.ended():
+            self._note_end(self.sink)
+            self.start_sink()
+
+    def _note_end(self, service: Service) -> None:
+        if service.process.returncode == UnreachableError.exit_code:
+            self.began_in_vain += 1  # Kafka was away when it began
+        else:
+            self.crashed.append(f"{service.name} ended with {service.process.returncode}: {service.log()}")
+
+    async def leave(self, worker: Service) -> None:
+        """One worker less."""
+        await self._begun(worker)
+        if worker in self.workers:  # else it has ended by itself, and another was started
+            self.workers.remove(worker)
+            await self.stop(worker)
+
+    async def _begun(self, service: Service) -> None:
+        """A process that has only just been started does not know yet what to do about a signal."""
+        await self.until(
+            lambda: service.ended() or service.get("/livez") is not None, f"begin of {service.name}"
+        )
+
+    async def stop(self, service: Service) -> None:
+        """SIGTERM; it must go in order and in time."""
+        await self._begun(service)
+        service.ask_to_stop()
+        try:
+            await asyncio.to_thread(service.process.wait, POLITE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.crashed.append(f"{service.name} did not stop on SIGTERM: {service.log()}")
+            service.kill()
+        if service.process.returncode != 0:
+            self.crashed.append(f"{service.name} left with {service.process.returncode}: {service.log()}")
+
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float = 180) -> float:
+        """Wait for a condition, looking after the processes meanwhile; returns the seconds that it took."""
+        began = time.monotonic()
+        while not await asyncio.to_thread(condition):
+            self.look_after()
+            if time.monotonic() - began > seconds:
+                logs = "\n".join(f"{s.name}: {s.log()}" for s in [*self.workers, self.sink] if s)
+                raise AssertionError(f"no {what} within {seconds:.0f} s\n{logs}")
+            await asyncio.sleep(0.1)
+        return time.monotonic() - began
+
+    # -- what they have done
+
+    def committed(self) -> Ends:
+        """The processors' offsets in Kafka; those that are not known (the broker is away) are left out."""
+        group = ConsumerGroupTopicPartitions(self.settings.tidewire_topic_prefix + APP_ID)
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "log_level": 0})
+        try:
+            found = admin.list_consumer_group_offsets([group], request_timeout=5)[group.group_id].result(10)
+        except KafkaException:
+            return {}
+        return {(self.plain(p.topic), p.partition): p.offset for p in found.topic_partitions if p.offset >= 0}
+
+    def stored(self) -> Ends:
+        """The sink's offsets in PostgreSQL."""
+        rows = self.rows("SELECT topic, part, next_offset FROM kafka_offsets", table="kafka_offsets")
+        return {(self.plain(topic), part): offset for topic, part, offset in rows}
+
+    def rows(self, query: str, table: str | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query; none while the sink has not made `table`."""
+        with psycopg.connect(self.url) as connection:
+            if table and connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
+                return []
+            return connection.execute(query.encode()).fetchall()
+
+    @property
+    def url(self) -> str:
+        """Of PostgreSQL."""
+        assert self.settings.database_url is not None
+        return self.settings.database_url.get_secret_value()
+
+    def plain(self, topic: str) -> str:
+        """A topic's name in the catalogue."""
+        return topic.removeprefix(self.settings.tidewire_topic_prefix)
+
+    def ready(self, worker: Service) -> bool:
+        """Whether it says that it works."""
+        return worker.ended() or worker.get("/readyz") is not None
+
+    def held(self) -> dict[str, list[int]]:
+        """Which partitions of the trades each worker says it has."""
+        trades = self.settings.tidewire_topic_prefix + next(iter(TOPICS))
+        healths = {w.name: json.loads(w.get("/health") or "{}") for w in self.workers}
+        return {
+            name: sorted(health.get("partitions", {}).get(trades, [])) for name, health in healths.items()
+        }
+
+
+def reached(now: Ends, wanted: Ends) -> bool:
+    """Whether every offset is at least the wanted one."""
+    return all(now.get(key, 0) >= offset for key, offset in wanted.items())
