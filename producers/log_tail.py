@@ -9,6 +9,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from tidewire import kafka
+
 
 @asynccontextmanager
 async def reader(client_arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
@@ -17,7 +19,7 @@ async def reader(client_arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaC
         **client_arguments, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
     )
     try:
-        await consumer.start()
+        await kafka.start(consumer)
         yield consumer
     finally:
         await consumer.stop()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, UnreachableError
+
+_LEAVE_SECONDS = 2.0
 
 
 def bootstrap(settings: Settings) -> str:
@@ -48,6 +51,32 @@ def client_arguments(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": settings.kafka_sasl_password.get_secret_value(),
         }
     return arguments
+
+
+class Client(Protocol):
+    """Any client of aiokafka."""
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+
+
+async def start(client: Client) -> None:
+    """Start a client so that it can be cancelled: a start that is cut off while it asks for metadata forgets
+    its connection, and nobody closes that. So it is let through, for 2 s at the most.
+
+    Raises:
+        KafkaError: no broker answers.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait((starting,), timeout=_LEAVE_SECONDS)
+        finally:
+            if not starting.cancel() and not starting.cancelled():
+                starting.exception()  # nobody waits for it any more
+        raise
 
 
 async def check_reachable(settings: Settings) -> None:
