@@ -12,6 +12,7 @@ once are more than two cores carry. The servers are then started before the proc
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ import hypothesis
 import psutil
 import psycopg
 import pytest
+import structlog
 from confluent_kafka.admin import AdminClient
 from psycopg import conninfo, sql
 from xdist.scheduler import LoadScopeScheduling
@@ -196,6 +198,23 @@ def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+# -- a clean process for each test ---------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A service or command that a test runs sets up the logs of this process, onto the stderr of that test. A
+    later one would find that closed, and logging complains of it with the traceback in hand.
+    """
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in before]
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 # -- a clean place on these servers for each test ------------------------------------------------------------
