@@ -1,4 +1,4 @@
-"""`python -m benchmarks.profiles [names...]`: where the CPU time of each side goes, as pictures in docs/profiles.
+"""`python -m benchmarks.profiles [names...]`: on what each side spends its CPU time, drawn in docs/profiles.
 
 The same sides that the benchmarks measure, under a sampling profiler. It looks 250 times a second, at threads
 that use the processor, and does not stop what it looks at. A flame graph: as wide as its share of the time.
