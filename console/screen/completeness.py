@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from console.screen.state import NEWS, ORDERS
+from console.screen.channels import NEWS, ORDERS
 from schemas.gaps import CLOSED, EVERY, Board, Gap, kind_of
 
 AUDITED, RECEIVED, GAP, LOST = "audited", "received", "gap", "lost"

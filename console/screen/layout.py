@@ -13,21 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from console.screen import completeness, completeness_panel, panels
+from console.screen.channels import COMMITTED, CRYPTO, FOLDED, NEWS, OPTIONS, ORDERS, OTHERS, STOCKS
 from console.screen.completeness import CRYPTO_ROW, OPTIONS_ROW
 from console.screen.completeness import OTHERS as OTHERS_ROW
-from console.screen.state import (
-    COMMITTED,
-    CRYPTO,
-    FOLDED,
-    NEWS,
-    OPTIONS,
-    ORDERS,
-    OTHERS,
-    STOCKS,
-    Observation,
-    Process,
-    Symbol,
-)
+from console.screen.state import Observation, Process, Symbol
 
 _NEW_YORK = ZoneInfo("America/New_York")
 _ROWS = {

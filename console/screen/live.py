@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.live import Live
 
 from console.screen import layout
+from console.screen.channels import CHANNELS, STOCKS
 from console.screen.layout import View
-from console.screen.state import CHANNELS, STOCKS, Observation
+from console.screen.state import Observation
 
 _UPDATE_SECONDS = 0.5
 _LINE_SECONDS = 5.0

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from console.screen import exposition
+from console.screen.channels import CHANNELS, CRYPTO, NEWS, OPTIONS, ORDERS, STOCKS
 from console.screen.completeness import CRYPTO_ROW, OPTIONS_ROW, Tracker
 from console.screen.completeness_side import CompletenessSide
 from console.screen.gateway_side import GatewaySide
@@ -23,18 +24,7 @@ from console.screen.kafka_side import KafkaSide
 from console.screen.news_side import NewsSide
 from console.screen.postgres_side import PostgresSide
 from console.screen.rates import Rates
-from console.screen.state import (
-    CHANNELS,
-    CRYPTO,
-    NEWS,
-    OPTIONS,
-    ORDERS,
-    STOCKS,
-    Observation,
-    Process,
-    Simulator,
-    Symbol,
-)
+from console.screen.state import Observation, Process, Simulator, Symbol
 from tidewire import log
 from tidewire.config import STOCK_FEEDS
 from tidewire.supervision.supervisor import Row

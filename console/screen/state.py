@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from console.screen.completeness import Completeness
-
-STOCKS = ("trades", "quotes", "bars")
-CRYPTO = ("crypto trades", "crypto quotes", "crypto bars")
-OPTIONS = ("option trades", "option quotes")
-NEWS, ORDERS = "news", "order events"
-OTHERS = ("statuses", "bands", "imbalances", "corrections", "order books")
-"""Channels that are shown together, by their counts."""
-CHANNELS = (*STOCKS, *OPTIONS, *CRYPTO, NEWS, ORDERS, *OTHERS)
-FOLDED = ("trades", "quotes")
-"""The channels whose folded records the feature table counts."""
-COMMITTED = (NEWS, ORDERS)
-"""Channels that processors read to the end, too, as their committed offsets tell."""
+from console.screen.channels import CHANNELS, COMMITTED, FOLDED
+from console.screen.completeness import Completeness
 
 Offsets = Mapping[tuple[str, int], int]
 """(channel, partition) -> offset."""

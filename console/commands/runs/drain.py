@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from console.screen.state import CHANNELS, Observation
+from console.screen.channels import CHANNELS
+from console.screen.state import Observation
 
 Verdict = Literal["running", "drained", "stuck"]
 
