@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from simulator.broker.entry import Entry
+from simulator.broker.floor import Floor
 from simulator.broker.orders import Order, Role, advance
-
-if TYPE_CHECKING:
-    from simulator.broker.exchange import Exchange
 
 _ENTRIES = ("bracket", "oto")
 
@@ -46,7 +43,7 @@ def _leg(
     )  # fmt: skip
 
 
-def after_fill(exchange: Exchange, order: Order, *, complete: bool) -> None:
+def after_fill(exchange: Floor, order: Order, *, complete: bool) -> None:
     """An order of a group has filled, wholly or in part."""
     if order.order_class in _ENTRIES and not order.role:
         if complete:
@@ -63,7 +60,7 @@ def after_fill(exchange: Exchange, order: Order, *, complete: bool) -> None:
         exchange.announce.say(other, "restated", exchange.stamp())
 
 
-def watch(exchange: Exchange, parent: Order) -> None:
+def watch(exchange: Floor, parent: Order) -> None:
     """The legs of an entry that is filled, or the stop of a one-cancels-other, come to life."""
     found = [leg for leg in map(exchange.find, parent.legs) if leg is not None and leg.open]
     alone = len(found) == 1 and parent.order_class != "oco"
@@ -78,7 +75,7 @@ def watch(exchange: Exchange, parent: Order) -> None:
             exchange.announce.changed(leg)
 
 
-def stop_triggered(exchange: Exchange, stop: Order) -> None:
+def stop_triggered(exchange: Floor, stop: Order) -> None:
     """A watching stop-loss is reached: its take-profit goes."""
     stop.live = False
     other, stop_parent = sibling(exchange, stop), stop.parent
@@ -88,7 +85,7 @@ def stop_triggered(exchange: Exchange, stop: Order) -> None:
         stop.parent = stop_parent
 
 
-def after_end(exchange: Exchange, order: Order) -> None:
+def after_end(exchange: Floor, order: Order) -> None:
     """An order of a group has ended unfilled: what waits for it, or beside it, ends too."""
     if order.status == "replaced" or order.order_class in ("", "simple"):
         return
@@ -105,7 +102,7 @@ def after_end(exchange: Exchange, order: Order) -> None:
         exchange.finish(other, "canceled")
 
 
-def sibling(exchange: Exchange, order: Order) -> Order | None:
+def sibling(exchange: Floor, order: Order) -> Order | None:
     """The other half of a take-profit and a stop-loss."""
     if order.order_class == "oco":
         other = order.parent if order.role else next(iter(order.legs), None)

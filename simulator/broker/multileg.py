@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.broker.amounts import ZERO, text
 from simulator.broker.entry import Entry
+from simulator.broker.floor import Floor
 from simulator.broker.orders import Order, add_fill
 from simulator.broker.quotes import contract
 from simulator.broker.rejections import invalid
 from simulator.rfc3339 import show
-
-if TYPE_CHECKING:
-    from simulator.broker.exchange import Exchange
 
 
 def check(entry: Entry, known: set[str], now: int) -> None:
@@ -63,7 +61,7 @@ def legs(entry: Entry, parent: Order, new_id: Callable[[], str]) -> list[Order]:
     ]
 
 
-def net_price(exchange: Exchange, found: list[Order], now: int) -> tuple[Decimal, list[Decimal]] | None:
+def net_price(exchange: Floor, found: list[Order], now: int) -> tuple[Decimal, list[Decimal]] | None:
     """(net, price of each leg); None while an underlying has no quote."""
     prices = []
     for leg in found:
@@ -75,7 +73,7 @@ def net_price(exchange: Exchange, found: list[Order], now: int) -> tuple[Decimal
     return sum((leg.sign * (leg.ratio or ZERO) * price for leg, price in signed), ZERO), prices
 
 
-def step(exchange: Exchange, parent: Order, now: int) -> None:
+def step(exchange: Floor, parent: Order, now: int) -> None:
     """Fill the parent and its legs if the net price allows."""
     found = [leg for leg in map(exchange.find, parent.legs) if leg is not None]
     if parent.role or not found:
