@@ -88,6 +88,7 @@ def assert_equal(found: dict[str, dict[str, Any]], expected: dict[str, dict[str,
     assert found.keys() == expected.keys()
     for symbol, reference in expected.items():
         notional, record = reference.pop("notional"), found[symbol]
-        assert {name: record[name] for name in reference} == reference, symbol
+        wrong = {n: (record[n], value) for n, value in reference.items() if record[n] != value}
+        assert not wrong, f"{symbol}: (found, expected) {wrong}"
         vwap = notional / reference["volume"]
         assert abs(Decimal(record["vwap"]) - vwap) <= vwap * Decimal("1e-9")

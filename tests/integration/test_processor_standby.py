@@ -65,10 +65,10 @@ class Market:
         await self._feeder.send(STOCK_TRADES, [(t["symbol"], encode("stock_trade", t)) for t in trades], size)
         await self._feeder.send(STOCK_QUOTES, [(q["symbol"], encode("stock_quote", q)) for q in quotes], size)
 
-    async def flow(self) -> None:
-        """Send until cancelled, but never half a piece."""
-        while True:
-            await asyncio.shield(asyncio.ensure_future(self.send(200)))
+    async def flow(self, stop: asyncio.Event) -> None:
+        """Send until told to stop."""
+        while not stop.is_set():
+            await self.send(200)
             await asyncio.sleep(0.05)
 
     def truth(self) -> dict[str, dict[str, Any]]:
@@ -152,11 +152,12 @@ async def test_a_killed_workers_table_is_served_from_its_standbys_memory(
 async def test_tables_stay_exact_while_workers_join_leave_stand_still_and_die_amid_the_flow(
     settings: Settings, codec: Codec, market: Market
 ) -> None:
-    """A rebalance in the middle of batches loses no acknowledgement; who was taken for dead writes nothing."""
+    """A rebalance in the middle of batches loses no acknowledgement; one taken for dead writes nothing."""
     with ExitStack() as stack:
         one = stack.enter_context(worker(settings))
         await one.until(is_healthy)
-        flowing = asyncio.create_task(market.flow())
+        stop = asyncio.Event()
+        flowing = asyncio.create_task(market.flow(stop))
         other = stack.enter_context(worker(settings))
         await other.until(lambda h: len(served(settings, h)) == 2)
         other.process.send_signal(signal.SIGTERM)
@@ -172,8 +173,8 @@ async def test_tables_stay_exact_while_workers_join_leave_stand_still_and_die_am
         other.process.kill()
         other.process.wait()
         await one.until(lambda h: served(settings, h) == PARTITIONS)
-        flowing.cancel()
-        await asyncio.wait([flowing])
+        stop.set()
+        await flowing
         await market.send(200)  # of every symbol: one that stood still may have repeated an older vector
         await until_alone(settings, one)
     with worker(settings) as fresh:  # what the changelog holds, not what somebody remembers
