@@ -3,17 +3,16 @@
 One table, keyed by symbol, with two components that never read each other's words; so it does not matter in
 which order the two topics are read, and each skips by its own offset what it has folded before. A symbol
 whose records are only repeats is sent again: the send may be what the crash before the repeat prevented.
+Which states are sent besides the newest one is a matter of event time alone: see features/conflation.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,6 +27,7 @@ from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
 from processors.features import one_by_one, quotes, row, trades, vector
 from processors.features.folded import Folded
+from processors.features.sending import FeatureSender
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import Codec
 from tidewire import metrics
@@ -40,7 +40,6 @@ from tidewire.placing import partition_of
 
 STAGE = "processor"
 _FAR_BEHIND = 20_000  # records of a partition
-_CONFLATE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -66,33 +65,18 @@ class _Batch:
     received_ns: int
 
 
-class Watcher(Protocol):
-    """Somebody who wants to know of some symbols' new features."""
-
-    def wants(self) -> bool:
-        """Whether there is any such symbol at all; if not, `take_features` is not called."""
-        ...
-
-    async def take_features(self, partition: int, rows: Sequence[tuple[bytes, dict[str, Any]]]) -> None:
-        """Key and record of each symbol whose features were just sent."""
-        ...
-
-
 class StockFeatures:
     """Wires the components, the table and the output topic into an app."""
 
     def __init__(self, app: ColumnApp, catalogue: Catalogue, codec: Codec, clock: Clock) -> None:
         self._app, self._codec, self._clock = app, codec, clock
-        self._encode = codec.encoder("stock_features")
         self._output: Output = app.output
-        self._features_topic = catalogue.name(STOCK_FEATURES)
-        self._emitting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._sent_at: defaultdict[int, float] = defaultdict(float)
-        self.watcher: Watcher | None = None
-        app.before_commit.append(self._emit_all)
         self.table: ColumnTable = app.column_table(
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
         )
+        name, encode = catalogue.name(STOCK_FEATURES), codec.encoder("stock_features")
+        self.sender = FeatureSender(self.table, self._output, name, encode)
+        app.before_commit.append(self.sender.send_all)
         self.components = [
             self._component(
                 catalogue.name(STOCK_TRADES), "stock_trade", trades, one_by_one.trades, row.TRADES_NEXT
@@ -119,10 +103,11 @@ class StockFeatures:
         if batch is None:
             batch = await self._fold_columns(component, tp, blocks, still_ours)
         if batch is not None:
-            matrix = self.table.part(tp.partition)
-            matrix.announce(batch.folded.touched)
-            if not self._put_off(tp, blocks[-1].last):
-                await self._emit(tp.partition, matrix)
+            self.sender.take(tp.partition, batch.folded)  # no await since it was folded
+            if self._far_behind(tp, blocks[-1].last):
+                await self.sender.send_closed(tp.partition)
+            else:
+                await self.sender.send(tp.partition)
             self._count(component, batch)
         metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
 
@@ -171,18 +156,6 @@ class StockFeatures:
             end, changelog = self._app.consumer.highwater(tp), self.table.changelog_topic_name
             check_same_topic(tp, folded, end, changelog)
 
-    async def _emit(self, partition: int, matrix: Matrix) -> None:
-        # The rows are read only when it is this batch's turn: a symbol's last record is its newest row.
-        async with self._emitting[partition]:
-            if self.table.parts.get(partition) is not matrix:
-                return  # given away in a rebalance: its new owner sends
-            self._sent_at[partition] = time.monotonic()
-            rows = list(vector.records(matrix, matrix.take_announced()))
-            records = [(key, self._encode(record)) for key, record in rows]
-            metrics.FEATURE_RECORDS.inc(await self._output.send(self._features_topic, partition, records))
-            if self.watcher is not None and self.watcher.wants():
-                await self.watcher.take_features(partition, rows)
-
     def current(self, symbol: str) -> dict[str, Any] | None:
         """The features of a symbol as folded so far; None: not known, or not in a partition of ours.
 
@@ -195,16 +168,12 @@ class StockFeatures:
         row_number = matrix.find(symbol)
         if row_number is None:
             return None
-        return next(record for _, record in vector.records(matrix, np.array([row_number], np.uint16)))
+        return next(record for _, record in vector.records(matrix, np.array([row_number], matrix.row_type)))
 
-    def _put_off(self, tp: TP, last: int) -> bool:
-        """Far behind, a symbol changes with every batch and nobody needs each of its vectors: send some."""
-        behind = (self._app.consumer.highwater(tp) or 0) - last > _FAR_BEHIND
-        return behind and time.monotonic() - self._sent_at[tp.partition] < _CONFLATE_SECONDS
-
-    async def _emit_all(self) -> None:
-        for partition, matrix in list(self.table.parts.items()):
-            await self._emit(partition, matrix)
+    def _far_behind(self, tp: TP, last: int) -> bool:
+        """Whether symbols change with every batch and nobody needs each of their states: each commit sends
+        the newest ones, and what an interval of event time ended with is sent anyway."""
+        return (self._app.consumer.highwater(tp) or 0) - last > _FAR_BEHIND
 
     def _count_stale(self, component: Component, count: int) -> None:
         if count:

@@ -7,6 +7,7 @@ folded, a symbol that has no row yet, a volume that does not fit).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from processors.columns.few import Record
 from processors.columns.matrix import Matrix
 from processors.features import row
-from processors.features.folded import Folded
+from processors.features.conflation import leaves
+from processors.features.folded import Closed, Folded
 from processors.features.session import session_day
 
 Records = Sequence[tuple[int, Record]]
@@ -26,42 +28,64 @@ def trades(matrix: Matrix, records: Records) -> Folded | None:
     """Fold trades in offset order."""
     if not all(_sound_trade(record) for _, record in records):
         return None
-    return _fold(matrix, records, row.TRADES_NEXT, _trade)
+    return _fold(matrix, records, _TRADES)
 
 
 def quotes(matrix: Matrix, records: Records) -> Folded | None:
     """Fold quotes in offset order."""
     if not all(_sound_quote(record) for _, record in records):
         return None
-    return _fold(matrix, records, row.QUOTES_NEXT, _quote)
+    return _fold(matrix, records, _QUOTES)
 
 
-def _fold(
-    matrix: Matrix, records: Records, next_word: int, add: Callable[[list[int], Record], bool]
-) -> Folded | None:
+@dataclass(frozen=True, slots=True)
+class _Component:
+    """Words of one part of a row, and how a record is added to it."""
+
+    next_word: int
+    newest_word: int
+    folded_word: int
+    add: Callable[[list[int], Record], bool]
+
+
+def _fold(matrix: Matrix, records: Records, component: _Component) -> Folded | None:
     rows: dict[int, list[int]] = {}
     touched: dict[int, None] = {}
+    closed: list[tuple[int, list[int]]] = []
     applied = repeated = late = 0
     for offset, record in records:
         number = matrix.find(record["symbol"])
         if number is None:
             return None
+        again = number in touched
         touched[number] = None
         words = rows.get(number)
         if words is None:
             words = matrix.values[number].tolist()
-        if offset < words[next_word]:
+        if offset < words[component.next_word]:
             repeated += 1
             continue
         rows[number] = words
-        late += add(words, record)
-        words[row.VERSION], words[next_word] = row.CURRENT, offset + 1
+        leaving = words[component.folded_word] and leaves(words[component.newest_word], record["ts"])
+        if leaving and (again or matrix.announced(np.array([number], matrix.row_type))[0]):
+            closed.append((number, words.copy()))
+        late += component.add(words, record)
+        words[row.VERSION], words[component.next_word] = row.CURRENT, offset + 1
         applied += 1
     if any(words[row.VOLUME] > row.GREATEST for words in rows.values()):
         return None
     if rows:
-        matrix.put(np.array(list(rows), np.uint16), np.array(list(rows.values()), np.int64))
-    return Folded(np.array(sorted(touched), np.uint16), applied, repeated, late)
+        matrix.put(np.array(list(rows), matrix.row_type), np.array(list(rows.values()), np.int64))
+    return Folded(
+        np.array(sorted(touched), matrix.row_type), applied, repeated, late, _closed(matrix, closed)
+    )
+
+
+def _closed(matrix: Matrix, states: Sequence[tuple[int, list[int]]]) -> tuple[Closed, ...]:
+    if not states:
+        return ()
+    numbers, words = zip(*states, strict=True)
+    return (Closed(np.array(numbers, matrix.row_type), np.array(words, np.int64)),)
 
 
 def _trade(words: list[int], record: Record) -> bool:
@@ -95,6 +119,10 @@ def _quote(words: list[int], record: Record) -> bool:
     words[row.QUOTES_FOLDED] += 1
     words[row.QUOTE_RECEIVED], words[row.QUOTE_SOURCE] = record["received_ts"], _CODES[record["source"]]
     return False
+
+
+_TRADES = _Component(row.TRADES_NEXT, row.LAST_TS, row.TRADES_FOLDED, _trade)
+_QUOTES = _Component(row.QUOTES_NEXT, row.QUOTE_TS, row.QUOTES_FOLDED, _quote)
 
 
 def _bits(price: float) -> int:

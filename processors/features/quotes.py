@@ -8,6 +8,7 @@ import polars as pl
 from processors.columns.groups import group
 from processors.columns.matrix import Ints, Matrix
 from processors.features import row
+from processors.features.conflation import cut
 from processors.features.folded import Folded
 
 COLUMNS = ("symbol", "ts", "bid_price", "ask_price", "received_ts", "source", "owner_epoch")
@@ -39,8 +40,10 @@ def fold(matrix: Matrix, frame: pl.DataFrame, offsets: Ints) -> Folded:
     groups = group(matrix.rows(frame["symbol"]), offsets, matrix.values[:, row.QUOTES_NEXT])
     if not len(groups.order):
         return Folded(groups.touched, 0, groups.repeated)
-    new = matrix.values[groups.rows]
     ts = frame["ts"].to_numpy()[groups.order]
+    spans = cut(matrix, groups, ts, row.QUOTE_TS, row.QUOTES_FOLDED)
+    groups = spans.groups
+    new = matrix.values[groups.rows]
     at = groups.last_where(ts == groups.spread(groups.greatest(ts)))
     won = np.flatnonzero((ts[at] >= new[:, row.QUOTE_TS]) | (new[:, row.QUOTES_FOLDED] == 0))
     best = groups.order[at[won]]
@@ -50,8 +53,8 @@ def fold(matrix: Matrix, frame: pl.DataFrame, offsets: Ints) -> Folded:
     last = groups.order[groups.ends]
     new[:, row.VERSION] = row.CURRENT
     new[:, row.QUOTES_NEXT] = offsets[last] + 1
-    new[:, row.QUOTES_FOLDED] += groups.lengths
+    new[:, row.QUOTES_FOLDED] = spans.counts(new[:, row.QUOTES_FOLDED])
     new[:, row.QUOTE_RECEIVED] = frame["received_ts"].to_numpy()[last]
     new[:, row.QUOTE_SOURCE] = row.source_codes(frame["source"], last)
-    matrix.put(groups.rows, new)
-    return Folded(groups.touched, len(groups.order), groups.repeated)
+    matrix.put(*spans.finals(new))
+    return Folded(groups.touched, len(groups.order), groups.repeated, closed=spans.closed(new))

@@ -14,6 +14,7 @@ import polars as pl
 from processors.columns.groups import Groups, group
 from processors.columns.matrix import Ints, Matrix
 from processors.features import row
+from processors.features.conflation import Spans, cut
 from processors.features.folded import Folded
 from processors.features.session import session_days
 
@@ -49,23 +50,26 @@ def fold(matrix: Matrix, frame: pl.DataFrame, offsets: Ints) -> Folded:
     groups = group(matrix.rows(frame["symbol"]), offsets, matrix.values[:, row.TRADES_NEXT])
     if not len(groups.order):
         return Folded(groups.touched, 0, groups.repeated)
-    new = matrix.values[groups.rows]
     ts = frame["ts"].to_numpy()[groups.order]
+    spans = cut(matrix, groups, ts, row.LAST_TS, row.TRADES_FOLDED)
+    groups = spans.groups
+    new = matrix.values[groups.rows]
     bits = (frame["price"].to_numpy() + 0.0).view(np.int64)[groups.order]  # + 0.0: no negative zero
-    late = _fold_session(new, groups, session_days(ts), frame, bits)
+    late = _fold_session(new, spans, session_days(ts), frame, bits)
     _fold_last(new, groups, ts, frame["id"].to_numpy()[groups.order], bits)
     last = groups.order[groups.ends]
     new[:, row.VERSION] = row.CURRENT
     new[:, row.TRADES_NEXT] = offsets[last] + 1
-    new[:, row.TRADES_FOLDED] += groups.lengths
+    new[:, row.TRADES_FOLDED] = spans.counts(new[:, row.TRADES_FOLDED])
     new[:, row.TRADE_RECEIVED] = frame["received_ts"].to_numpy()[last]
     new[:, row.TRADE_SOURCE] = row.source_codes(frame["source"], last)
-    matrix.put(groups.rows, new)
-    return Folded(groups.touched, len(groups.order), groups.repeated, late)
+    matrix.put(*spans.finals(new))
+    return Folded(groups.touched, len(groups.order), groups.repeated, late, spans.closed(new))
 
 
-def _fold_session(new: Ints, groups: Groups, days: Ints, frame: pl.DataFrame, bits: Ints) -> int:
+def _fold_session(new: Ints, spans: Spans, days: Ints, frame: pl.DataFrame, bits: Ints) -> int:
     """Sums and extremes of the newest session; returns how many trades came after a newer day's."""
+    groups = spans.groups
     before = new[:, row.SESSION].copy()
     session = np.maximum(before, groups.greatest(days))
     begun = np.flatnonzero(session > before)
@@ -81,13 +85,14 @@ def _fold_session(new: Ints, groups: Groups, days: Ints, frame: pl.DataFrame, bi
         late, number = _late(groups, days, before), groups.total(counts.astype(np.int64))
         size, micros = np.where(counts, size, 0), np.where(counts, micros, 0)
         high, low = np.where(counts, bits, -1), np.where(counts, bits, row.GREATEST)
-    new[:, row.TRADE_COUNT] += number
-    new[:, row.VOLUME] += groups.total(size)
-    low_word = new[:, row.NOTIONAL_LOW] + groups.total(micros & 0xFFFFFFFF)
-    new[:, row.NOTIONAL_HIGH] += groups.total(micros >> 32) + (low_word >> 32)
+    new[:, row.TRADE_COUNT] = spans.sums(number, new[:, row.TRADE_COUNT], session)
+    new[:, row.VOLUME] = spans.sums(groups.total(size), new[:, row.VOLUME], session)
+    low_word = spans.sums(groups.total(micros & 0xFFFFFFFF), new[:, row.NOTIONAL_LOW], session)
+    high_word = spans.sums(groups.total(micros >> 32), new[:, row.NOTIONAL_HIGH], session)
+    new[:, row.NOTIONAL_HIGH] = high_word + (low_word >> 32)
     new[:, row.NOTIONAL_LOW] = low_word & 0xFFFFFFFF
-    new[:, row.HIGH] = np.maximum(new[:, row.HIGH], groups.greatest(high))
-    new[:, row.LOW] = np.minimum(new[:, row.LOW], groups.least(low))
+    new[:, row.HIGH] = spans.maxima(groups.greatest(high), new[:, row.HIGH], session)
+    new[:, row.LOW] = spans.minima(groups.least(low), new[:, row.LOW], session)
     if (new[:, row.VOLUME] < 0).any():
         raise OverflowError("the volume of a session does not fit 63 bits")
     return late

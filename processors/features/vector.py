@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from processors.columns.matrix import Matrix, Rows
+from processors.columns.matrix import Ints, Matrix, Rows
 from processors.features import row
 from processors.features.session import session_day
 
 
 def records(matrix: Matrix, rows: Rows) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Key and stock_features record of each row."""
-    block = np.ascontiguousarray(matrix.values[rows])
+    return read_out([matrix.name(number) for number in rows.tolist()], matrix.values[rows])
+
+
+def read_out(keys: Sequence[bytes], words: Ints) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The same of words that need not be in a matrix any more."""
+    block = np.ascontiguousarray(words)
     prices = block.view(np.float64).tolist()
-    for number, words, doubles in zip(rows.tolist(), block.tolist(), prices, strict=True):
-        key = matrix.name(number)
-        yield key, _record(key.decode(), words, doubles)
+    for key, integers, doubles in zip(keys, block.tolist(), prices, strict=True):
+        yield key, _record(key.decode(), integers, doubles)
 
 
 def _record(symbol: str, words: list[int], doubles: list[float]) -> dict[str, Any]:

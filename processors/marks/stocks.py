@@ -18,7 +18,7 @@ class StockPrices:
     def __init__(self, features: StockFeatures, marks: Marks) -> None:
         self._features, self._marks = features, marks
         self._topic = features.components[0].topic
-        features.watcher = self
+        features.sender.watcher = self
         marks.current.append(self.current)
 
     def wants(self) -> bool:

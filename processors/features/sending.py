@@ -1,0 +1,121 @@
+"""Feature records on their way to features.stocks: the newest state of what changed, after what was closed.
+
+States that were closed wait here between the fold, which awaits nothing, and the send. Nothing leaves the
+waiting list before Kafka's producer has it; and a row goes to the changelog only when Kafka has acknowledged
+what was closed before it: after a crash its records are repeats, and would not close anything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Protocol
+
+from processors.columns.matrix import Matrix
+from processors.columns.output import Output
+from processors.columns.table import ColumnTable
+from processors.features import vector
+from processors.features.folded import Closed, Folded
+from tidewire import metrics
+
+Rendered = tuple[bytes, dict[str, Any]]
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know of some symbols' new features."""
+
+    def wants(self) -> bool:
+        """Whether there is any such symbol at all; if not, `take_features` is not called."""
+        ...
+
+    async def take_features(self, partition: int, rows: Sequence[Rendered]) -> None:
+        """Key and record of each symbol whose features were just sent."""
+        ...
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits for one partition: states of the rows of `matrix`, in the order of their folding."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    matrix: Matrix | None = None
+    waiting: list[Closed] = field(default_factory=list)
+
+    def of(self, matrix: Matrix) -> list[Closed]:
+        """What waits of this matrix; what waited of another was given away with it in a rebalance."""
+        if self.matrix is not matrix:
+            self.matrix, self.waiting = matrix, []
+        return self.waiting
+
+
+class FeatureSender:
+    """Sends the features of one table, partition by partition, one send a partition at a time."""
+
+    def __init__(
+        self, table: ColumnTable, output: Output, topic: str, encode: Callable[[dict[str, Any]], bytes]
+    ) -> None:
+        self._table, self._output, self._topic, self._encode = table, output, topic, encode
+        self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
+        self.watcher: Watcher | None = None
+        table.before_write.append(self._settle_closed)
+
+    def take(self, partition: int, folded: Folded) -> None:
+        """Note what a batch has changed and closed; to be called without an await since it was folded."""
+        matrix = self._table.part(partition)
+        if folded.closed:
+            self._lanes[partition].of(matrix).extend(folded.closed)
+        matrix.announce(folded.touched)
+
+    async def send(self, partition: int) -> None:
+        """Send what was closed, then the newest state of every row that was touched since the last call."""
+        matrix = self._table.parts.get(partition)
+        if matrix is None:
+            return
+        lane = self._lanes[partition]
+        async with lane.lock:
+            if self._table.parts.get(partition) is not matrix:
+                return  # given away in a rebalance: its new owner sends
+            closed = list(lane.of(matrix))
+            # The rows are read only when it is this batch's turn: a symbol's last record is its newest row.
+            rows = matrix.take_announced()
+            newest = Closed(rows, matrix.values[rows])
+            lane.waiting.append(newest)
+            rendered = list(_read_out(matrix, newest))
+            await self._queue(partition, lane, chain(_read_out_all(matrix, closed), rendered))
+            if self.watcher is not None and self.watcher.wants():
+                await self.watcher.take_features(partition, rendered)
+
+    async def send_all(self) -> None:
+        """The same for every partition of ours."""
+        for partition in list(self._table.parts):
+            await self.send(partition)
+
+    async def send_closed(self, partition: int) -> None:
+        """Send only what was closed; what has merely changed can wait for a newer state."""
+        lane = self._lanes[partition]
+        async with lane.lock:
+            if lane.waiting and lane.matrix is not None and lane.matrix is self._table.parts.get(partition):
+                closed = list(lane.waiting)
+                await self._queue(partition, lane, _read_out_all(lane.matrix, closed))
+
+    async def _settle_closed(self) -> None:
+        for partition in list(self._lanes):
+            await self.send_closed(partition)
+        await self._output.settle()
+
+    async def _queue(self, partition: int, lane: _Lane, rendered: Iterable[Rendered]) -> None:
+        waiting, count = lane.waiting, len(lane.waiting)  # more may come while this is sent
+        records = ((key, self._encode(record)) for key, record in rendered)
+        metrics.FEATURE_RECORDS.inc(await self._output.send(self._topic, partition, records))
+        del waiting[:count]  # after a failure or a cancellation all of it is sent again, in the same order
+
+
+def _read_out_all(matrix: Matrix, states: Sequence[Closed]) -> Iterator[Rendered]:
+    return chain.from_iterable(_read_out(matrix, closed) for closed in states)
+
+
+def _read_out(matrix: Matrix, closed: Closed) -> Iterator[Rendered]:
+    return vector.read_out([matrix.name(row) for row in closed.rows.tolist()], closed.words)
