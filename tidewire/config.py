@@ -91,6 +91,15 @@ class Settings(BaseSettings):
     tidewire_sink_dead_letters: int = Field(
         100, ge=0, description="records that the sink may give up of a small batch before it stops"
     )
+    tidewire_retention_tick_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days (UTC, of their own time) that trades and quotes stay in PostgreSQL; 0: for ever",
+    )
+    tidewire_retention_bar_days: int = Field(
+        0, ge=0, le=36_500, description="days that bars stay in PostgreSQL; 0: for ever"
+    )
 
     # -- completeness
     tidewire_backfill_days: float = Field(

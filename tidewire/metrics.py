@@ -183,6 +183,9 @@ POSTGRES_COPIES = Counter(
 POSTGRES_RETRIES = Counter(
     "tidewire_postgres_retries_total", "Transactions tried again after a lost connection or a deadlock"
 )
+POSTGRES_PARTITIONS_DROPPED = Counter(
+    "tidewire_postgres_partitions_dropped_total", "Day partitions dropped past their retention", ["table"]
+)
 POSTGRES_FENCED = Counter(
     "tidewire_postgres_fenced_total", "Batches given up because another sink had moved the stored offsets"
 )

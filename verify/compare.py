@@ -74,6 +74,8 @@ class Evidence:
     stale: int = 0
     repaired: int = 0
     """See topic.TopicContent."""
+    kept_from: int | None = None
+    """Event time (ns since 1970 UTC) before which the sink has dropped what the table held; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Outcome:
     unrecoverable_events: list[Missing] = field(default_factory=list)
     repaired: int = 0
     stale: int = 0
+    expired: int = 0
+    """In the topic, and no longer in PostgreSQL as its retention is over."""
 
 
 def difference(
@@ -136,6 +140,7 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
     again = e.topic.filter(~pl.col("event_id").is_first_distinct())
     unwritten, invented = difference(written, e.postgres, columns)
     unwritten = take_away(unwritten, again, columns)
+    unwritten, expired = _expired(e, unwritten)
     odd = max(0, e.odd_sent - e.odd_given_up)
     unexplained = e.unreadable - (e.given_up_by_sink | e.given_up_by_table)
     problems = _problems(e, odd, len(unexplained), again.height)
@@ -156,7 +161,16 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
         unrecoverable_events=_listed(e.channel, "topic", lost, limit),
         repaired=e.repaired,
         stale=e.stale,
+        expired=expired,
     )
+
+
+def _expired(e: Evidence, unwritten: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """What PostgreSQL lacks, without the events whose retention there is over, and how many these are."""
+    if e.kept_from is None:
+        return unwritten, 0
+    past = pl.col("ts") < e.kept_from
+    return unwritten.filter(~past), copies(unwritten.filter(past))
 
 
 def unrecoverable(e: Evidence, absent: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -85,6 +85,18 @@ def exists(connection: Connection, table: str) -> bool:
     return bool(row and row[0])
 
 
+def kept_from(connection: Connection, channel: Channel) -> int | None:
+    """Event time (ns since 1970 UTC) before which rows of a channel may have been dropped on purpose.
+
+    To be asked after the rows were read: the sink says it before it drops.
+    """
+    if not exists(connection, "retention"):
+        return None
+    query = "SELECT extract(epoch FROM kept_from)::int8 FROM retention WHERE table_name = %s"
+    row = connection.execute(query, (channel.table,)).fetchone()
+    return int(str(row[0])) * 1_000_000_000 if row else None
+
+
 def unpublished_letters(
     connection: Connection,
 ) -> list[tuple[str, int, int, str, str, str]]:

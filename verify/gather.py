@@ -100,6 +100,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
                 topic=content.events,
                 unreadable=frozenset((p, r.offset) for p, r in content.refused),
                 postgres=_up_to(database.read(connection, channel), stops[name]),
+                kept_from=database.kept_from(connection, channel),
                 folded=folded.folded(name) if channel in FOLDED else None,
                 arrived_meanwhile=sum(after[name].values()) - sum(stops[name].values()),
                 given_up_by_producer=given_up[venue].frame(channel),

@@ -96,7 +96,8 @@ class Report:
             "sent": o.sent, "topic": o.topic, "table": o.table, "postgres": o.postgres,
             "duplicates": o.duplicates + (self.dropped.get(name, 0) if o.sent is None else 0),
             "filtered": self.filtered.get(name, 0) + o.stale, "late": o.late, "repaired": o.repaired,
-            "dead_lettered": o.dead_lettered, "unrecoverable": o.unrecoverable, "missing": o.missing,
+            "dead_lettered": o.dead_lettered, "expired": o.expired, "unrecoverable": o.unrecoverable,
+            "missing": o.missing,
             "extra": o.extra,
         }  # fmt: skip
 

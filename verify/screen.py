@@ -20,6 +20,7 @@ _COLUMNS = {
     "late": "late",  # of an earlier session
     "repaired": "repaired",  # fetched over REST
     "dead_lettered": "dead letters",  # given up, bytes kept
+    "expired": "expired",  # no longer kept in PostgreSQL
     "unrecoverable": "lost",  # Alpaca cannot give it back
     "missing": "missing",  # sent, and not everywhere
     "extra": "extra",  # stored, and never sent

@@ -19,6 +19,7 @@ from sinks.postgres.outbox import relay
 from sinks.postgres.progress import Progress
 from sinks.postgres.record_tables import SOURCES
 from sinks.postgres.records import RecordFeed
+from sinks.postgres.retention import Retention
 from sinks.postgres.tables import TABLES
 from sinks.postgres.topic_ids import topic_ids
 from sinks.postgres.writer import StoppedError, Writer
@@ -105,6 +106,7 @@ class Sink:
             settings.tidewire_sink_dead_letters,
             flag,
             lambda reason: _call(loop, progress.postgres, reason),
+            keep=Retention(settings.tidewire_retention_tick_days, settings.tidewire_retention_bar_days),
         )
         slot = Slot(settings.tidewire_home / "run", "sink")
         done = asyncio.Event()

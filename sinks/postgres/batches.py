@@ -6,8 +6,9 @@ Hot topics are decoded in columns (here), the others record by record (records.p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -34,7 +35,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`records` counts what was read of each topic; rows, entries, stale and dead records add up to it."""
+    """`records` counts what was read of each topic; rows, entries, stale, past and dead ones add up to it.
+
+    `past`: records of days that are no longer kept.
+    """
 
     spans: tuple[Span, ...]
     rows: tuple[Rows, ...]
@@ -43,6 +47,7 @@ class Batch:
     records: Mapping[str, int]
     bisected: tuple[str, ...] = ()
     stale: Mapping[str, int] = field(default_factory=dict)
+    past: Mapping[str, int] = field(default_factory=dict)
     made_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -60,8 +65,15 @@ class Feed:
     decoder: Decoder
 
 
-def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span], epochs: Epochs | None = None) -> Batch:
+def prepare(
+    feeds: Iterable[Feed | RecordFeed],
+    spans: Sequence[Span],
+    epochs: Epochs | None = None,
+    kept_from: Callable[[str], date | None] = lambda _: None,
+) -> Batch:
     """Decode the spans' blocks, leave out stale owners' records, judge the values, encode what remains.
+
+    `kept_from`: the first day whose rows a table keeps, None for all.
 
     Raises:
         SchemaError: a record's field does not have the type of its column.
@@ -72,6 +84,7 @@ def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span], epochs: E
     counts: dict[str, int] = {}
     bisected: list[str] = []
     stale: dict[str, int] = {}
+    past: dict[str, int] = {}
     epochs = epochs or Epochs()
     for feed in feeds:
         mine = [s for s in spans if s.topic == feed.topic and s.blocks]
@@ -90,17 +103,19 @@ def prepare(feeds: Iterable[Feed | RecordFeed], spans: Sequence[Span], epochs: E
             bisected.append(feed.topic)
         fenced = [owned(epochs.whole((s.topic, s.partition)), d) for s, d in zip(mine, decoded, strict=True)]
         decoded, stale[feed.topic] = [d for d, _ in fenced], sum(count for _, count in fenced)
-        shaped, refused = _shape(feed, mine, decoded)
+        shaped, refused, past[feed.topic] = _shape(feed, mine, decoded, kept_from(feed.table.name))
         rows += shaped
         dead += refused
     moved = tuple(replace(s, epochs=epochs.kept((s.topic, s.partition))) for s in spans)
-    return Batch(moved, tuple(rows), tuple(entries), tuple(dead), counts, tuple(bisected), stale)
+    return Batch(moved, tuple(rows), tuple(entries), tuple(dead), counts, tuple(bisected), stale, past)
 
 
 def _shape(
-    feed: Feed, spans: Sequence[Span], decoded: Sequence[Decoded]
-) -> tuple[list[Rows], list[DeadRecord]]:
-    """The rows of one hot topic (none or one Rows), and the records that are refused before PostgreSQL."""
+    feed: Feed, spans: Sequence[Span], decoded: Sequence[Decoded], kept_from: date | None
+) -> tuple[list[Rows], list[DeadRecord], int]:
+    """The rows of one hot topic (none or one Rows), the records that are refused before PostgreSQL, and how
+    many are of days that are no longer kept.
+    """
     dead = [
         _refused(span, r.offset, r.timestamp_ms, r.key, r.value, r.reason)
         for span, one in zip(spans, decoded, strict=True)
@@ -109,12 +124,13 @@ def _shape(
     frame = pl.concat([_located(s, d) for s, d in zip(spans, decoded, strict=True)])
     shaped, rejected = columns.shape(feed.table, frame)
     dead += fetch_dead(spans, {(r.partition, r.offset): ("ValueError", r.reason) for r in rejected})
+    shaped, past = columns.kept(shaped, kept_from)
     if not shaped.height:
-        return [], dead
+        return [], dead, past
     wrong = columns.fits(feed.table, shaped)
     if wrong:
         raise SchemaError(f"records of {feed.topic} do not fit {feed.table.name}: {'; '.join(wrong)}")
-    return [Rows(feed.table, feed.topic, shaped, columns.encode(shaped))], dead
+    return [Rows(feed.table, feed.topic, shaped, columns.encode(shaped))], dead, past
 
 
 def _located(span: Span, decoded: Decoded) -> pl.DataFrame:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from sinks.postgres.arrays import text_arrays
-from sinks.postgres.tables import OFFSET, PARTITION, Table
+from sinks.postgres.tables import OFFSET, PARTITION, Column, Table
 
 EARLIEST_NS = 631_152_000_000_000_000
 """1990-01-01 UTC: earlier event times are mistakes (a unit, a zero), and would each make a partition."""
@@ -24,6 +25,11 @@ LATEST_NS = 4_102_444_800_000_000_000
 _ROWS_AT_ONCE = 8192
 """Rows that pgpq encodes at once: its buffer then stays in the processor's cache."""
 _INTEGERS = {"smallint": pl.Int16, "integer": pl.Int32, "bigint": pl.Int64}
+_NO_WIDER = {
+    "smallint": (pl.Int16,),
+    "integer": (pl.Int16, pl.Int32),
+    "bigint": (pl.Int16, pl.Int32, pl.Int64),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +50,29 @@ def shape(table: Table, records: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejec
     `records` has the decoded columns and `_partition` (Int32) and `_offset` (Int64).
     """
     rejected: list[Rejected] = []
-    faults = _faults(table)
+    faults = _faults(table, records.schema)
     if not records.select(pl.all_horizontal([~fault.any() for fault in faults.values()]).all()).item():
         bad = pl.any_horizontal(list(faults.values()))
         first = pl.coalesce([pl.when(fault).then(pl.lit(text)) for text, fault in faults.items()])
         rows = records.filter(bad).select(PARTITION, OFFSET, first.alias("reason"))
         rejected = [Rejected(*row) for row in rows.iter_rows()]
         records = records.filter(~bad)
-    rows = records.select([column.value.alias(column.name) for column in table.columns])
-    return _by_symbol(rows), rejected
+    rows = records.select([_cast(column, records.schema).alias(column.name) for column in table.columns])
+    return by_symbol(rows), rejected
 
 
-def _by_symbol(rows: pl.DataFrame) -> pl.DataFrame:
+def kept(rows: pl.DataFrame, kept_from: date | None) -> tuple[pl.DataFrame, int]:
+    """The rows from a day (UTC) on, and how many are older. None: all."""
+    if kept_from is None or not rows.height:
+        return rows, 0
+    fine = pl.col("ts") >= datetime(kept_from.year, kept_from.month, kept_from.day, tzinfo=UTC)
+    if rows.select(fine.all()).item():
+        return rows, 0
+    young = rows.filter(fine)
+    return young, rows.height - young.height
+
+
+def by_symbol(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows sorted by symbol, stable.
 
     By 16 bits of each symbol's hash and the place of these in the order of the symbols, which costs a third
@@ -74,14 +91,31 @@ def _by_symbol(rows: pl.DataFrame) -> pl.DataFrame:
     return rows[pl.Series(rank[bits].argsort(kind="stable").astype(np.uint32))]
 
 
-def _faults(table: Table) -> dict[str, pl.Expr]:
+def _cast(column: Column, schema: pl.Schema) -> pl.Expr:
+    if column.kind in _INTEGERS and not _fits_by_type(column, schema):
+        return column.value.cast(_INTEGERS[column.kind])
+    return column.value
+
+
+def _faults(table: Table, schema: pl.Schema) -> dict[str, pl.Expr]:
     """What is wrong with a row -> where it is so."""
     time = pl.col("ts")
     faults = {"ts is not within 1990..2099": (time < EARLIEST_NS) | (time >= LATEST_NS)}
     for column in table.columns:
         if column.kind == "double precision":
             faults[f"{column.name} is NaN or infinite"] = ~column.value.is_finite()
+        elif column.kind in _INTEGERS and not _fits_by_type(column, schema):
+            within = column.value.cast(_INTEGERS[column.kind], strict=False).is_not_null()
+            faults[f"{column.name} is out of the range of {column.kind}"] = ~within
     return faults
+
+
+def _fits_by_type(column: Column, schema: pl.Schema) -> bool:
+    """Whether no value of the record's field can be out of the column's range."""
+    if column.name == "ts_nanos":
+        return True  # a remainder
+    (field,) = column.value.meta.root_names()
+    return schema[field] in _NO_WIDER[column.kind]
 
 
 def fits(table: Table, rows: pl.DataFrame) -> list[str]:

@@ -106,6 +106,7 @@ class Consumer:
                         continue
                     placing.result()
                 await self._step(stopped)
+                await self._tidy()
             await self._written()
         finally:
             stopped.cancel()
@@ -115,6 +116,11 @@ class Consumer:
             self._decode.shutdown(wait=False)
             await _within(10, self._kafka.stop())
 
+    async def _tidy(self) -> None:
+        """Have dropped what is past its retention although nothing comes in."""
+        if self._writing is None and self._writer.keeper.due:
+            await asyncio.wrap_future(self._writer.thread.submit(self._writer.tidy))
+
     async def _step(self, stopped: asyncio.Task[bool]) -> None:
         """Fetch a batch, decode it while the one before is being written, then have it written."""
         epoch = self._epoch
@@ -122,7 +128,8 @@ class Consumer:
         batch = None
         if spans:
             loop = asyncio.get_running_loop()
-            batch = await loop.run_in_executor(self._decode, prepare, self._feeds, spans, self._epochs)
+            given = (self._feeds, spans, self._epochs, self._writer.keeper.kept_from)
+            batch = await loop.run_in_executor(self._decode, prepare, *given)
         await self._written()
         if batch is not None and epoch == self._epoch:
             self._batch = batch

@@ -78,7 +78,12 @@ class Partitions:
         return [name(table, day) for day in made]
 
     def _look(self, connection: Connection, table: str) -> None:
-        self._known[table] = {row[0] for row in connection.execute(_KNOWN, (table,))}
+        self._known[table] = attached(connection, table)
+
+
+def attached(connection: Connection, table: str) -> set[str]:
+    """The names of a table's partitions."""
+    return {row[0] for row in connection.execute(_KNOWN, (table,))}
 
 
 def _make(connection: Connection, table: str, day: date) -> None:

@@ -68,6 +68,8 @@ class Progress:
                 RECORDS_SKIPPED.labels(STAGE, topic, "tombstone").inc(count.tombstones)
             if count.stale:
                 RECORDS_SKIPPED.labels(STAGE, topic, REASON).inc(count.stale)
+            if count.past:
+                RECORDS_SKIPPED.labels(STAGE, topic, "past_retention").inc(count.past)
             BATCH_RECORDS.labels(STAGE, topic).observe(batch.records[topic])
             BATCH_SECONDS.labels(STAGE, topic).observe(seconds)
             total = self._counts[topic]
@@ -77,6 +79,7 @@ class Progress:
             total.superseded += count.superseded
             total.tombstones += count.tombstones
             total.stale += count.stale
+            total.past += count.past
         for topic in batch.bisected:
             SLOW_DECODES.labels(STAGE, topic).inc()
         for span in batch.spans:
@@ -109,6 +112,7 @@ class Progress:
                     "superseded": count.superseded,
                     "tombstones": count.tombstones,
                     "stale": count.stale,
+                    "past_retention": count.past,
                     "expired": self._expired.get(topic, 0),
                 }
                 for topic, count in self._counts.items()

@@ -9,13 +9,13 @@ from sinks.postgres.tables import TABLES
 
 _VIEWS = (
     *("bars_latest", "crypto_bars_latest", "fills_effective", "pending_orders", "open_positions"),
-    "news_latest",
+    *("news_latest", "trades_final"),
 )
 _TABLES = (
     *(table.name for table in TABLES),
     *(table.name for table in RECORD_TABLES),
     *("gateway_links", "gateway_sessions", "gateway_users"),
-    *("kafka_offsets", "dead_letters", "schema_migrations"),
+    *("kafka_offsets", "dead_letters", "retention", "schema_migrations"),
 )
 _GATEWAY = ("gateway_links", "gateway_sessions", "gateway_users")
 
@@ -32,3 +32,4 @@ def drop_all(url: str) -> None:
             connection.execute(f"DROP VIEW IF EXISTS {view}".encode())
         for table in (*_TABLES, *_GATEWAY):
             connection.execute(f"DROP TABLE IF EXISTS {table}".encode())
+        connection.execute("DROP FUNCTION IF EXISTS new_york_day(timestamptz)")

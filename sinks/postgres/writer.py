@@ -23,6 +23,7 @@ from sinks.postgres.failures import Verdict, copy_line, judge, what_to_do
 from sinks.postgres.isolate import Attempt, Bad, RowRefusedError, isolate
 from sinks.postgres.record_tables import RECORD_TABLES
 from sinks.postgres.records import Entries
+from sinks.postgres.retention import Keeper, Retention
 from sinks.postgres.spans import DeadRecord, fetch_dead
 from sinks.postgres.tables import TABLES, check
 from tidewire import log
@@ -54,7 +55,7 @@ class Counts:
     """What became of a topic's records.
 
     `duplicates`: stored already, or older than what is stored; `superseded` and `tombstones`: see Entries;
-    `stale`: a stale owner's.
+    `stale`: a stale owner's; `past`: of a day that is no longer kept.
     """
 
     applied: int = 0
@@ -63,6 +64,7 @@ class Counts:
     superseded: int = 0
     tombstones: int = 0
     stale: int = 0
+    past: int = 0
 
 
 @dataclass(slots=True)
@@ -84,9 +86,11 @@ class Writer:
         stop: threading.Event,
         tell: Callable[[str | None], None] = lambda _: None,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        keep: Retention | None = None,
     ) -> None:
         self.url, self.group, self.limit = url, group, limit
         self._stop, self._tell, self._today = stop, tell, today
+        self.keeper = Keeper(keep or Retention(), today)
         self.thread = ThreadPoolExecutor(1, "sink-write")  # the one thread that calls write() and place()
         self._session: _Session | None = None
         self._dead_in_a_row = 0
@@ -109,6 +113,19 @@ class Writer:
         """
         return self._persist(lambda session: offsets.place(session.connection, self.group, logs))
 
+    def tidy(self) -> None:
+        """Drop what is past its retention, if it is time to; `write` does so by itself.
+
+        Raises:
+            StoppedError, SchemaError: as `write`.
+        """
+        self._persist(self._drop_past)
+
+    def _drop_past(self, session: _Session) -> None:
+        if self.keeper.due:
+            self.keeper.drop(session.connection)
+            session.partitions.forget()
+
     def write(self, batch: Batch) -> dict[str, Counts]:
         """Write a batch exactly once; returns the counts of each topic.
 
@@ -121,19 +138,23 @@ class Writer:
         done: dict[str, Counts] = {}
 
         def attempt(session: _Session) -> dict[str, Counts]:
+            self._drop_past(session)
             # A commit whose answer was lost: then `done` holds what that attempt stored.
             if done and offsets.landed(session.connection, self.group, batch.spans):
                 return done
             return self._transaction(session, batch, done)
 
         counts = self._persist(attempt)
-        applied = any(c.applied or c.duplicates or c.superseded or c.stale for c in counts.values())
+        applied = any(c.applied or c.duplicates or c.superseded or c.stale or c.past for c in counts.values())
         self._dead_in_a_row = 0 if applied else self._dead_in_a_row + sum(c.dead for c in counts.values())
         return counts
 
     def _transaction(self, session: _Session, batch: Batch, done: dict[str, Counts]) -> dict[str, Counts]:
         self._partitions(session, batch)
-        counts = {topic: Counts(stale=batch.stale.get(topic, 0)) for topic in batch.records}
+        counts = {
+            topic: Counts(stale=batch.stale.get(topic, 0), past=batch.past.get(topic, 0))
+            for topic in batch.records
+        }
         with session.connection.transaction():
             if not offsets.fence(session.connection, self.group, batch.spans):
                 POSTGRES_FENCED.inc()
