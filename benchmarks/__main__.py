@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import backfill, fanout, ingest, line, portfolio, processing, storing
+from benchmarks.peers import comparison, memory
 from benchmarks.process import ROOT
 from benchmarks.results import Benchmark, Result, write
 from benchmarks.servers import Servers, running
@@ -61,6 +62,7 @@ def catalogue(shared: Shared) -> list[Benchmark]:
             "processing", "features with changelog / fetch + fastavro + dict", _RATIO, 2.0, "more",
             shared.measure(processing.measure),
         ),
+        *_beside_peers(shared),
         Benchmark(
             "sink", "Kafka to PostgreSQL / COPY of ready bytes", _RATIO, 0.55, "more",
             shared.measure(stored.ratio),
@@ -80,6 +82,31 @@ def catalogue(shared: Shared) -> list[Benchmark]:
             "portfolio", "order to position_update, 100 clients, p99", "ms", 200, "less", portfolio.measure
         ),
     ]  # fmt: skip
+
+
+def _beside_peers(shared: Shared) -> Iterator[Benchmark]:
+    """The same ten accumulators as Kafka Streams and stock Faust have; the real features beside them."""
+    peers = comparison.Peers()
+    for suffix, market in (
+        ("", comparison.HUNDRED), ("_5000", comparison.THOUSANDS), ("_small", comparison.SMALL),
+    ):  # fmt: skip
+        for name, what, goal, reference, ours in (
+            ("streams", "accumulators / Kafka Streams", 4.0, "streams", "ours"),
+            ("streams_warm", "accumulators / Kafka Streams, warm", 2.5, "streams_warm", "ours"),
+            ("fetch", "accumulators / aiokafka's fetch alone", 1.5, "fetch", "ours"),
+            ("faust", "accumulators / stock Faust", 100.0, "faust", "ours"),
+            ("features", "real features / accumulators", 0.5, "ours", "features"),
+        ):
+            if name == "faust" and market.slow == 0:
+                continue
+            measure = shared.measure(peers.ratio(market, reference, ours))
+            yield Benchmark(
+                f"processing_{name}{suffix}", f"{what}, {market.name}", _RATIO, goal, "more", measure
+            )
+    yield Benchmark(
+        "processing_memory", "accumulators, 50,000 symbols", "bytes/symbol", 1500, "less",
+        shared.measure(memory.measure),
+    )  # fmt: skip
 
 
 def results(chosen: list[Benchmark], repetitions: int, console: Console) -> Iterator[Result]:

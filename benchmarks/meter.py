@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -26,6 +27,12 @@ def applied(stage: str) -> int:
             if found.name.endswith("_total") and found.labels["stage"] == stage:
                 total += found.value
     return int(total)
+
+
+def peak_memory() -> float:
+    """Bytes of memory that this process has had at most (resident)."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(most if sys.platform == "darwin" else 1024 * most)
 
 
 class Meter(threading.Thread):

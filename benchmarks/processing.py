@@ -12,7 +12,7 @@ import fastavro
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.ingest import cpu_seconds
-from benchmarks.meter import metered
+from benchmarks.meter import metered, peak_memory
 from benchmarks.process import sample, side
 from benchmarks.results import Sample, compared
 from benchmarks.servers import Servers
@@ -41,7 +41,7 @@ def fold(count: int) -> dict[str, float]:
     from processors.stock_features import STAGE
     from tidewire import config
 
-    return metered(STAGE, count, lambda: main(config.load()))
+    return metered(STAGE, count, lambda: main(config.load())) | {"rss": peak_memory()}
 
 
 def bare(count: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,13 @@ def bad_jars(jars: Iterable[Jar], folder: Path) -> list[Jar]:
     return [jar for jar in jars if not _is_good(folder / jar.name, jar)]
 
 
-def classpath(progress: Progress = lambda _: None) -> str:
-    """Java's class path of the verified jars; downloads what is missing.
+def classpath(progress: Progress = lambda _: None, lock: Path = LOCK_FILE) -> str:
+    """Java's class path of a lock's verified jars; downloads what is missing.
 
     Raises:
         StackError: a download failed, or its bytes are not those of the lock.
     """
-    jars, folder = read_lock(), cache_folder()
+    jars, folder = read_lock(lock), cache_folder(lock)
     missing = bad_jars(jars, folder)
     if missing:
         _fetch(missing, folder, progress)
@@ -157,14 +157,22 @@ def accept(path: Path, jar: Jar, folder: Path) -> None:
     os.replace(path, folder / jar.name)
 
 
-def write_lock(path: Path = LOCK_FILE) -> list[Jar]:
-    """Resolve `KAFKA` with jgo, in a cache of its own, and write what was found as the new lock."""
+def write_lock(
+    path: Path = LOCK_FILE,
+    wanted: str = KAFKA,
+    also: Sequence[str] = (LOG_BINDING,),
+    command: str = "python -m tidewire.stack write-lock",
+) -> list[Jar]:
+    """Resolve `wanted` with jgo, in a cache of its own, and write what was found as the new lock.
+
+    The jars of `also` are added as they are, without what they depend on. `command` is named in the file.
+    """
     import jgo
     from jgo.env import LockFile
     from jgo.maven import MavenContext
 
     with tempfile.TemporaryDirectory() as scratch:
-        environment = jgo.build(KAFKA, cache_dir=Path(scratch))
+        environment = jgo.build(wanted, cache_dir=Path(scratch))
         files = {file.name: file for file in environment.all_jars}
         resolved = LockFile.load(next(Path(scratch).rglob("jgo.lock.toml"))).dependencies
         jars = [
@@ -173,15 +181,16 @@ def write_lock(path: Path = LOCK_FILE) -> list[Jar]:
         ]
         if files:
             raise StackError(f"jgo found jars that its lock does not name: {sorted(files)}")
-        group, artifact, version = LOG_BINDING.split(":")
-        binding = MavenContext().project(group, artifact).at_version(version).artifact().resolve()
-        jars.append(_measured(LOG_BINDING, binding))
+        for coordinates in also:
+            group, artifact, version = coordinates.split(":")
+            file = MavenContext().project(group, artifact).at_version(version).artifact().resolve()
+            jars.append(_measured(coordinates, file))
     lines = [
         f"{jar.sha256} {jar.size:>8} {jar.coordinates}" for jar in sorted(jars, key=lambda j: j.coordinates)
     ]
     head = (
         "# Apache Kafka's jars: SHA-256, size in bytes, Maven coordinates.\n"
-        f"# Written by `python -m tidewire.stack write-lock`: what {KAFKA} needs, and {LOG_BINDING}.\n"
+        f"# Written by `{command}`: what {', and '.join((f'{wanted} needs', *also))}.\n"
     )
     path.write_text(head + "\n".join(lines) + "\n")
     return jars
