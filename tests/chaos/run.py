@@ -17,7 +17,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from tests.chaos import account_scenario, feeds_run, processing_run, scenarios
+from tests.chaos import account_scenario, feeds_run, processing_run, scenarios, sink_scenario
 
 AREAS = ("processor", "sink", "kafka", "postgres", "producer", "accounts", "feeds", "processing")
 BUDGET_SECONDS = 30 * 60
@@ -130,6 +130,9 @@ def main() -> int:
             }
             continue
         results |= run_area(area, kills, arguments.seed + number, BUDGET_SECONDS - (time.monotonic() - began))
+        if area == "sink":  # and alone, under load, its PostgreSQL shut down as well
+            full = os.environ.get("CHAOS") == "full"
+            results |= sink_scenario.run(arguments.seed + number, full, partial(print, flush=True))
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
     for name, result in results.items():
