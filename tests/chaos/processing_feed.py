@@ -13,6 +13,7 @@ import time
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from processors.columns.output import track
 from tests.chaos.processing_line import Ends
 from tests.chaos.processing_plan import Lane, Plan
 from tidewire.config import Settings
@@ -112,6 +113,9 @@ class Feed:
                 request_timeout_ms=120_000,
             )
             await producer.start()
+            await track(
+                producer, {self._settings.tidewire_topic_prefix + lane.topic for lane in self._plan.lanes}
+            )
             self._producers.append(producer)
 
     async def _resume(self) -> None:

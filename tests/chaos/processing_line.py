@@ -6,7 +6,6 @@ What they have done is read from where they keep it: committed offsets from Kafk
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -16,17 +15,23 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from processors.app import APP_ID
 from schemas import cluster
 from tests.chaos.processing_plan import PARTITIONS, TOPICS
+from tests.e2e.independent_digest import end_of
 from tests.integration import processor_process, sink_process
 from tidewire import config
 from tidewire.config import Settings
@@ -38,7 +43,14 @@ POLITE_SECONDS = 20.0
 Ends = dict[tuple[str, int], int]
 """(topic, partition) -> an offset."""
 
-_PROGRAM = "import sys; from {} import main; from tidewire.config import load; sys.exit(main(load()))"
+_PROGRAM = """
+import sys
+from tidewire.supervision import lifeline
+lifeline.hold()
+from {} import main
+from tidewire.config import load
+sys.exit(main(load()))
+"""
 _MODULES = {"processor": "processors.app", "sink": "sinks.postgres.app"}
 _COUNTED = re.compile(r"^tidewire_records_(applied|skipped|dead_lettered)_total\{(.*)\} ([0-9.e+]+)$", re.M)
 
@@ -70,7 +82,7 @@ class Service:
                 [sys.executable, "-c", _PROGRAM.format(_MODULES[name])],
                 env=kept | own,
                 cwd=ROOT,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # its lifeline: it ends when this process is gone, however
                 stdout=log,
                 stderr=log,
             )
@@ -85,7 +97,11 @@ class Service:
 
     def ended(self) -> bool:
         """Whether the process is gone."""
-        return self.process.poll() is not None
+        if self.process.poll() is None:
+            return False
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        return True
 
     def log(self, characters: int = 3_000) -> str:
         """The end of its log."""
@@ -95,6 +111,7 @@ class Service:
         """kill -9."""
         self.process.kill()
         self.process.wait(30)
+        assert self.ended()
 
     def ask_to_stop(self) -> None:
         """SIGTERM."""
@@ -195,7 +212,7 @@ class Line:
         except subprocess.TimeoutExpired:
             self.crashed.append(f"{service.name} did not stop on SIGTERM: {service.log()}")
             service.kill()
-        if service.process.returncode != 0:
+        if service.ended() and service.process.returncode != 0:
             self.crashed.append(f"{service.name} left with {service.process.returncode}: {service.log()}")
 
     async def until(self, condition: Callable[[], bool], what: str, seconds: float = 180) -> float:
@@ -212,14 +229,29 @@ class Line:
     # -- what they have done
 
     def committed(self) -> Ends:
-        """The processors' offsets in Kafka; those that are not known (the broker is away) are left out."""
-        group = ConsumerGroupTopicPartitions(self.settings.tidewire_topic_prefix + APP_ID)
-        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "log_level": 0})
+        """The processors' offsets in Kafka; none while Kafka is away.
+
+        By a consumer that joins nothing: librdkafka's admin client aborts the whole process when its broker
+        dies during this very request.
+        """
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "group.id": self.settings.tidewire_topic_prefix + APP_ID,
+                "log_level": 0,
+            }
+        )
+        prefix = self.settings.tidewire_topic_prefix
+        wanted = [TopicPartition(prefix + topic, part) for topic in TOPICS for part in range(PARTITIONS)]
         try:
-            found = admin.list_consumer_group_offsets([group], request_timeout=5)[group.group_id].result(10)
+            found = consumer.committed(wanted, timeout=5)
         except KafkaException:
             return {}
-        return {(self.plain(p.topic), p.partition): p.offset for p in found.topic_partitions if p.offset >= 0}
+        finally:
+            consumer.close()
+        return {
+            (self.plain(place.topic), place.partition): place.offset for place in found if place.offset >= 0
+        }
 
     def stored(self) -> Ends:
         """The sink's offsets in PostgreSQL."""
@@ -247,15 +279,35 @@ class Line:
         """Whether it says that it works."""
         return worker.ended() or worker.get("/readyz") is not None
 
-    def held(self) -> dict[str, list[int]]:
-        """Which partitions of the trades each worker says it has."""
-        trades = self.settings.tidewire_topic_prefix + next(iter(TOPICS))
-        healths = {w.name: json.loads(w.get("/health") or "{}") for w in self.workers}
-        return {
-            name: sorted(health.get("partitions", {}).get(trades, [])) for name, health in healths.items()
-        }
-
 
 def reached(now: Ends, wanted: Ends) -> bool:
     """Whether every offset is at least the wanted one."""
     return all(now.get(key, 0) >= offset for key, offset in wanted.items())
+
+
+def messages(line: Line, topic: str) -> Iterator[Message]:
+    """Every record of a topic, from its beginning to its present end, each partition in order."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": line.settings.kafka_bootstrap_servers,
+            "group.id": "chaos-verdict",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    name = line.settings.tidewire_topic_prefix + topic
+    try:
+        partitions = consumer.list_topics(name, timeout=20).topics[name].partitions
+        ends = {p: end_of(consumer, TopicPartition(name, p)) for p in partitions}
+        left = {p for p, end in ends.items() if end > 0}
+        consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
+        while left:
+            for message in consumer.consume(5_000, timeout=10):
+                if message.error():
+                    raise RuntimeError(str(message.error()))
+                if message.offset() < ends[message.partition()]:
+                    yield message
+                if message.offset() >= ends[message.partition()] - 1:
+                    left.discard(message.partition())
+    finally:
+        consumer.close()

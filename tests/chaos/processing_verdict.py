@@ -9,23 +9,21 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from processors.app import APP_ID
 from processors.features import row
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES
-from tests.chaos.processing_line import Line
+from tests.chaos.processing_line import Line, messages
 from tests.chaos.processing_plan import TOPICS, Place, Plan, row_hash
 from tests.chaos.processing_poison import Letter
 from tests.e2e.digest_files import Fold, read_files
-from tests.e2e.independent_digest import end_of, record_reader
+from tests.e2e.independent_digest import record_reader
 
 _CHANGELOG = f"{APP_ID}-features-changelog"
 _FENCES = b"\0"
@@ -70,34 +68,6 @@ def judge(line: Line, plan: Plan, folders: list[Path]) -> Verdict:
 
 
 # -- Kafka
-
-
-def messages(line: Line, topic: str) -> Iterator[Message]:
-    """Every record of a topic, from its beginning to its present end, each partition in order."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": line.settings.kafka_bootstrap_servers,
-            "group.id": "chaos-verdict",
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
-    name = line.settings.tidewire_topic_prefix + topic
-    try:
-        partitions = consumer.list_topics(name, timeout=20).topics[name].partitions
-        ends = {p: end_of(consumer, TopicPartition(name, p)) for p in partitions}
-        left = {p for p, end in ends.items() if end > 0}
-        consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
-        while left:
-            for message in consumer.consume(5_000, timeout=10):
-                if message.error():
-                    raise RuntimeError(str(message.error()))
-                if message.offset() < ends[message.partition()]:
-                    yield message
-                if message.offset() >= ends[message.partition()] - 1:
-                    left.discard(message.partition())
-    finally:
-        consumer.close()
 
 
 def _log(line: Line, plan: Plan, found: Verdict) -> None:
