@@ -18,8 +18,9 @@ from schemas.catalogue import STOCK_TRADES
 from schemas.codec import load_codec
 from tests.chaos import processing_plan, processing_poison, processing_verdict
 from tests.chaos.processing_feed import Feed
-from tests.chaos.processing_line import Ends, Line, Service, reached
+from tests.chaos.processing_line import Ends, Line, reached
 from tests.chaos.processing_plan import Lane, Plan
+from tests.chaos.processing_service import Service
 from tests.chaos.processing_verdict import Verdict
 from tidewire import config
 
