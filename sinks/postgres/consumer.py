@@ -163,6 +163,8 @@ class Consumer:
                 size += sum(len(block.raw) for block in blocks)
             if not rows and self._writing is not None and not writing:
                 break  # learn soon what became of the last batch
+            if not rows and not writing and self._writer.keeper.due:
+                break  # nothing comes in: nobody else would have old days dropped
         return list(spans.values())
 
     async def _fetch(self, stopped: asyncio.Task[bool], *, idle: bool) -> Mapping[TopicPartition, list[Any]]:

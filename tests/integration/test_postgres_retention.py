@@ -9,13 +9,16 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
+from schemas import cluster
 from sinks.postgres import migrate
 from sinks.postgres.batches import Batch, prepare
 from sinks.postgres.connection import Connection, connect
 from sinks.postgres.partitions import Partitions, attached
 from sinks.postgres.retention import AGAIN_SECONDS, Keeper, Retention
 from sinks.postgres.writer import Writer
+from tests.integration.sink_process import TOPICS, running, until
 from tests.integration.test_postgres_writer import DAY, FEEDS, TOPIC, encode, place, query, span, trade
+from tidewire.config import Settings
 from verify import database as verify_database
 from verify.content import BARS, TRADES
 
@@ -104,3 +107,16 @@ def test_a_late_row_is_counted_and_brings_no_partition_back(database: Connection
 
 def prepared(writer: Writer, values: list[tuple[bytes, bytes]], start: int) -> Batch:
     return prepare(FEEDS, [span(values, start)], kept_from=writer.keeper.kept_from)
+
+
+@pytest.mark.kafka
+async def test_a_sink_without_anything_to_write_drops_what_is_past_its_retention(settings: Settings) -> None:
+    """Otherwise a feed that falls silent keeps its last days for ever."""
+    await cluster.apply(settings, only=TOPICS)
+    mine = Settings.model_validate({**dict(settings), "tidewire_retention_tick_days": 2})
+    url = str(mine.database_url.get_secret_value()) if mine.database_url else ""
+    migrate.apply(url)
+    with connect(url) as database:
+        Partitions().ensure(database, "quotes", [TODAY])
+        async with running(mine):
+            await until(lambda: "quotes_20131010" not in attached(database, "quotes"))
