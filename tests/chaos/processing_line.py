@@ -212,7 +212,7 @@ def messages(line: Line, topic: str) -> Iterator[Message]:
         left = {p for p, end in ends.items() if end > 0}
         consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
         while left:
-            for message in consumer.consume(5_000, timeout=10):
+            for message in consumer.consume(5_000, timeout=0.3):
                 if message.error():
                     raise RuntimeError(str(message.error()))
                 if message.offset() < ends[message.partition()]:
