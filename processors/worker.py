@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processors.columns.app import ColumnApp
+from processors.columns.changelogs import create_missing
 from processors.columns.consumer import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output, new_producer, track
 from schemas.codec import Codec, load_codec
@@ -83,6 +84,7 @@ class Worker:
             replicas = min(brokers, _MAX_REPLICAS)
             app = new_app(self._settings, self._plan, Output(producer), partitions, replicas)
             self._build(app, codec)
+            await create_missing(self._settings, app.changelogs, partitions, replicas)
             self._app = app
             await self._work(app, producer, health, stop)
         finally:
@@ -189,6 +191,7 @@ def new_app(settings: Settings, plan: Plan, output: Output, partitions: int, rep
         store="memory://",
         topic_partitions=partitions,
         topic_replication_factor=replicas,
+        topic_disable_leader=True,  # its topic is for timers that only one worker runs; there are none
         table_standby_replicas=1,  # of two workers or more; one alone has none
         stream_recovery_delay=0,
         stream_wait_empty=True,  # see ColumnApp.finish_batches

@@ -188,10 +188,17 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         changed: dict[int, Mapping[bytes, bytes | None]] = {}
         for partition, part in list(self._parts.items()):
             if partition not in served:  # lost in a rebalance: not ours to write
+                self._check_lost(partition)
                 del self._parts[partition]
             elif rows := part.take_changed():
                 changed[partition] = rows
         return changed
+
+    def _check_lost(self, partition: int) -> None:
+        """What was folded must never be dropped while its offsets are still ours to commit."""
+        inputs = self.app.batch_topics
+        if any(tp.partition == partition and tp.topic in inputs for tp in self.app.consumer.assignment()):
+            raise RuntimeError(f"{self.changelog_topic_name} partition {partition} was not assigned to us")
 
     async def _write(
         self, changed: Mapping[int, Mapping[bytes, bytes | None]]
