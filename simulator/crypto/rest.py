@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import web
 
 from simulator.crypto.books import Books
 from simulator.rest_guard import Guard, reply
-from simulator.rest_series import KINDS, Kind, Series, choice, symbols_of
+from simulator.rest_series import KINDS, Series, choice, symbols_of
+from simulator.series_routes import Handler, latest, past
 from simulator.session import CRYPTO_FEEDS
 from simulator.venue import Venue
 
@@ -28,30 +28,16 @@ class CryptoRest:
 
     def routes(self) -> list[web.RouteDef]:
         """For the application's router."""
-        table: list[tuple[str, Callable[[web.Request], Any]]] = [
+        table: list[tuple[str, Handler]] = [
             (f"{_BASE}/latest/orderbooks", self._orderbooks),
             (f"{_BASE}/snapshots", self._snapshots),
         ]
         for kind in KINDS:
             table += [
-                (f"{_BASE}/{kind}", self._past(kind)),
-                (f"{_BASE}/latest/{kind}", self._latest(kind)),
+                (f"{_BASE}/{kind}", past(self._series, kind, _pairs)),
+                (f"{_BASE}/latest/{kind}", latest(self._series, kind, _pairs)),
             ]
         return [web.get(path, self._guard.wrap(handler)) for path, handler in table]
-
-    def _past(self, kind: Kind) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
-            found, token = self._series.past(kind, _pairs(request), request.query)
-            return reply({kind: found, "next_page_token": token})
-
-        return handle
-
-    def _latest(self, kind: Kind) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
-            pairs = _pairs(request)
-            return reply({kind: {p: row for p in pairs if (row := self._series.newest(kind, p)) is not None}})
-
-        return handle
 
     async def _snapshots(self, request: web.Request) -> web.Response:
         shown = {pair: self._series.snapshot(pair) for pair in _pairs(request)}

@@ -12,7 +12,8 @@ from aiohttp import web
 from simulator.broker.quotes import contract
 from simulator.exchange_calendar import new_york
 from simulator.rest_guard import Guard, reply
-from simulator.rest_series import Kind, Series, choice, symbols_of
+from simulator.rest_series import Series, choice, symbols_of
+from simulator.series_routes import Handler, latest, past
 from simulator.session import OPTION_FEEDS
 from simulator.venue import Venue
 
@@ -33,31 +34,15 @@ class OptionRest:
 
     def routes(self) -> list[web.RouteDef]:
         """For the application's router."""
-        table: list[tuple[str, Callable[[web.Request], Any]]] = [
-            (f"{_BASE}/trades", self._past("trades")),
-            (f"{_BASE}/bars", self._past("bars")),
-            (f"{_BASE}/trades/latest", self._latest("trades")),
-            (f"{_BASE}/quotes/latest", self._latest("quotes")),
+        table: list[tuple[str, Handler]] = [
+            (f"{_BASE}/trades", past(self._series, "trades", _symbols)),
+            (f"{_BASE}/bars", past(self._series, "bars", _symbols)),
+            (f"{_BASE}/trades/latest", latest(self._series, "trades", _symbols)),
+            (f"{_BASE}/quotes/latest", latest(self._series, "quotes", _symbols)),
             (f"{_BASE}/snapshots", self._snapshots),
             ("/v2/options/contracts", self._listing),
         ]
         return [web.get(path, self._guard.wrap(handler)) for path, handler in table]
-
-    def _past(self, kind: Kind) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
-            found, token = self._series.past(kind, _symbols(request), request.query)
-            return reply({kind: found, "next_page_token": token})
-
-        return handle
-
-    def _latest(self, kind: Kind) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
-            symbols = _symbols(request)
-            return reply(
-                {kind: {s: row for s in symbols if (row := self._series.newest(kind, s)) is not None}}
-            )
-
-        return handle
 
     async def _snapshots(self, request: web.Request) -> web.Response:
         shown = {symbol: self._series.snapshot(symbol) for symbol in _symbols(request)}
