@@ -43,27 +43,12 @@ class Spans:
 
     def counts(self, before: Ints) -> Ints:
         """Records of each span, those of its row's earlier ones and `before`, what the row had counted."""
-        lengths = self.groups.lengths
-        return before + lengths if self.first is None else _running(lengths, before, self.first)
+        return running(self.groups.lengths, before, self.first)
 
-    def sums(self, totals: Ints, before: Ints, session: Ints) -> Ints:
-        """The same for totals by span, and within a session: what is `before` a later one is 0."""
-        return before + totals if self.first is None else _running(totals, before, self._begun(session))
-
-    def maxima(self, greatest: Ints, before: Ints, session: Ints) -> Ints:
-        """The same for the greatest value of each span."""
+    def begun(self, session: Ints) -> Mask | None:
+        """Spans with which a row or a session begins; `session`: that of each span. None: all."""
         if self.first is None:
-            return np.maximum(before, greatest)
-        begun = self._begun(session)
-        return _running_greatest(np.where(begun, np.maximum(before, greatest), greatest), begun)
-
-    def minima(self, least: Ints, before: Ints, session: Ints) -> Ints:
-        """The same for the least value; none is negative."""
-        return np.minimum(before, least) if self.first is None else -self.maxima(-least, -before, session)
-
-    def _begun(self, session: Ints) -> Mask:
-        """Spans with which a row or a session begins."""
-        assert self.first is not None
+            return None
         return self.first | np.concatenate(([True], session[1:] != session[:-1]))
 
     def finals(self, new: Ints) -> tuple[Rows, Ints]:
@@ -80,19 +65,10 @@ class Spans:
 def cut(matrix: Matrix, groups: Groups, ts: Ints, newest_word: int, folded_word: int) -> Spans:
     """Cut a batch. `ts`: event times in the order of the groups; `newest_word` holds a row's newest event
     time in ns, `folded_word` how many records its component has folded."""
-    stored = matrix.values[groups.rows, newest_word] // INTERVAL_NS
-    intervals = ts // INTERVAL_NS
-    moved = intervals[groups.starts] > stored
-    opening: tuple[Closed, ...] = ()
-    if moved.any():
-        unsent = moved & (matrix.values[groups.rows, folded_word] > 0)
-        if not groups.repeated:  # else a crash may have prevented the send of any of them
-            unsent &= matrix.announced(groups.rows)
-        if unsent.any():
-            rows = groups.rows[unsent]
-            opening = (Closed(rows, matrix.values[rows]),)
-    if int(intervals.min()) == int(intervals.max()):  # so it is with nearly every batch of a live stream
+    opening = _opening(matrix, groups, ts, newest_word, folded_word)
+    if int(ts.min()) // INTERVAL_NS == int(ts.max()) // INTERVAL_NS:  # nearly every batch of a live stream
         return Spans(groups, None, None, opening)
+    stored, intervals = matrix.values[groups.rows, newest_word] // INTERVAL_NS, ts // INTERVAL_NS
     lanes = groups.spread(np.arange(len(groups.rows), dtype=np.int64) << _LANE)
     standing = np.maximum.accumulate(lanes + np.maximum(intervals, groups.spread(stored)))
     starts = np.concatenate(([0], np.flatnonzero(standing[1:] != standing[:-1]) + 1))
@@ -113,19 +89,46 @@ def leaves(stored: int, ts: int) -> bool:
     return ts // INTERVAL_NS > stored // INTERVAL_NS
 
 
-def _running(values: Ints, before: Ints, begun: Mask) -> Ints:
-    """Running totals that begin anew, at `before`, where `begun` is true (as it is at the first)."""
-    totals = np.cumsum(values + np.where(begun, before, 0))
-    base = np.concatenate(([0], totals[:-1]))[np.flatnonzero(begun)]
-    result: Ints = totals - base[np.cumsum(begun) - 1]
+def _opening(
+    matrix: Matrix, groups: Groups, ts: Ints, newest_word: int, folded_word: int
+) -> tuple[Closed, ...]:
+    # After a crash that may have prevented the send, repeats are all that says so.
+    unsent = np.ones(len(groups.rows), bool) if groups.repeated else matrix.announced(groups.rows)
+    if not unsent.any():
+        return ()
+    stored = matrix.values[groups.rows]
+    leaving = ts[groups.starts] // INTERVAL_NS > stored[:, newest_word] // INTERVAL_NS
+    closing = unsent & leaving & (stored[:, folded_word] > 0)
+    return (Closed(groups.rows[closing], stored[closing]),) if closing.any() else ()
+
+
+def running(totals: Ints, before: Ints, begun: Mask | None) -> Ints:
+    """Totals by span added up over a row's spans, beginning anew at `before` where `begun` is true.
+
+    `begun` is true of the first span; None: of all.
+    """
+    if begun is None:
+        return before + totals
+    starts = np.flatnonzero(begun)
+    sums = np.cumsum(totals + np.where(begun, before, 0))
+    base = np.concatenate(([0], sums[starts[1:] - 1]))
+    result: Ints = sums - np.repeat(base, np.diff(starts, append=len(sums)))
     return result
 
 
-def _running_greatest(values: Ints, begun: Mask) -> Ints:
-    """Running maxima that begin anew where `begun` is true; by ranks, as lanes leave no room for values."""
+def running_greatest(greatest: Ints, before: Ints, begun: Mask | None) -> Ints:
+    """The same for the greatest values; by ranks, as an integer has no room for a row and a price."""
+    if begun is None:
+        return np.maximum(before, greatest)
+    values = np.where(begun, np.maximum(before, greatest), greatest)
     order = np.argsort(values, kind="stable")
     ranks = np.empty(len(values), np.int64)
     ranks[order] = np.arange(len(values))
     lanes = (np.cumsum(begun) - 1) * len(values)
     result: Ints = values[order[np.maximum.accumulate(lanes + ranks) - lanes]]
     return result
+
+
+def running_least(least: Ints, before: Ints, begun: Mask | None) -> Ints:
+    """The same for the least values; none is negative."""
+    return np.minimum(before, least) if begun is None else -running_greatest(-least, -before, begun)

@@ -14,7 +14,7 @@ import polars as pl
 from processors.columns.groups import Groups, group
 from processors.columns.matrix import Ints, Matrix
 from processors.features import row
-from processors.features.conflation import Spans, cut
+from processors.features.conflation import Spans, cut, running, running_greatest, running_least
 from processors.features.folded import Folded
 from processors.features.session import session_days
 
@@ -72,9 +72,9 @@ def _fold_session(new: Ints, spans: Spans, days: Ints, frame: pl.DataFrame, bits
     groups = spans.groups
     before = new[:, row.SESSION].copy()
     session = np.maximum(before, groups.greatest(days))
-    begun = np.flatnonzero(session > before)
-    new[begun[:, None], row.SESSION_SUMS] = 0
-    new[begun, row.HIGH], new[begun, row.LOW] = -1, row.GREATEST
+    renewed = np.flatnonzero(session > before)
+    new[renewed[:, None], row.SESSION_SUMS] = 0
+    new[renewed, row.HIGH], new[renewed, row.LOW] = -1, row.GREATEST
     new[:, row.SESSION] = session
     size = frame["size"].to_numpy()[groups.order]
     micros = np.rint(frame["price"].to_numpy() * row.MICROS).astype(np.int64)[groups.order] * size
@@ -85,14 +85,14 @@ def _fold_session(new: Ints, spans: Spans, days: Ints, frame: pl.DataFrame, bits
         late, number = _late(groups, days, before), groups.total(counts.astype(np.int64))
         size, micros = np.where(counts, size, 0), np.where(counts, micros, 0)
         high, low = np.where(counts, bits, -1), np.where(counts, bits, row.GREATEST)
-    new[:, row.TRADE_COUNT] = spans.sums(number, new[:, row.TRADE_COUNT], session)
-    new[:, row.VOLUME] = spans.sums(groups.total(size), new[:, row.VOLUME], session)
-    low_word = spans.sums(groups.total(micros & 0xFFFFFFFF), new[:, row.NOTIONAL_LOW], session)
-    high_word = spans.sums(groups.total(micros >> 32), new[:, row.NOTIONAL_HIGH], session)
-    new[:, row.NOTIONAL_HIGH] = high_word + (low_word >> 32)
-    new[:, row.NOTIONAL_LOW] = low_word & 0xFFFFFFFF
-    new[:, row.HIGH] = spans.maxima(groups.greatest(high), new[:, row.HIGH], session)
-    new[:, row.LOW] = spans.minima(groups.least(low), new[:, row.LOW], session)
+    begun = spans.begun(session)
+    notional = groups.total(micros >> 32), groups.total(micros & 0xFFFFFFFF)
+    for word, totals in zip(row.SESSION_SUMS, (number, groups.total(size), *notional), strict=True):
+        new[:, word] = running(totals, new[:, word], begun)
+    new[:, row.NOTIONAL_HIGH] += new[:, row.NOTIONAL_LOW] >> 32
+    new[:, row.NOTIONAL_LOW] &= 0xFFFFFFFF
+    new[:, row.HIGH] = running_greatest(groups.greatest(high), new[:, row.HIGH], begun)
+    new[:, row.LOW] = running_least(groups.least(low), new[:, row.LOW], begun)
     if (new[:, row.VOLUME] < 0).any():
         raise OverflowError("the volume of a session does not fit 63 bits")
     return late

@@ -54,7 +54,7 @@ class Feeder:
 class Worker:
     """A processor in a process of its own."""
 
-    def __init__(self, settings: Settings, environment: dict[str, str]) -> None:
+    def __init__(self, settings: Settings, environment: dict[str, str], program: str = PROGRAM) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -69,7 +69,7 @@ class Worker:
         self.log = Path(settings.tidewire_home) / f"processor-{self.port}.log"
         self.output = self.log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", program],
             env=os.environ | own | environment,
             cwd=Path(__file__).parents[2],
             stderr=self.output,
@@ -97,9 +97,9 @@ class Worker:
 
 
 @contextmanager
-def worker(settings: Settings, **environment: str) -> Iterator[Worker]:
+def worker(settings: Settings, program: str = PROGRAM, **environment: str) -> Iterator[Worker]:
     """A processor that is killed at the end if it still runs."""
-    running = Worker(settings, environment)
+    running = Worker(settings, environment, program)
     try:
         yield running
     finally:
