@@ -47,10 +47,11 @@ chaos: setup ## kill things and look whether anything is missing; AREA=... for a
 map: ## rewrite the file map in docs/design.md
 	@$(PYTHON) docs/file_map.py
 
-lock: setup ## choose newer packages and jars: rewrites requirements.lock and kafka-jars.lock (needs uv)
+lock: setup ## choose newer packages and jars: rewrites requirements.lock and the locks of jars (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --upgrade --output-file requirements.lock
 	$(BIN)/python -m tidewire.stack write-lock
+	$(BIN)/python -m benchmarks.peers write-lock
 
 clean: ## delete what was built; the data of the local stack stays (tidewire stack down --wipe)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

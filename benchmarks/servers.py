@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+from aiokafka.errors import NonEmptyGroup
 from psycopg import sql
 
 from schemas import admin, cluster
@@ -25,6 +27,7 @@ from tidewire.config import Settings
 from tidewire.stack import LocalStack
 
 APP = "tidewire-processor"
+_SESSION_SECONDS = 90.0
 _TOPICS = tuple(
     dict.fromkeys(
         (
@@ -99,10 +102,22 @@ class Servers:
             mine = self.prefix + APP
             for group in await kafka.groups():
                 if group.startswith(mine):
-                    await kafka.delete_group(group)
+                    await _delete(kafka, group)
             while names := [n for n in await kafka.names() if n.startswith(mine)]:
                 await kafka.delete(names)
                 await asyncio.sleep(0.2)
+
+
+async def _delete(kafka: admin.Admin, group: str) -> None:
+    """Delete a group; a member that was killed is in it until its session ends."""
+    deadline = time.monotonic() + _SESSION_SECONDS
+    while True:
+        try:
+            return await kafka.delete_group(group)
+        except NonEmptyGroup:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
 
 
 @contextmanager
