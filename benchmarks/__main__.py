@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, fanout, ingest, line, portfolio, processing, storing
+from benchmarks import backfill, fanout, fold, ingest, line, portfolio, processing, recovery, storing, workers
 from benchmarks.peers import comparison, memory
 from benchmarks.process import ROOT
 from benchmarks.results import Benchmark, Result, write
@@ -64,12 +64,28 @@ def catalogue(shared: Shared) -> list[Benchmark]:
         ),
         *_beside_peers(shared),
         Benchmark(
+            "fold", "a pure fold over a topic of trades, no Faust", "records/CPU-s", 4_000_000, "more",
+            shared.measure(fold.measure),
+        ),
+        Benchmark(
             "sink", "Kafka to PostgreSQL / COPY of ready bytes", _RATIO, 0.55, "more",
             shared.measure(stored.ratio),
         ),
         Benchmark(
             "sink_cpu", "the sink's own process, Kafka to PostgreSQL", "CPU-s per million rows", 1.2, "less",
             shared.measure(stored.own_cpu),
+        ),
+        Benchmark(
+            "recovery_standby", "100,000 keys after kill -9, with a standby", "s", 10, "less",
+            shared.measure(recovery.standby),
+        ),
+        Benchmark(
+            "recovery_cold", "100,000 keys after kill -9, cold", "s", 30, "less",
+            shared.measure(recovery.cold),
+        ),
+        Benchmark(
+            "workers", "two workers that share the partitions / one", _RATIO, 0.8, "more",
+            shared.measure(workers.measure),
         ),
         Benchmark("line", "whole line on 2 cores", "messages/s", 25_000, "more", line.throughput),
         Benchmark(
