@@ -7,14 +7,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from producers import log_tail
+from producers.log_follow import LogFollower
 from schemas import event_id
 from schemas.codec import Codec
 from tidewire import kafka, log
@@ -23,7 +23,6 @@ from tidewire.config import Settings
 from tidewire.errors import RecordError
 
 _PAUSE_SECONDS = 0.5
-_POLL_MS = 500
 
 _log = log.get("lease-claims")
 
@@ -49,13 +48,11 @@ class Claims:
         clock: Clock,
         changed: Callable[[], None],
     ) -> None:
-        self._arguments, self._topic = kafka.client_arguments(settings), topic
+        self._topic = topic
+        self._log = LogFollower(kafka.client_arguments(settings), (topic,), pause_seconds=_PAUSE_SECONDS)
         self._codec, self._producer, self._clock, self._changed = codec, producer, clock, changed
         self._greatest = 0
         self._mine: dict[str, Claim] = {}
-        self._consumer: AIOKafkaConsumer | None = None
-        self._positions: dict[TopicPartition, int] = {}
-        self._read = asyncio.Condition()
         self._again: set[asyncio.Task[None]] = set()
         self.me = f"{socket.gethostname()}:{os.getpid()}"
         self.newest: dict[str, Claim] = {}
@@ -64,15 +61,7 @@ class Claims:
     async def run(self) -> None:
         """Follow until cancelled; Kafka's absence is waited out."""
         try:
-            while True:
-                try:
-                    async with log_tail.reader(self._arguments) as consumer:
-                        await self._follow(consumer)
-                except (KafkaError, OSError) as error:
-                    _log.warning("control.leases is not readable", error=repr(error))
-                finally:
-                    self._consumer = None
-                await asyncio.sleep(_PAUSE_SECONDS)
+            await self._log.run(self._read)
         finally:
             for task in self._again:
                 task.cancel()
@@ -98,50 +87,23 @@ class Claims:
         self._mine.pop(feed, None)
 
     async def _try(self, feed: str) -> int | None:
-        await self._caught_up()
+        await self._log.read_to_end()
         epoch = max(self._clock() // NS_PER_SECOND, self._greatest + 1)
         sent = await self._producer.send_and_wait(
             self._topic, key=feed.encode(), value=self._record(feed, epoch)
         )
         where = TopicPartition(self._topic, sent.partition)
-        await self._until({where: sent.offset + 1})
+        await self._log.reached({where: sent.offset + 1})
         claim = self.newest[feed]
         if claim.where != (sent.partition, sent.offset):
             return None  # somebody else was first
         self._mine[feed] = claim
         return epoch
 
-    async def _caught_up(self) -> None:
-        """Wait until all claims that are written by now are read."""
-        async with self._read:
-            await self._read.wait_for(lambda: self._consumer is not None)
-        consumer = self._consumer
-        if consumer is None:
-            raise KafkaError("control.leases is being opened again")
-        await self._until(await log_tail.ends(consumer, list(self._positions)))
-
-    async def _until(self, ends: dict[TopicPartition, int]) -> None:
-        async with self._read:
-            await self._read.wait_for(
-                lambda: all(self._positions.get(p, 0) >= end for p, end in ends.items())
-            )
-
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        numbers = await self._producer.partitions_for(self._topic)
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        self._positions = dict.fromkeys(partitions, 0)
-        self._consumer = consumer
-        while True:
-            for partition in partitions:
-                self._positions[partition] = await consumer.position(partition)
-            async with self._read:
-                self._read.notify_all()
-            self._changed()
-            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-                for record in records:
-                    self._take(record)
+    async def _read(self, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            self._take(record)
+        self._changed()
 
     def _take(self, record: ConsumerRecord) -> None:
         try:

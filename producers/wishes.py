@@ -7,14 +7,12 @@ for what was wanted on the way.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
-from producers import log_tail
 from producers.interest import Entry, Interest
+from producers.log_follow import LogFollower
 from producers.subscriptions import Urgent, Wanted
 from schemas.catalogue import SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec
@@ -26,7 +24,6 @@ from tidewire.metrics import SUBSCRIPTION_ENTRIES
 
 SWEEP_SECONDS = 2.0
 """So often expired entries are looked for."""
-_PAUSE_SECONDS = 2.0
 
 _log = log.get("wishes")
 
@@ -45,38 +42,24 @@ class Wishes:
         *,
         sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
-        self._arguments, self._codec, self._feeds = kafka.client_arguments(settings), codec, feeds
+        self._codec, self._feeds, self._clock = codec, feeds, clock
         name = Catalogue(settings.tidewire_topic_prefix, 1).name(SUBSCRIPTIONS)
-        self._partition = TopicPartition(name, 0)
-        self._clock, self._sweep_seconds = clock, sweep_seconds
+        # Whatever goes wrong, the feeds go on with what was wanted last.
+        self._log = LogFollower(
+            kafka.client_arguments(settings), (name,), poll_seconds=sweep_seconds, away=(Exception,)
+        )
         self._interest = Interest()
         self._told: dict[str, tuple[Wanted, Urgent]] = {}
 
     async def run(self) -> None:
         """Work until cancelled; Kafka's absence is waited out, with what was wanted last."""
-        while True:
-            try:
-                async with log_tail.reader(self._arguments) as consumer:
-                    await self._follow(consumer)
-            except Exception as error:  # whatever it is, the feeds go on with what was wanted last
-                _log.warning("control.subscriptions is not readable", error=repr(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await self._log.run(self._take)
 
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        self._interest = Interest()
-        consumer.assign([self._partition])
-        await consumer.seek_to_beginning(self._partition)
-        end = (await log_tail.ends(consumer, [self._partition]))[self._partition]
-        while await consumer.position(self._partition) < end:
-            await self._take(consumer)
-        while True:
-            await self._tell()
-            await self._take(consumer)
-
-    async def _take(self, consumer: AIOKafkaConsumer) -> None:
-        found = await consumer.getmany(self._partition, timeout_ms=int(self._sweep_seconds * 1000))
-        for record in found.get(self._partition, ()):
+    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
             SUBSCRIPTION_ENTRIES.labels(self._put(record)).inc()
+        if not self._log.behind:
+            await self._tell()
 
     async def _tell(self) -> None:
         now = self._clock()

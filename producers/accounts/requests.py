@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord
 
+from producers.log_follow import LogFollower
 from schemas.codec import Codec
 from tidewire import kafka, log
 from tidewire.config import Settings
@@ -16,7 +14,6 @@ from tidewire.errors import RecordError
 
 RECONCILE = "reconcile"
 EVERYBODY = "*"
-_PAUSE_SECONDS = 1.0
 
 _log = log.get("accounts")
 
@@ -29,26 +26,12 @@ async def follow(settings: Settings, codec: Codec, topic: str, asked: Asked) -> 
 
     What was asked before is not looked at: every account begins with a round.
     """
-    position: int | None = None
-    partition = TopicPartition(topic, 0)
-    while True:
-        consumer = AIOKafkaConsumer(
-            **kafka.client_arguments(settings), enable_auto_commit=False, auto_offset_reset="latest"
-        )
-        try:
-            await consumer.start()
-            consumer.assign([partition])
-            if position is None:
-                position = (await consumer.end_offsets([partition]))[partition]
-            consumer.seek(partition, position)
-            async for record in consumer:
-                position = record.offset + 1
-                _take(codec, record.value, asked)
-        except (KafkaError, OSError) as error:
-            _log.warning("requests are not followed at the moment", error=repr(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
-        finally:
-            await consumer.stop()
+
+    async def take(records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            _take(codec, record.value, asked)
+
+    await LogFollower(kafka.client_arguments(settings), (topic,), from_end=True).run(take)
 
 
 def _take(codec: Codec, value: bytes | None, asked: Asked) -> None:

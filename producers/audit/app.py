@@ -87,12 +87,12 @@ class Auditor:
         topics = [name(topic) for scope in self._scopes for topic, _ in scope.topics.values()]
         await contact.check_topics(settings, (*topics, name(GAPS), name(AUDITS), name(NEWS)))
         async with admin.connect(settings) as cluster:
-            counts = {t.name: t.partitions for t in (await cluster.topics([name(GAPS), name(NEWS)])).values()}
+            counts = {t.name: t.partitions for t in (await cluster.topics([name(NEWS)])).values()}
         async with AsyncExitStack() as ending:
             session = await ending.enter_async_context(ClientSession())
             history = History(settings, session, pace_of(settings, SHARE))
             outbox = Outbox(settings, codec, await ending.enter_async_context(small_producer(settings)))
-            gaps = Gaps(settings, codec, counts[name(GAPS)])
+            gaps = Gaps(settings, codec)
             tasks = [
                 asyncio.create_task(gaps.run()),
                 asyncio.create_task(self._audit(codec, history, outbox, gaps)),

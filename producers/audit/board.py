@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from producers import log_tail
+from producers.log_follow import LogFollower
 from schemas.catalogue import GAPS, Catalogue
 from schemas.codec import Codec
 from schemas.gaps import Board, Gap
 from tidewire import kafka, log
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-
-_PAUSE_SECONDS = 2.0
-_FETCH_MS = 500
 
 Position = Callable[[str, int], int | None]
 """Topic and partition -> the next offset that we shall read; None: not ours."""
@@ -29,13 +23,13 @@ _log = log.get("audit-gaps")
 class Gaps:
     """The board of gaps, kept up to date by `run`. All partitions are read, from their beginning."""
 
-    def __init__(self, settings: Settings, codec: Codec, partitions: int) -> None:
-        self._arguments: Mapping[str, Any] = kafka.client_arguments(settings)
+    def __init__(self, settings: Settings, codec: Codec) -> None:
         self._codec = codec
         name = Catalogue(settings.tidewire_topic_prefix, 1).name(GAPS)
-        self._partitions = [TopicPartition(name, number) for number in range(partitions)]
+        # Whatever goes wrong: audits go on with what was known last.
+        self._log = LogFollower(kafka.client_arguments(settings), (name,), away=(Exception,))
         self.board = Board()
-        self.current = asyncio.Event()
+        self.current = self._log.caught_up
         """Set once everything was read that was there at the start."""
         self._unread: dict[str, Gap] = {}
 
@@ -64,37 +58,18 @@ class Gaps:
 
     async def run(self) -> None:
         """Work until cancelled; Kafka's absence is waited out."""
-        while True:
+        await self._log.run(self._take)
+
+    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
             try:
-                async with log_tail.reader(self._arguments) as consumer:
-                    await self._follow(consumer)
-            except Exception as error:  # whatever it is: audits go on with what was known last
-                _log.warning("alpaca.gaps is not readable", error=repr(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        consumer.assign(self._partitions)
-        await consumer.seek_to_beginning(*self._partitions)
-        ends = await log_tail.ends(consumer, self._partitions)
-        while True:
-            if not self.current.is_set():
-                positions = [await consumer.position(tp) >= end for tp, end in ends.items()]
-                if all(positions):
-                    self.current.set()
-            found = await consumer.getmany(*self._partitions, timeout_ms=_FETCH_MS)
-            for records in found.values():
-                for record in records:
-                    self._take(record)
-
-    def _take(self, record: ConsumerRecord) -> None:
-        try:
-            stem, content = self._codec.decode(record.value)
-            if stem != "gap":
-                raise RecordError(f"a {stem} record")
-        except RecordError as error:
-            _log.warning("unreadable gap", offset=record.offset, reason=str(error))
-            return
-        self.put(Gap.of(content))
+                stem, content = self._codec.decode(record.value)
+                if stem != "gap":
+                    raise RecordError(f"a {stem} record")
+            except RecordError as error:
+                _log.warning("unreadable gap", offset=record.offset, reason=str(error))
+            else:
+                self.put(Gap.of(content))
 
 
 def _was_read(place: str, position: Position) -> bool:

@@ -2,97 +2,51 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord
 
+from producers.log_follow import LogFollower
 from schemas.catalogue import GAPS, Catalogue
 from schemas.codec import Codec
 from schemas.gaps import Board, Gap
-from tidewire import kafka, log
+from tidewire import kafka
 from tidewire.config import Settings
 from tidewire.errors import RecordError
 from tidewire.placing import partition_of
-
-_PAUSE_SECONDS = 1.0
-
-_log = log.get("gap-board")
 
 
 class Follower:
     """The board of all gaps, kept up to date by `run`. `changed` is called after every news."""
 
     def __init__(self, settings: Settings, codec: Codec, changed: Callable[[], None]) -> None:
-        self._settings, self._codec, self._changed = settings, codec, changed
+        self._codec, self._changed = codec, changed
         self.topic = Catalogue(settings.tidewire_topic_prefix, 1).name(GAPS)
         self.board = Board()
-        self._partitions: list[TopicPartition] = []
-        self._consumer: AIOKafkaConsumer | None = None
-        self._read: dict[TopicPartition, int] = {}
-        self._moved = asyncio.Event()
+        self._log = LogFollower(kafka.client_arguments(settings), (self.topic,))
 
     def partition(self, gap: Gap) -> int:
         """Where a gap's records are."""
-        return partition_of(gap.key, len(self._partitions)) if self._partitions else -1
+        return partition_of(gap.key, self.partitions) if self.partitions else -1
 
     @property
     def partitions(self) -> int:
         """How many there are; 0: not known yet."""
-        return len(self._partitions)
+        return len(self._log.positions)
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        while True:
-            try:
-                await self._follow()
-            except KafkaError as error:
-                _log.warning("gaps not read", error=repr(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await self._log.run(self._take)
 
     async def caught_up(self) -> None:
         """Return when everything is known that stands in the log now."""
-        while True:
-            consumer = self._consumer
-            if consumer is not None and self._partitions:
-                try:
-                    ends: dict[TopicPartition, int] = await consumer.end_offsets(self._partitions)
-                    break
-                except KafkaError:
-                    pass
-            await asyncio.sleep(0.05)
-        while any(self._read.get(p, 0) < end for p, end in ends.items()):
-            self._moved.clear()
-            await self._moved.wait()
+        await self._log.read_to_end()
 
-    async def _follow(self) -> None:
-        consumer = AIOKafkaConsumer(
-            **kafka.client_arguments(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        try:
-            await consumer.start()
-            found = await consumer._client.fetch_all_metadata()
-            numbers = found.partitions_for_topic(self.topic) or set()
-            self._partitions = [TopicPartition(self.topic, number) for number in sorted(numbers)]
-            consumer.assign(self._partitions)
-            for partition in self._partitions:
-                await consumer.seek_to_beginning(partition)
-                self._read[partition] = await consumer.position(partition)
-            self._consumer = consumer
-            while True:
-                found = await consumer.getmany(timeout_ms=500)
-                for partition, records in found.items():
-                    for record in records:
-                        self._put(record.value)
-                    self._read[partition] = records[-1].offset + 1
-                if found:
-                    self._moved.set()
-                    self._changed()
-        finally:
-            self._consumer = None
-            await consumer.stop()
+    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            self._put(record.value)
+        if records:
+            self._changed()
 
     def _put(self, value: bytes | None) -> None:
         try:

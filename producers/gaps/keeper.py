@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
@@ -89,10 +88,8 @@ class Keeper:
 
         `tails` are by real topic; `ends` is where the start's reading of the log ended.
         """
-        numbers = await self._producer.partitions_for(self._topic)
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        arguments: Mapping[str, Any] = kafka.client_arguments(self._settings)
-        self._follower = Follower(arguments, self._codec, partitions, self._feed)
+        arguments = kafka.client_arguments(self._settings)
+        self._follower = Follower(arguments, self._codec, self._topic, self._feed)
         self._learner = Learner(self._codec, tails, ends, lambda: times.newest(self._newest))
         await self._follower.catch_up()
         now = self._clock()

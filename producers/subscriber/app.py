@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from aiohttp import ClientSession
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
-from producers import contact, log_tail
+from producers import contact
 from producers.announce import small_producer
 from producers.contact import START_SECONDS
 from producers.history.client import History, pace_of
 from producers.interest import Entry
 from producers.lease import Leases
+from producers.log_follow import LogFollower
 from producers.subscriber.entries import Change
 from producers.subscriber.rising import Rising
 from producers.subscriber.standing import Book
@@ -132,43 +133,47 @@ class Subscriber:
     async def _forever(self, codec: Codec, producer: AIOKafkaProducer) -> None:
         while True:
             try:
-                async with log_tail.reader(kafka.client_arguments(self._settings)) as consumer:
-                    await self._follow(consumer, codec, producer)
+                await self._follow(codec, producer)
             except (KafkaError, OSError, AssertionError, TypeError) as error:  # see session.py for the last
                 self._trouble = f"Kafka: {error!r}"
                 _log.warning("positions and subscriptions cannot be followed", error=repr(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _follow(self, consumer: AIOKafkaConsumer, codec: Codec, producer: AIOKafkaProducer) -> None:
+    async def _follow(self, codec: Codec, producer: AIOKafkaProducer) -> None:
+        """Read both topics from their beginning, and write what is missing, until Kafka is away: what became
+        of our own last records is then not known, and the whole is read again.
+        """
         book, self._unchanged = Book(self._grace_ns), Unchanged(codec)
-        topics = (self._positions, self._subscriptions)
-        partitions = [
-            TopicPartition(t, number) for t in topics for number in await producer.partitions_for(t)
-        ]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await log_tail.ends(consumer, partitions)
-        # Nothing is decided before both are known whole: half of them would look like closed positions.
-        while any([await consumer.position(p) < end for p, end in ends.items()]):
-            await self._take(consumer, codec, book)
-        self._book, self._trouble = book, None
-        while True:
-            await self._write(codec, producer, book)
-            compared = self._compared_at = time.monotonic()
-            while not await self._take(consumer, codec, book) and time.monotonic() < compared + TURN_SECONDS:
-                pass  # only prices have moved
+        log = LogFollower(
+            kafka.client_arguments(self._settings),
+            (self._positions, self._subscriptions),
+            poll_seconds=TURN_SECONDS,
+        )
+        write_at = time.monotonic()
 
-    async def _take(self, consumer: AIOKafkaConsumer, codec: Codec, book: Book) -> bool:
-        """Read what is there; returns whether any of it may change what is wanted."""
+        async def take(records: Sequence[ConsumerRecord]) -> None:
+            nonlocal write_at
+            news = self._take(records, codec, book)
+            # Nothing is decided before both are known whole: half of them would look like closed positions.
+            if log.behind:
+                return
+            self._book, self._trouble = book, None
+            if news or time.monotonic() >= write_at:  # otherwise only prices have moved
+                await self._write(codec, producer, book)
+                self._compared_at = time.monotonic()
+                write_at = self._compared_at + TURN_SECONDS
+
+        await log.follow(take)
+
+    def _take(self, records: Sequence[ConsumerRecord], codec: Codec, book: Book) -> bool:
+        """Take over what was read; returns whether any of it may change what is wanted."""
         news = False
-        found = await consumer.getmany(timeout_ms=int(TURN_SECONDS * 1000))
-        for partition, records in found.items():
-            for record in records:
-                if partition.topic == self._positions:
-                    news |= self._position(codec, book, record)
-                else:
-                    self._entry(codec, book, record)
-                    news = True
+        for record in records:
+            if record.topic == self._positions:
+                news |= self._position(codec, book, record)
+            else:
+                self._entry(codec, book, record)
+                news = True
         return news
 
     def _position(self, codec: Codec, book: Book, record: ConsumerRecord) -> bool:
