@@ -13,8 +13,9 @@ from typing import Any
 
 import psycopg
 
+from tests import ledger_files
 from tests.chaos.scenarios import stack_of, tidewire
-from tests.e2e import account_digest, ledger_files
+from tests.e2e import account_digest
 
 Event = tuple[Any, ...]
 """(channel as the report calls it, what names the event there)."""

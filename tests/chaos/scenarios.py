@@ -14,9 +14,9 @@ from typing import Any
 
 import psycopg
 
+from tests import ledger_files
 from tests.chaos import tick_files
 from tests.chaos.demo_run import TIDEWIRE, DemoRun, environment
-from tests.e2e import ledger_files
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 RATE = 1_500

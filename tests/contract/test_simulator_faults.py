@@ -16,6 +16,7 @@ import msgpack
 import pytest
 
 from simulator.app import Simulator, SimulatorOptions
+from tests.ledger_files import messages
 from tidewire.config import load
 
 AUTH = {"action": "auth", "key": "demo-key", "secret": "demo-secret"}
@@ -69,14 +70,7 @@ class Market:
             yield ws
 
     def ledger(self, *names: str) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = []
-        for path in sorted((self._home.joinpath("simulator", *names) / "ledger").glob("*.frames")):
-            data = path.read_bytes()
-            while data:
-                size = int.from_bytes(data[:4], "big")
-                messages += msgpack.unpackb(data[4 : 4 + size])
-                data = data[4 + size :]
-        return messages
+        return list(messages(self._home.joinpath("simulator", *names) / "ledger"))
 
 
 async def next_of(ws: aiohttp.ClientWebSocketResponse) -> Any:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,13 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import GetOptionContractsRequest
 
 from simulator.app import Simulator, SimulatorOptions
+from tests.contract.alpaca_py_stream import Keep, streaming
+from tests.ledger_files import messages
 from tidewire.config import load
 
 KEYS = ("demo-key", "demo-secret")
 ASKED = "AAPL491217C00250000"
 START = datetime(2020, 1, 1, tzinfo=UTC)
-Keep = Callable[[Any], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -56,26 +57,14 @@ async def running(home: Path, **options: Any) -> AsyncIterator[Simulator]:
         await simulator.stop()
 
 
-@asynccontextmanager
-async def streaming(simulator: Simulator, *, raw: bool) -> AsyncIterator[list[Any]]:
+def listening(simulator: Simulator, *, raw: bool) -> AbstractAsyncContextManager[list[Any]]:
     url = simulator.url.replace("http", "ws") + "/v1beta1/indicative"
-    stream = OptionDataStream(*KEYS, raw_data=raw, url_override=url)
-    got: list[Any] = []
 
-    async def keep(message: Any) -> None:
-        got.append(message)
+    def subscribe(stream: OptionDataStream, keep: Keep) -> None:
+        stream.subscribe_trades(keep, "*")
+        stream.subscribe_quotes(keep, ASKED)
 
-    stream.subscribe_trades(keep, "*")
-    stream.subscribe_quotes(keep, ASKED)
-    task = asyncio.create_task(stream._run_forever())
-    try:
-        yield got
-    finally:
-        # stop_ws would wait for five seconds of silence; its wait_for may swallow a cancellation
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=0.2)
-        await stream.close()
+    return streaming(OptionDataStream(*KEYS, raw_data=raw, url_override=url), subscribe)
 
 
 async def finished(simulator: Simulator) -> dict[str, Any]:
@@ -90,20 +79,13 @@ async def finished(simulator: Simulator) -> dict[str, Any]:
 
 
 def ledger(home: Path) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for path in sorted((home / "simulator" / "options" / "ledger").glob("*.frames")):
-        data = path.read_bytes()
-        while data:
-            size = int.from_bytes(data[:4], "big")
-            messages += msgpack.unpackb(data[4 : 4 + size])
-            data = data[4 + size :]
-    return messages
+    return list(messages(home / "simulator" / "options" / "ledger"))
 
 
 async def test_the_raw_stream_gets_what_the_ledger_holds_and_rest_finds_it(tmp_path: Path) -> None:
     """A completeness report of options would compare with something else than was sent."""
     async with running(tmp_path) as simulator:
-        async with streaming(simulator, raw=True) as got:
+        async with listening(simulator, raw=True) as got:
             status = await finished(simulator)
             while len(got) < sum(status["published"].values()):
                 await asyncio.sleep(0.02)
@@ -138,7 +120,7 @@ def check_history(client: OptionHistoricalDataClient, got: list[dict[str, Any]])
 
 async def test_the_model_stream_understands_every_message(tmp_path: Path) -> None:
     """alpaca-py drops the rest of a frame at the first message that it cannot read."""
-    async with running(tmp_path) as simulator, streaming(simulator, raw=False) as got:
+    async with running(tmp_path) as simulator, listening(simulator, raw=False) as got:
         status = await finished(simulator)
         while len(got) < sum(status["published"].values()):
             await asyncio.sleep(0.02)
@@ -169,7 +151,7 @@ async def test_the_plan_bounds_the_quotes_and_json_is_refused(tmp_path: Path) ->
 
 async def test_options_survive_a_restart(tmp_path: Path) -> None:
     """What was published before a restart would be missing in REST after it."""
-    async with running(tmp_path) as simulator, streaming(simulator, raw=True):
+    async with running(tmp_path) as simulator, listening(simulator, raw=True):
         await finished(simulator)
     before = ledger(tmp_path)
     trades = [m for m in before if m["T"] == "t" and m["S"] == ASKED]

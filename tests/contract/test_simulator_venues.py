@@ -6,14 +6,13 @@ Without these the demo's crypto and news would follow another protocol than Alpa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgpack
 import pytest
 from alpaca.common.exceptions import APIError
 from alpaca.data.historical import CryptoHistoricalDataClient, NewsClient
@@ -36,13 +35,14 @@ from alpaca.trading.enums import AssetClass
 from alpaca.trading.requests import GetAssetsRequest
 
 from simulator.app import Simulator, SimulatorOptions
+from tests.contract.alpaca_py_stream import Keep, streaming
+from tests.ledger_files import messages
 from tidewire.config import load
 
 ROWS = 2_000
 FIRST = 1_723_161_254_000_000_000  # 2024-08-08 23:54:14 UTC
 START = datetime(2024, 8, 8, tzinfo=UTC)
 KEYS = ("demo-key", "demo-secret")
-Keep = Callable[[Any], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -104,25 +104,6 @@ async def running(home: Path, **options: Any) -> AsyncIterator[Simulator]:
         await simulator.stop()
 
 
-@asynccontextmanager
-async def streaming(stream: Any, subscribe: Callable[[Any, Keep], None]) -> AsyncIterator[list[Any]]:
-    got: list[Any] = []
-
-    async def keep(message: Any) -> None:
-        got.append(message)
-
-    subscribe(stream, keep)
-    task = asyncio.create_task(stream._run_forever())
-    try:
-        yield got
-    finally:
-        # stop_ws would wait for five seconds of silence; its wait_for may swallow a cancellation
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=0.2)
-        await stream.close()
-
-
 def ws(simulator: Simulator, path: str) -> str:
     return simulator.url.replace("http", "ws") + path
 
@@ -160,14 +141,7 @@ async def state_until(simulator: Simulator, venue: str, state: str) -> dict[str,
 
 
 def ledger(home: Path, *names: str) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for path in sorted((home.joinpath("simulator", *names) / "ledger").glob("*.frames")):
-        data = path.read_bytes()
-        while data:
-            size = int.from_bytes(data[:4], "big")
-            messages += msgpack.unpackb(data[4 : 4 + size])
-            data = data[4 + size :]
-    return messages
+    return list(messages(home.joinpath("simulator", *names) / "ledger"))
 
 
 async def test_the_raw_crypto_stream_gets_what_the_ledger_holds(ticks: Path, tmp_path: Path) -> None:

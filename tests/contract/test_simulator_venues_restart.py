@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgpack
 import pytest
 
 from simulator.app import Simulator, SimulatorOptions
+from tests.ledger_files import messages
 from tidewire.config import load
 
 TRADES = 6_000
@@ -43,14 +43,7 @@ def write_recording(path: Path) -> None:
 
 
 def ledger(folder: Path) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for path in sorted((folder / "ledger").glob("*.frames")):
-        data = path.read_bytes()
-        while data:
-            size = int.from_bytes(data[:4], "big")
-            messages += msgpack.unpackb(data[4 : 4 + size])
-            data = data[4 + size :]
-    return messages
+    return list(messages(folder / "ledger"))
 
 
 async def venue_of(http: aiohttp.ClientSession, url: str, name: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import pytest
 
 from console.client.sign_in import gateway_url
 from sinks.gateway.users import mint_session
-from tests.e2e import account_digest, ledger_files
+from tests import ledger_files
+from tests.e2e import account_digest
 from tests.e2e.account_client import AccountClient
 from tests.e2e.account_digest import Books
 from tests.e2e.account_trader import AccountTrader
