@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from producers.channel import Encoder
 from producers.connection import Advice
-from producers.crypto import CryptoEncoder
-from producers.encoder import Encoder as StockEncoder
-from producers.entrance import Bars, Window
-from producers.news import NewsEncoder
-from producers.options import OptionEncoder
+from producers.encoders import encoder as encoder_of
 from producers.subscriptions import AUTOMATIC, CHANNELS, CRYPTO_CHANNELS, OPTION_CHANNELS, TEST_CHANNELS
 from schemas.codec import Codec
 from tidewire.config import Settings
@@ -74,7 +71,7 @@ def _stocks(settings: Settings) -> Plan:
         channels=TEST_CHANNELS if test else CHANNELS,
         automatic=AUTOMATIC,
         open_as=None if test else "stocks",
-        encoder=lambda codec, epoch: StockEncoder(codec, Window(), Bars(), owner_epoch=epoch),
+        encoder=partial(encoder_of, "stocks"),
         advice=Advice(),
         limits={} if test else _limits(settings, CHANNELS, BASIC_SYMBOLS, None),
     )
@@ -90,7 +87,7 @@ def _options(settings: Settings) -> Plan:
         channels=OPTION_CHANNELS,
         automatic=(),
         open_as="options",
-        encoder=lambda codec, epoch: OptionEncoder(codec, owner_epoch=epoch),
+        encoder=partial(encoder_of, "options"),
         advice=Advice(
             "TIDEWIRE_OPTION_FEED and TIDEWIRE_OPTION_SYMBOLS",
             "set TIDEWIRE_OPTION_FEED=indicative (free), or leave TIDEWIRE_OPTION_SYMBOLS empty",
@@ -109,7 +106,7 @@ def _crypto(settings: Settings) -> Plan:
         channels=CRYPTO_CHANNELS,
         automatic=(),
         open_as="crypto",
-        encoder=lambda codec, epoch: CryptoEncoder(codec, owner_epoch=epoch),
+        encoder=partial(encoder_of, "crypto"),
         advice=Advice(
             "TIDEWIRE_CRYPTO_LOCATION and TIDEWIRE_CRYPTO_SYMBOLS", "leave TIDEWIRE_CRYPTO_SYMBOLS empty"
         ),
@@ -125,6 +122,6 @@ def _news(settings: Settings) -> Plan:
         channels=("news",),
         automatic=(),
         open_as=None,
-        encoder=lambda codec, epoch: NewsEncoder(codec, owner_epoch=epoch),
+        encoder=partial(encoder_of, "news"),
         advice=Advice("TIDEWIRE_NEWS_SYMBOLS", "set TIDEWIRE_NEWS_SYMBOLS=-"),
     )

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from producers import normalize, normalize_crypto
 from producers.backfill.difference import BarRevisions, Difference, Events
 from producers.channel import Encoder
-from producers.crypto import CryptoEncoder
-from producers.encoder import Encoder as StockEncoder
-from producers.entrance import Bars, Window
+from producers.encoders import encoder as encoder_of
 from producers.history.rows import TYPES
-from producers.news import NewsEncoder
-from producers.options import OptionEncoder
 from schemas import gaps
 from schemas.catalogue import CRYPTO_BARS, STOCK_BARS, TOPICS
 from schemas.codec import Codec
@@ -44,7 +40,7 @@ class Target:
 def target(gap: Gap, codec: Codec) -> Target:
     """For a gap that is over and has history. Raises KeyError: nothing of that kind is known."""
     kind = gaps.kind_of(gap.feed)
-    encoder = _encoder(kind, codec, gap.owner_epoch)
+    encoder = encoder_of(kind, codec, gap.owner_epoch, "rest")
     channel = encoder.channels()[TYPES[gap.channel]]
     topic = _STEMS[channel.topic]
     assert topic.schema is not None
@@ -72,15 +68,3 @@ def interval(gap: Gap) -> tuple[int, int]:
         start = gap.from_ts - gap.from_ts % MINUTE_NS - MINUTE_NS
         return start, max(start, until - MINUTE_NS)
     return gap.from_ts, until
-
-
-def _encoder(kind: str, codec: Codec, epoch: int) -> Encoder:
-    if kind == "stocks":
-        return StockEncoder(codec, Window(), Bars(), owner_epoch=epoch, source="rest")
-    if kind == "options":
-        return OptionEncoder(codec, owner_epoch=epoch, source="rest")
-    if kind == "crypto":
-        return CryptoEncoder(codec, owner_epoch=epoch, source="rest")
-    if kind == "news":
-        return NewsEncoder(codec, owner_epoch=epoch, source="rest")
-    raise KeyError(kind)

@@ -21,11 +21,7 @@ from aiokafka.structs import TopicPartition
 from producers import log_tail, normalize, normalize_crypto
 from producers.backfill.difference import BarRevisions, Difference, Events
 from producers.channel import Channel, Encoder, Message
-from producers.crypto import CryptoEncoder
-from producers.encoder import Encoder as StockEncoder
-from producers.entrance import Bars, Window
-from producers.news import NewsEncoder
-from producers.options import OptionEncoder
+from producers.encoders import encoder as encoder_of
 from producers.publisher import Publisher
 from schemas.catalogue import CRYPTO_BARS, CRYPTO_ORDERBOOKS, STOCK_BARS
 from schemas.codec import Codec
@@ -118,7 +114,7 @@ class Delivery:
         for kind, message in messages:
             encoder = encoders.get(kind)
             if encoder is None:
-                encoder = encoders[kind] = self._encoder(kind)
+                encoder = encoders[kind] = encoder_of(kind, self._codec, self._epoch, "webhook")
                 encoder.frame(received_ns)
             type_ = message.get("T")
             channel = encoder.channels().get(type_) if isinstance(type_, str) else None
@@ -172,16 +168,6 @@ class Delivery:
             group.difference.know(self._codec.decode(value)[1])
         except RecordError:  # not ours to judge: whoever reads the topic dead-letters it
             return
-
-    def _encoder(self, kind: str) -> Encoder:
-        codec, epoch = self._codec, self._epoch
-        if kind == "stocks":
-            return StockEncoder(codec, Window(), Bars(), owner_epoch=epoch, source="webhook")
-        if kind == "options":
-            return OptionEncoder(codec, owner_epoch=epoch, source="webhook")
-        if kind == "crypto":
-            return CryptoEncoder(codec, owner_epoch=epoch, source="webhook")
-        return NewsEncoder(codec, owner_epoch=epoch, source="webhook")
 
 
 def _difference(kind: str, encoder: Encoder, channel: Channel) -> Difference:
