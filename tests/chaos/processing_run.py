@@ -12,7 +12,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class State:
         """Keep it; replaced whole, so that a kill leaves the one before."""
         STATE.parent.mkdir(exist_ok=True)
         new = STATE.with_suffix(".new")
-        new.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        new.write_text(json.dumps(vars(self), indent=2) + "\n")
         new.replace(STATE)
 
 

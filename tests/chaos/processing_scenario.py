@@ -61,7 +61,8 @@ class Outcome:
 
     def numbers(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        return {**vars(self), "verdict": vars(self.verdict)}
+        verdict = {**vars(self.verdict), "seen": dict(self.verdict.seen)}
+        return {**vars(self), "ran": dict(self.ran), "verdict": verdict}
 
     def did(self, what: str, took: float | None = None) -> None:
         """Note one more of these."""

@@ -1,0 +1,47 @@
+"""The results of the chaos of processing: if these fail, an hour of faults ends in an error, not in figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import processing_run, processing_scenario
+from tests.chaos.processing_run import State
+from tests.chaos.processing_scenario import Outcome
+
+
+def test_a_run_that_was_broken_off_goes_on_with_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full run takes hours; what was found before is kept, and tells at the end."""
+    monkeypatch.setattr(processing_run, "STATE", tmp_path / "build" / "state.json")
+    outcome = Outcome(crashed=["processor 7 ended with 1"])
+    outcome.ran.update({"join": 60, "leave": 40})
+    outcome.did("kill -9 of a processor", 12.34)
+    outcome.verdict.seen["keys"] = 8
+    State(5, True, [outcome.numbers()]).save()
+    state = State.load(6, True)
+    assert (state.seed, len(state.runs)) == (5, 1)
+    found = processing_run.results(state, None)
+    assert found["processing.joins_and_leaves"]["value"] == 100
+    assert found["processing.recovered_within"]["value"] == 12.3
+    assert found["processing.wrong_values"] == {
+        "value": 0, "unit": "values of changelog and features", "goal": 0, "keys": 8, "first": [], "ok": True,
+    }  # fmt: skip
+    assert not found["processing.crashed"]["ok"]
+    assert State.load(6, False).runs == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_run_joins_leaves_and_kills_as_often_as_it_says(seed: int) -> None:
+    """One to four workers at any time, whatever the seed."""
+    steps = processing_scenario.steps(seed, 100, 4, 2, 1)
+    workers = 2
+    for step in steps:
+        assert step.leaves <= workers
+        workers += step.joins - step.leaves
+        assert 1 <= workers <= 4
+    assert sum(step.joins + step.leaves for step in steps) == 100
+    kinds = [step.kind for step in steps]
+    assert [kinds.count(kind) for kind in ("kill", "sink", "kafka")] == [4, 2, 1]
