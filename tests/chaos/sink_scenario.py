@@ -39,7 +39,7 @@ Result = dict[str, object]
 START = 1_381_152_600_000_000_000  # 2013-10-07 09:30 New York, ns
 PIECE = 100
 PAUSE = 0.02
-"""Seconds between pieces of 2 x PIECE records and a rare one: some 5,000 to 10,000 records a second."""
+"""Seconds between pieces of 2 x PIECE records, and a rare one: in between the sink is let work."""
 CORRUPT_EVERY = 9_973
 PATIENCE = 120.0
 

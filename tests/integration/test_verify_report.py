@@ -224,7 +224,7 @@ def test_a_whole_run_is_complete(world: World) -> None:
     assert body["source"] == "ledger"
     assert body["channels"]["trades"] == {
         "sent": 8, "topic": 8, "table": 8, "postgres": 8, "duplicates": 0, "filtered": 0, "late": 0,
-        "repaired": 0, "dead_lettered": 0, "unrecoverable": 0, "missing": 0, "extra": 0,
+        "repaired": 0, "dead_lettered": 0, "expired": 0, "unrecoverable": 0, "missing": 0, "extra": 0,
     }  # fmt: skip
     assert body["coverage"]["trades"] == {"audited": 0, "received": 2, "gap": 0, "unrecoverable": 0}
     assert body["gaps"] == {"open": 0, "closed": 0, "unrecoverable": 0, "published": 0}

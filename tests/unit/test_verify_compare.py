@@ -265,3 +265,11 @@ def test_late_trades_are_those_of_an_older_new_york_day() -> None:
 def test_copies_of_nothing_are_none() -> None:
     missing, extra = difference(BARS.empty(), BARS.empty(), BARS.columns)
     assert (copies(missing), copies(extra)) == (0, 0)
+
+
+def test_what_the_sink_no_longer_keeps_is_expired_and_only_that() -> None:
+    """Otherwise retention makes every report incomplete, or hides what was lost since."""
+    rows = [trade(n) for n in range(6)]
+    o = outcome(TRADES, rows, rows, [rows[1], rows[4]], kept_from=T0 + 3)
+    assert (o.expired, o.missing, o.extra) == (2, 2, 0)
+    assert [m.ts for m in o.missing_events] == [T0 + 3, T0 + 5]
