@@ -19,6 +19,7 @@ from schemas.catalogue import (
     TRADE_UPDATE_FRAMES,
     TRADE_UPDATES,
 )
+from tests.integration.service_run import running as service_running
 from tests.integration.topic_content import decoded
 from tidewire.config import Settings
 from tidewire.health import Health
@@ -45,14 +46,8 @@ async def running(
 ) -> AsyncIterator[tuple[Accounts, Health]]:
     own = {"tidewire_trading_url": url, "tidewire_snapshot_seconds": seconds, **more}
     service = Accounts(settings.model_copy(update=own), start_seconds=5)
-    stop, health = asyncio.Event(), Health("accounts")
-    task = asyncio.create_task(service.run(health, stop))
-    try:
+    async with service_running(service, "accounts") as health:
         yield service, health
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 15)
 
 
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:

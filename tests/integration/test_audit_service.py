@@ -23,8 +23,8 @@ from schemas import catalogue, cluster, gaps
 from schemas.codec import Codec, load_codec
 from schemas.event_id import bar_id, news_id, quote_id, trade_id
 from schemas.gaps import Gap
+from tests.integration.service_run import running as service_running
 from tidewire.config import Settings
-from tidewire.health import Health
 from tidewire.kafka import client_arguments
 
 pytestmark = pytest.mark.kafka
@@ -219,15 +219,9 @@ async def world(settings: Settings) -> AsyncIterator[tuple[Settings, Alpaca, Log
 @asynccontextmanager
 async def auditor(settings: Settings) -> AsyncIterator[None]:
     begin = time.time_ns()
-    stop = asyncio.Event()
     service = Auditor(settings, clock=lambda: begin + (time.time_ns() - begin) * SPEED)
-    running = asyncio.create_task(service.run(Health("auditor"), stop))
-    try:
+    async with service_running(service, "auditor"):
         yield
-        assert not running.done(), running
-    finally:
-        stop.set()
-        await asyncio.wait_for(running, 20)
 
 
 async def until(what: Callable[[], Any], seconds: float = 30) -> Any:

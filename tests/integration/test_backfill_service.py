@@ -30,6 +30,7 @@ from schemas.codec import load_codec
 from schemas.gaps import CLOSED, Board, Gap
 from simulator.app import Simulator, SimulatorOptions
 from tests.integration.producer_venues import until
+from tests.integration.service_run import running as service_running
 from tidewire import kafka
 from tidewire.clock import now_ns
 from tidewire.config import Settings
@@ -271,13 +272,8 @@ def asked(sent: Records, opened: int | None = None) -> list[Gap]:
 
 @asynccontextmanager
 async def running(service: Backfiller) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.run(Health("backfiller"), stop))
-    try:
+    async with service_running(service, "backfiller"):
         yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 20)
 
 
 def backfiller(chosen: Settings) -> Any:

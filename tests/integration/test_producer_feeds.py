@@ -36,6 +36,7 @@ from schemas.codec import load_codec
 from tests.integration.producer_process import start
 from tests.integration.producer_venues import CRYPTO, OPTIONS, STOCKS, Alpaca, Message, Venue, metric, until
 from tests.integration.producer_venues import NEWS as NEWS_PATH
+from tests.integration.service_run import running as service_running
 from tests.integration.topic_content import decoded, held
 from tidewire import kafka
 from tidewire.config import Settings
@@ -101,16 +102,10 @@ class Clock:
 @asynccontextmanager
 async def _running(settings: Settings, url: str, clock: Clock | None = None) -> AsyncIterator[Producer]:
     chosen = settings.model_copy(update={"tidewire_stream_url": url})
-    producer, health = Producer(chosen, start_seconds=5, clock=clock or Clock()), Health("producer")
-    producer.health = health  # type: ignore[attr-defined]
-    stop = asyncio.Event()
-    task = asyncio.create_task(producer.run(health, stop))
-    try:
+    producer = Producer(chosen, start_seconds=5, clock=clock or Clock())
+    async with service_running(producer, "producer") as health:
+        producer.health = health  # type: ignore[attr-defined]
         yield producer
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 15)
 
 
 def _reason(producer: Producer) -> str | None:

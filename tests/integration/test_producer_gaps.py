@@ -4,7 +4,6 @@ missing is fetched, and everything that cannot be is named.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,9 +25,9 @@ from schemas.gaps import CLOSED, Board, Gap
 from simulator.app import Simulator, SimulatorOptions
 from tests.integration.producer_process import start
 from tests.integration.producer_venues import STOCKS, Alpaca, Message, metric, until
+from tests.integration.service_run import running as service_running
 from tidewire import kafka
 from tidewire.config import Settings
-from tidewire.health import Health
 
 pytestmark = pytest.mark.kafka
 
@@ -51,14 +50,8 @@ async def ready(settings: Settings) -> Settings:
 @asynccontextmanager
 async def _running(settings: Settings, url: str) -> AsyncIterator[Producer]:
     producer = Producer(settings.model_copy(update={"tidewire_stream_url": url}), start_seconds=5)
-    stop = asyncio.Event()
-    task = asyncio.create_task(producer.run(Health("producer"), stop))
-    try:
+    async with service_running(producer, "producer"):
         yield producer
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 20)
 
 
 class Reader:
@@ -132,7 +125,7 @@ async def test_a_first_start_has_no_gap_and_a_killed_producer_finds_its_own(read
         venue = alpaca.venues[STOCKS]
         process = await start(ready, TIDEWIRE_STREAM_URL=url, TIDEWIRE_SYMBOLS="AAPL,MSFT",
                               TIDEWIRE_HOME=str(ready.tidewire_home))  # fmt: skip
-        await until(lambda: len(venue.held) == 8)
+        await until(lambda: len(venue.held) == 8, 60)  # a process that has to start first
         last = time.time_ns()
         await venue.say(_trade(1, last))
         async with Reader(ready, STOCK_TRADES) as trades:

@@ -18,6 +18,7 @@ from producers.app import Producer
 from producers.subscriptions import CHANNELS
 from schemas import cluster
 from schemas.catalogue import TOPICS as CATALOGUE
+from tests.integration.service_run import running as service_running
 from tests.integration.topic_content import decoded, held
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, RefusedError, SchemaError, UnreachableError
@@ -110,14 +111,8 @@ def _frames(*frames: list[Any] | bytes) -> Callable[[ServerConnection], Awaitabl
 @asynccontextmanager
 async def _running(settings: Settings, url: str) -> AsyncIterator[Producer]:
     producer = Producer(settings.model_copy(update={"tidewire_stream_url": url}), start_seconds=5)
-    stop = asyncio.Event()
-    task = asyncio.create_task(producer.run(Health("producer"), stop))
-    try:
+    async with service_running(producer, "producer"):
         yield producer
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 15)
 
 
 async def _until(condition: Callable[[], object], seconds: float = 20) -> None:

@@ -20,10 +20,10 @@ from schemas import cluster, event_id
 from schemas.catalogue import NEWS, NEWS_FRAMES
 from schemas.codec import Codec, load_codec
 from tests.integration.producer_venues import metric, until
+from tests.integration.service_run import running as service_running
 from tests.integration.test_portfolio_service import read_all
 from tidewire import kafka
 from tidewire.config import Settings
-from tidewire.health import Health
 
 pytestmark = pytest.mark.kafka
 SECRET = "token-canary-4711"
@@ -88,15 +88,10 @@ class Site:
 
 @asynccontextmanager
 async def running(settings: Settings, **other: Any) -> AsyncIterator[Rss]:
-    rss, stop = Rss(settings, start_seconds=10, **other), asyncio.Event()
-    rss.health = Health("rss")  # type: ignore[attr-defined]
-    task = asyncio.create_task(rss.run(rss.health, stop))  # type: ignore[attr-defined]
-    try:
+    rss = Rss(settings, start_seconds=10, **other)
+    async with service_running(rss, "rss") as health:
+        rss.health = health  # type: ignore[attr-defined]
         yield rss
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 20)
 
 
 async def news(settings: Settings, codec: Codec) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from schemas.catalogue import LEASES, PORTFOLIO_POSITIONS, SUBSCRIPTIONS
 from schemas.codec import Codec, load_codec
 from tests.integration.producer_venues import CRYPTO, OPTIONS, STOCKS, Alpaca
 from tests.integration.producer_venues import until as wait
+from tests.integration.service_run import running as service_running
 from tests.integration.test_portfolio_service import read_all
 from tests.integration.test_producer_feeds import TOPICS as PRODUCER_TOPICS
 from tidewire import kafka
@@ -67,19 +68,10 @@ class Portfolio:
 
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock) -> AsyncIterator[Subscriber]:
-    subscriber, health, stop = (
-        Subscriber(settings, clock=clock, start_seconds=10),
-        Health("s"),
-        asyncio.Event(),
-    )
-    task = asyncio.create_task(subscriber.run(health, stop))
-    try:
-        await wait(lambda: health.not_ready is None or task.done())
+    subscriber = Subscriber(settings, clock=clock, start_seconds=10)
+    async with service_running(subscriber, "subscriber") as health:
+        await wait(lambda: health.not_ready is None)
         yield subscriber
-        assert not task.done(), task.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 20)
 
 
 async def entries(settings: Settings, codec: Codec) -> dict[str, Entry]:
