@@ -1,4 +1,4 @@
-"""The results of the chaos of processing: if these fail, an hour of faults ends in an error, not in figures."""
+"""The results of the chaos of processing: if these fail, an hour of faults ends in an error."""
 
 from __future__ import annotations
 
