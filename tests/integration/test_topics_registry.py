@@ -22,7 +22,10 @@ import pytest
 from schemas import catalogue, examples, lock
 from schemas.codec import load_codec
 from schemas.registry import Registry
+from tests.unit.columns_batches import block
+from tests.unit.columns_batches import record as columns_record
 from tidewire import config
+from tidewire.columns import Decoder
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError, UnreachableError
 
@@ -190,6 +193,10 @@ def test_former_versions_of_the_registry_are_read(store: Store, url: str) -> Non
     assert codec.schema_id("signal") != old_id
     old = b"\x00" + old_id.to_bytes(4, "big") + _encoded(former, record)
     assert codec.decode(old) == ("signal", {**record, "detail": None})
+    assert [version.id for version in codec.versions("signal")] == [codec.schema_id("signal"), old_id]
+    key = next(f["name"] for f in schema["fields"] if f["type"] == "string")
+    sent = block([columns_record(0, record[key].encode(), old)])
+    assert Decoder(codec.versions("signal"), key)([sent]).frame.to_dicts() == [codec.decode(old)[1]]
 
 
 def _encoded(schema: dict[str, Any], record: dict[str, Any]) -> bytes:
