@@ -15,7 +15,8 @@ from schemas.catalogue import STOCK_TRADES
 SOURCE = Path(__file__).with_name("StreamsFold.java")
 APP = "tidewire-processor-streams"
 TABLE = "accumulators"
-_OPTIONS = ("-Xms512m", "-Xmx512m", "-XX:+UseSerialGC")
+_OPTIONS = ("-Xms512m", "-Xmx512m", "-XX:+UseParallelGC")
+"""The collector that took the least CPU time, of Serial, Parallel and G1."""
 
 
 def run(servers: Servers, half: int) -> dict[str, Any]:
