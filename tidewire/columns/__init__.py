@@ -1,7 +1,7 @@
 """Kafka record batches as columns: read whole by aiokafka, decoded whole by Polars.
 
-`blocks` come from a consumer, a `decoder` makes `decoded` rows of them: by a `reader` a version, which gives a
-`container` of plain `types` to Polars and proves what comes back, or by `sift` where something is broken.
+`blocks` come from a consumer, a `decoder` makes `decoded` rows of them: by a `reader` a version, which gives
+a `container` of plain `types` to Polars and proves what comes back, or by `sift` where something is broken.
 """
 
 from tidewire.columns.blocks import Block, as_blocks, read_blocks, records_at
