@@ -137,7 +137,7 @@ def received(records: list[dict[str, Any]], first: int) -> list[dict[str, Any]]:
     return [r | {"received_ts": first + 2 * i} for i, r in enumerate(records)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(TRADES, QUOTES, st.data())
 def test_any_split_with_any_replays_gives_the_table_of_the_naive_fold(
     some_trades: list[dict[str, Any]], some_quotes: list[dict[str, Any]], data: st.DataObject
