@@ -120,7 +120,7 @@ def _beside_peers(shared: Shared) -> Iterator[Benchmark]:
                 f"processing_{name}{suffix}", f"{what}, {market.name}", _RATIO, goal, "more", measure
             )
     yield Benchmark(
-        "processing_memory", "accumulators, 50,000 symbols", "bytes/symbol", 1500, "less",
+        "processing_memory", "accumulators, 50,000 symbols", "bytes/symbol", 600, "less",
         shared.measure(memory.measure),
     )  # fmt: skip
 

@@ -20,15 +20,14 @@ Measured = tuple[float, dict[str, float]]
 
 OURS, STREAMS, WARM = "ours", "streams", "streams_warm"
 FETCH, FEATURES, FAUST, BARE = "fetch", "features", "faust", "bare"
-_SHORT = 3
-"""With fewer repetitions than this the figures are a first look, and fewer records will do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
     """What is compared on: `symbols`, twice `half` trades, in record batches of `batch` records.
 
-    `batch` None: as the producer writes them when it is busy. Stock Faust reads `slow` trades.
+    `batch` None: as the producer writes them when it is busy. Stock Faust reads `slow` trades. `half` is not
+    to be made smaller for a quick look: with fewer than a million trades Java is not warm, and looks slow.
     """
 
     name: str
@@ -37,14 +36,10 @@ class Market:
     slow: int = 20_000
     batch: int | None = None
 
-    def short(self) -> Market:
-        """The same with fewer trades."""
-        return Market(self.name, self.symbols, self.half // 5, self.slow // 4, self.batch)
-
 
 HUNDRED = Market("100 symbols", 100)
 THOUSANDS = Market("5,000 symbols", 5000)
-SMALL = Market("record batches of 20", 100, half=300_000, slow=0, batch=20)
+SMALL = Market("record batches of 20", 100, slow=0, batch=20)
 
 
 class VoidError(Exception):
@@ -66,6 +61,8 @@ class Runs:
         """
         if name in self.void:
             raise VoidError(self.void[name])
+        if not self.samples[name]:
+            raise VoidError(f"{name} is not run in this market")
         return self.samples[name]
 
 
@@ -105,8 +102,6 @@ class _Round:
         self._runs = Runs()
 
     def run(self, repetitions: int) -> Runs:
-        if repetitions < _SHORT:
-            self._market = self._market.short()
         market = self._market
         with self._servers.topics("peers") as self._servers:
             self._say(f"{market.name}: writing {2 * market.half:,} trades")
