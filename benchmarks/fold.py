@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
+import uvloop
+
 from benchmarks.ingest import cpu_seconds
 from benchmarks.market import START_NS, SYMBOLS
 from benchmarks.process import sample, side
@@ -104,14 +106,14 @@ def accumulated() -> dict[str, float]:
     def add(matrix: Any, frame: Any, offsets: Any) -> Folded:
         return Folded(offsets[:0], accumulators.fold(matrix, frame, offsets), 0)
 
-    return asyncio.run(_fold(accumulators.COLUMNS, lambda _: {}, add))
+    return uvloop.run(_fold(accumulators.COLUMNS, lambda _: {}, add))
 
 
 def real() -> dict[str, float]:
     """The processor's features of trades."""
     from processors.features import trades
 
-    return asyncio.run(_fold(trades.COLUMNS, trades.refusals, trades.fold))
+    return uvloop.run(_fold(trades.COLUMNS, trades.refusals, trades.fold))
 
 
 async def _fold(columns: Sequence[str], refusals: Any, add: Any) -> dict[str, float]:

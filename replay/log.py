@@ -19,7 +19,7 @@ from tidewire.kafka import bootstrap, client_arguments
 
 PIECE = 32_768
 """Records of a partition that are handed on together: a fold's fixed cost then no longer counts."""
-_PARTITION_BYTES = 8 << 20
+_PARTITION_BYTES = 1 << 20
 _FETCH_BYTES = 64 << 20
 _PATIENCE = 60.0
 """Seconds without a single record before a read is given up."""

@@ -9,7 +9,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from replay.words import LOW, MORE, Ints, Mask, Symbols, Table, U, Words, signed, squeeze, varint
+from replay.words import LOW, MORE, Ints, Mask, Symbols, Table, U, Words, lowest_end, signed, squeeze
 
 PAD = 128
 """Bytes around the records: what is read at a wrong place is refused, and never out of bounds."""
@@ -23,7 +23,7 @@ _SEARCH = 1 << 18
 
 
 def middle(first: int, second: int) -> int:
-    """0: the words are conditions, a tape and no extra fields, of the size that the last one says; -1: not."""
+    """0: the words are conditions, a tape and no extra fields, of the size that the last says; -1: not."""
     size = second >> 56
     data = first.to_bytes(8, "little") + second.to_bytes(8, "little")
     body = io.BytesIO(data[:size])
@@ -45,6 +45,18 @@ _MIDDLE_SCHEMA = fastavro.parse_schema(
         ],
     }
 )
+
+
+class Stamps:
+    """The fields that every record of a feed has at its end."""
+
+    def __init__(self, start: Words, end: Words, sources: Ints, epochs: Ints) -> None:
+        self._start, self._end = start, end
+        self.sources, self.epochs = sources, epochs
+
+    def received(self) -> Ints:
+        """received_ts."""
+        return signed(squeeze(self._start) | (self._end << U(56)))
 
 
 class Reading:
@@ -143,16 +155,21 @@ class Reading:
         self.fine &= (words >> U(8)) & MORE & LOW[size] == 0
         return at + 1 + size
 
-    def longs(self, at: Ints) -> tuple[Ints, Ints]:
-        """The integers at these places, and where they end."""
+    def longs(self, at: Ints, wanted: bool = True) -> tuple[Ints, Ints]:
+        """The integers at these places (if wanted), and where they end."""
         at = self._within(at)
-        values, sizes, long = varint(self.words(at))
-        after = at + sizes
-        if long is not None:
-            ninth = self._bytes[at + 8]
-            values = np.where(long, squeeze(self.words(at)) | (ninth.astype(U) << U(56)), values)
-            after = np.where(long, at + 9, after)
-            self.fine &= ~long | (ninth < 128)
+        words = self.words(at)
+        lowest, sizes = lowest_end(words)
+        if (longest := int(sizes.max(initial=0))) < 8 or lowest.all():
+            values = squeeze(words & (lowest - U(1)), longest) if wanted else words
+            return signed(values), at + sizes
+        long = lowest == 0
+        ninth = self._bytes[at + 8]
+        self.fine &= ~long | (ninth < 128)
+        after = at + sizes + long
+        if not wanted:
+            return at, after
+        values = squeeze(words & (lowest - U(1))) | (np.where(long, ninth, 0).astype(U) << U(56))
         return signed(values), after
 
     def doubles(self, at: Ints) -> npt.NDArray[np.float64]:
@@ -160,7 +177,7 @@ class Reading:
         found: npt.NDArray[np.float64] = self.words(self._within(at)).view(np.float64)
         return found
 
-    def stamps(self, at: Ints, middles: Table) -> tuple[Ints, Ints, Ints]:
+    def stamps(self, at: Ints, middles: Table) -> Stamps:
         """received_ts, source and owner_epoch, which stand at fixed places before the record's end but for
         the epoch's length; what stands between `at` and them must be a known middle.
         """
@@ -178,11 +195,7 @@ class Reading:
         end = (words >> ((np.maximum(before, U(2)) - U(2)) << U(3))) & U(255)
         self.fine &= (start & MORE == MORE) & (end < U(128)) & (source & U(1) == 0)
         self._check_middles(at, received, middles)
-        return (
-            signed(squeeze(start) | (end << U(56))),
-            (source >> U(1)).view(np.int64),
-            signed(epoch),
-        )
+        return Stamps(start, end, (source >> U(1)).view(np.int64), signed(epoch))
 
     def _check_middles(self, at: Ints, end: Ints, middles: Table) -> None:
         size = end - at

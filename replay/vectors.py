@@ -128,16 +128,17 @@ class Vectors:
             elif kind == "string":
                 at = read.texts(at)
             else:
-                values, at = read.longs(at)
-                columns[name] = pl.Series(name, values)
-        received, source, epoch = read.stamps(at, self._middles)
-        columns["received_ts"], columns["owner_epoch"] = (
-            pl.Series("received_ts", received),
-            pl.Series("owner_epoch", epoch),
-        )
+                values, at = read.longs(at, name in self._columns)
+                if name in self._columns:
+                    columns[name] = pl.Series(name, values)
+        stamps = read.stamps(at, self._middles)
+        if "received_ts" in self._columns:
+            columns["received_ts"] = pl.Series("received_ts", stamps.received())
+        columns["owner_epoch"] = pl.Series("owner_epoch", stamps.epochs)
+        read.fine &= stamps.sources < len(self._sources)
         if "source" in self._columns:
-            read.fine &= source < len(self._sources)
-            columns["source"] = self._sources[np.minimum(source, len(self._sources) - 1)].alias("source")
+            sources = np.minimum(stamps.sources, len(self._sources) - 1)
+            columns["source"] = self._sources[sources].alias("source")
         return columns
 
 

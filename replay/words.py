@@ -25,12 +25,16 @@ _ALL = (1 << 64) - 1
 _KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt32))  # those of the matrix
 
 
-def squeeze(words: Words) -> Words:
-    """The groups of seven bits of a varint, joined."""
+def squeeze(words: Words, size: int = 8) -> Words:
+    """The groups of seven bits of varints of at most `size` bytes, joined; nothing else is in the words."""
     x = words & U(0x7F7F_7F7F_7F7F_7F7F)
+    if size == 1:
+        return x
     x = (x & U(0x007F_007F_007F_007F)) | ((x & U(0x7F00_7F00_7F00_7F00)) >> U(1))
+    if size == 2:
+        return x
     x = (x & U(0x0000_3FFF_0000_3FFF)) | ((x & U(0x3FFF_0000_3FFF_0000)) >> U(2))
-    return (x & U(0x0FFF_FFFF)) | ((x & U(0x0FFF_FFFF_0000_0000)) >> U(4))
+    return x if size <= 4 else (x & U(0x0FFF_FFFF)) | ((x & U(0x0FFF_FFFF_0000_0000)) >> U(4))
 
 
 def signed(zigzag: Words) -> Ints:
@@ -39,13 +43,14 @@ def signed(zigzag: Words) -> Ints:
     return found
 
 
-def varint(words: Words) -> tuple[Words, npt.NDArray[np.uint8], Mask | None]:
-    """What the varints at the start of the words hold, their lengths in bytes, and which exceed eight."""
+def lowest_end(words: Words) -> tuple[Words, npt.NDArray[np.uint8]]:
+    """The bit that ends the varint at the start of each word, and its length in bytes.
+
+    Where it goes on beyond the word the bit is 0 and the length 8.
+    """
     ends = ~words & MORE
     lowest = ends & (U(0) - ends)
-    sizes = (np.bitwise_count(lowest - U(1)) + np.uint8(1)) >> np.uint8(3)
-    long = ends == 0
-    return squeeze(words & (lowest - U(1))), sizes, long if long.any() else None
+    return lowest, (np.bitwise_count(lowest - U(1)) + np.uint8(1)) >> np.uint8(3)
 
 
 class Table:
@@ -79,11 +84,20 @@ class Table:
     def _again(self, first: Words, second: Words | None) -> Ints:
         numbers = self._look(first, second, _FACTORS[1])
         missed = np.flatnonzero(numbers < 0)
-        others = [0] * len(missed) if second is None else second[missed].tolist()
-        for place, pair in zip(
-            missed.tolist(), zip(first[missed].tolist(), others, strict=True), strict=True
-        ):
-            numbers[place] = self._number(pair)
+        if len(missed):
+            one = first[missed]
+            other = np.zeros(len(missed), U) if second is None else second[missed]
+            numbers[missed] = self._numbers_of(one, other)
+        return numbers
+
+    def _numbers_of(self, first: Words, second: Words) -> Ints:
+        """By the dictionary: once for each pair that is among them, as the first of a log are many."""
+        _, at, which = np.unique(first ^ (second * _MIX), return_index=True, return_inverse=True)
+        pairs = zip(first[at].tolist(), second[at].tolist(), strict=True)
+        numbers = np.array([self._number(pair) for pair in pairs], np.int64)[which]
+        differ = np.flatnonzero((first != first[at][which]) | (second != second[at][which]))
+        for place in differ.tolist():  # two pairs that mix to the same word
+            numbers[place] = self._number((int(first[place]), int(second[place])))
         return numbers
 
     def _number(self, pair: tuple[int, int]) -> int:

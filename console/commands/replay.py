@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+import uvloop
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -38,6 +38,9 @@ app = typer.Typer(
 
 Symbols = Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="All, unless named.")]
 _LISTED_WORDS = 6
+_WIDE = 120
+"""Columns of a terminal from which on all is shown."""
+_MORE = ("high", "low", "trades", "quotes")
 
 
 @app.command()
@@ -65,13 +68,16 @@ def features(
     until_ns = None if until is None else moment("--until", until, now_ns())
     chosen = _chosen(stocks.components(catalogue, codec), topic or [], catalogue)
     started = time.monotonic()
-    table = asyncio.run(_fold(settings, chosen, until_ns))
+    table = uvloop.run(_fold(settings, chosen, until_ns))
     found = list(stocks.features(table, _upper(symbols)))
     if as_json:
         for record in found:
             print(json.dumps(record))
     else:
-        Console().print(_features(found))
+        console = Console()
+        if not console.is_terminal:  # a file or a pipe has no width
+            console.width = _WIDE
+        console.print(_features(found, console.width))
     _say(_account(table, time.monotonic() - started))
     _tell_refused(table)
 
@@ -94,7 +100,7 @@ def check(
     settings, catalogue, codec = _ready()
     started = time.monotonic()
     with _bar() as (begun, told):
-        found = asyncio.run(comparison.compare(settings, catalogue, codec, _upper(symbols), begun, told))
+        found = uvloop.run(comparison.compare(settings, catalogue, codec, _upper(symbols), begun, told))
     if as_json:
         print(json.dumps(_as_json(found), indent=2))
     else:
@@ -145,37 +151,30 @@ def _bar() -> Iterator[tuple[Callable[[int], object], Callable[[int], object]]]:
         yield (lambda total: bar.update(line, total=total)), (lambda done: bar.update(line, completed=done))
 
 
-def _features(records: Sequence[dict[str, Any]]) -> Shown:
-    names = (
-        "symbol",
-        "last",
-        "bid",
-        "ask",
-        "vwap",
-        "volume",
-        "high",
-        "low",
-        "trades",
-        "quotes",
-        "time (UTC)",
-    )
-    shown = Shown(box=box.SIMPLE_HEAD)
+def _features(records: Sequence[dict[str, Any]], width: int) -> Shown:
+    """A table that fits a terminal of 80 columns, with more columns where there is room."""
+    wide = width >= _WIDE
+    names = ["symbol", "last", "bid", "ask", "vwap", "volume", *(_MORE if wide else ()), "time (UTC)"]
+    shown = Shown(box=box.SIMPLE_HEAD, padding=(0, 1 if wide else 0), pad_edge=False)
     for name in names:
-        shown.add_column(name, justify="left" if name in ("symbol", "time (UTC)") else "right")
+        justify: Literal["left", "right"] = "left" if name in ("symbol", "time (UTC)") else "right"
+        shown.add_column(name, justify=justify, no_wrap=True)
     for r in records:
         prices = [_price(r[name]) for name in ("last", "bid", "ask", "vwap")]
-        extremes = [_price(r[name]) for name in ("high", "low")]
-        counts = [f"{r[name]:,}" for name in ("trades_folded", "quotes_folded")]
-        shown.add_row(r["symbol"], *prices, f"{r['volume']:,}", *extremes, *counts, _time(r["ts"]))
+        more = [_price(r["high"]), _price(r["low"]), f"{r['trades_folded']:,}", f"{r['quotes_folded']:,}"]
+        shown.add_row(r["symbol"], *prices, f"{r['volume']:,}", *(more if wide else ()), _time(r["ts"], wide))
     return shown
 
 
 def _price(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".")
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if value >= 1 else f"{value:.4f}"
 
 
-def _time(ts: int) -> str:
-    return f"{datetime.fromtimestamp(ts // 10**9, UTC):%Y-%m-%d %H:%M:%S}"
+def _time(ts: int, wide: bool) -> str:
+    """Event time, to the second."""
+    return f"{datetime.fromtimestamp(ts // 10**9, UTC):{'%Y-%m-%d' if wide else '%m-%d'} %H:%M:%S}"
 
 
 def _account(table: Table, seconds: float) -> str:

@@ -143,7 +143,8 @@ class Matrix:
         self._changed[rows] = False
         data, size = self.values[rows].astype("<i8").tobytes(), 8 * self.values.shape[1]
         changed = {self._names[row]: data[i * size : (i + 1) * size] for i, row in enumerate(rows.tolist())}
-        fences = orjson.dumps({topic: fence.rises for topic, fence in self.fences.items() if fence.rises})
+        rises = {topic: fence.rises for topic, fence in self.fences.items() if fence.rises}
+        fences = orjson.dumps(rises, option=orjson.OPT_SORT_KEYS)  # whichever topic was read first
         if fences != self._fences_kept:
             changed[self._fences_key] = self._fences_kept = fences
         return changed
