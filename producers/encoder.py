@@ -26,6 +26,7 @@ from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK
 from schemas.codec import Codec
 
 _double = Struct("<d").pack
+_join = b"".join  # of a dozen parts it takes two thirds of the time of a chain of +
 # Two groups of seven bits with "more follows" set: 14 bits -> 2 bytes.
 _FOURTEEN = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
 _SMALL = 1 << 13
@@ -138,23 +139,23 @@ class Encoder:
                 return self._slow_trade(m)
             key, head = self._trade_heads[symbol]
             zigzag = ts << 1
-            body = (
-                head
-                + _FOURTEEN[zigzag & 16383]
-                + _FOURTEEN[zigzag >> 14 & 16383]
-                + (self._times.get(zigzag >> 28) or self._time(zigzag >> 28))
-                + (_SIZES[id] if 0 <= id < _SMALL else self._long(id))
-                + self._texts[exchange]
-                + _double(price)
-                + (_SIZES[size] if size < _SMALL else self._long(size))
-                + self._conditions[tuple(conditions)][0]
-                + self._texts[tape]
-                + self._tail
+            parts = (
+                head,
+                _FOURTEEN[zigzag & 16383],
+                _FOURTEEN[zigzag >> 14 & 16383],
+                self._times.get(zigzag >> 28) or self._time(zigzag >> 28),
+                _SIZES[id] if 0 <= id < _SMALL else self._long(id),
+                self._texts[exchange],
+                _double(price),
+                _SIZES[size] if size < _SMALL else self._long(size),
+                self._conditions[tuple(conditions)][0],
+                self._texts[tape],
+                self._tail,
+                event := xxh3_64_digest(f"t|{symbol}|{exchange}|{id}|{ts}".encode()),
             )
         except (KeyError, TypeError):
             return self._slow_trade(m)
-        event = xxh3_64_digest(f"t|{symbol}|{exchange}|{id}|{ts}".encode())
-        return None if self._window.repeats(ts, event) else (key, body + event)
+        return None if self._window.repeats(ts, event) else (key, _join(parts))
 
     def quote(self, m: Message) -> tuple[bytes, bytes] | None:
         """T=q. A true repeat stays a record of its own, told apart by its ordinal; so never None."""
@@ -180,20 +181,20 @@ class Encoder:
             bid_text = self._prices.get(bid) or self._price(bid, bp)
             ask_text = self._prices.get(ask) or self._price(ask, ap)
             condition_bytes, condition_text = self._conditions[tuple(conditions)]
-            body = (
-                head
-                + _FOURTEEN[zigzag & 16383]
-                + _FOURTEEN[zigzag >> 14 & 16383]
-                + (self._times.get(zigzag >> 28) or self._time(zigzag >> 28))
-                + self._texts[bx]
-                + bid
-                + (_SIZES[bs] if bs < _SMALL else self._long(bs))
-                + self._texts[ax]
-                + ask
-                + (_SIZES[as_] if as_ < _SMALL else self._long(as_))
-                + condition_bytes
-                + self._texts[tape]
-                + self._tail
+            parts = (
+                head,
+                _FOURTEEN[zigzag & 16383],
+                _FOURTEEN[zigzag >> 14 & 16383],
+                self._times.get(zigzag >> 28) or self._time(zigzag >> 28),
+                self._texts[bx],
+                bid,
+                _SIZES[bs] if bs < _SMALL else self._long(bs),
+                self._texts[ax],
+                ask,
+                _SIZES[as_] if as_ < _SMALL else self._long(as_),
+                condition_bytes,
+                self._texts[tape],
+                self._tail,
             )
         except (KeyError, TypeError):
             return self._slow_quote(m)
@@ -202,7 +203,7 @@ class Encoder:
         ordinal = self._window.repeats(ts, event)
         if ordinal:
             event = xxh3_64_digest(f"{name}{ordinal}".encode())
-        return key, body + event
+        return key, _join((*parts, event))
 
     def bar(self, m: Message) -> tuple[bytes, bytes] | None:
         """T=b, u, d."""
