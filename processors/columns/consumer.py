@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,12 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = self.app.fetch.wait_ms
         consumer._fetch_min_bytes = self.app.fetch.min_bytes
         return consumer
+
+    async def seek_to_committed(self) -> Mapping[Any, int | None]:
+        """Seek to where each partition goes on."""
+        topics: set[str] = set(self.app.batch_topics)
+        found: Mapping[Any, int | None] = await self.call_thread(seek_back, self._ensure_consumer(), topics)
+        return found
 
     async def is_member(self) -> bool | None:
         """Ask the group whether we are still in it; None: it does not answer now."""
@@ -249,6 +255,19 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         for table in self.app.column_tables:
             table.forget_parts()
         await super().on_partitions_revoked(revoked)
+
+
+async def seek_back(consumer: Any, topics: Set[str]) -> Mapping[Any, int | None]:
+    """Seek an aiokafka consumer to its committed offsets, or to the beginning of what has none of `topics`.
+
+    aiokafka leaves a partition without a committed offset where it is: what was fetched of it and made void
+    by the seek would never be read again. Other topics (changelogs) stay where their reader has them.
+    """
+    committed: Mapping[Any, int | None] = await consumer.seek_to_committed()
+    fresh = [tp for tp, offset in committed.items() if tp.topic in topics and not offset]
+    if fresh:
+        await consumer.seek_to_beginning(*fresh)
+    return committed
 
 
 def _count_of(blocks: list[Block], records: int) -> int:
