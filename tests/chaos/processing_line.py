@@ -131,8 +131,9 @@ class Line:
         while not await asyncio.to_thread(condition):
             self.look_after()
             if time.monotonic() - began > seconds:
-                logs = "\n".join(f"{s.name}: {s.log()}" for s in [*self.workers, self.sink] if s)
-                raise AssertionError(f"no {what} within {seconds:.0f} s\n{logs}")
+                logs = "\n".join(f"{s.name}: {s.log(1_500)}" for s in [*self.workers, self.sink] if s)
+                done = f"committed: {self.committed()}, stored: {self.stored()}"
+                raise AssertionError(f"no {what} within {seconds:.0f} s\n{done}\n{logs}")
             await asyncio.sleep(0.1)
         return time.monotonic() - began
 
@@ -166,7 +167,8 @@ class Line:
     def stored(self) -> Ends:
         """The sink's offsets in PostgreSQL."""
         rows = self.rows("SELECT topic, part, next_offset FROM kafka_offsets", table="kafka_offsets")
-        return {(self.plain(topic), part): offset for topic, part, offset in rows}
+        places = {(self.plain(topic), part): offset for topic, part, offset in rows}
+        return {place: offset for place, offset in places.items() if place[0] in TOPICS}
 
     def rows(self, query: str, table: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query; none while the sink has not made `table`."""

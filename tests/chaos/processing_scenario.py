@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,11 @@ FLOOD = 300
 _TAIL = 0.95
 """The share that is sent while things are broken; the rest is counted record by record."""
 _MOST_WORKERS = 4
+_COUNT_SECONDS = 20.0
 _POISON_EXIT = 7
 
 Tell = Callable[[str], None]
+Handled = Counter[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,21 +219,28 @@ class _Run:
         self.feed.allow(1.0)
         await self._all_done()
         for service in services:
-            counted = await asyncio.to_thread(service.handled)
-            self._compare(service, counted - before[service.name], log)
+            # Counted just after it is committed: seen in Kafka and PostgreSQL, it may not be counted yet.
+            deadline = time.monotonic() + _COUNT_SECONDS
+            while wrong := self._uncounted(service, await asyncio.to_thread(service.handled), before, log):
+                if time.monotonic() > deadline:
+                    self.outcome.uncounted += wrong
+                    break
+                await asyncio.sleep(0.2)
         self.tell("the counts of the last part are compared")
 
-    def _compare(self, service: Service, counted: Counter[tuple[str, str]], log: Ends) -> None:
+    def _uncounted(
+        self, service: Service, now: Handled, before: Mapping[str, Handled], log: Ends
+    ) -> list[str]:
+        """Topics of which it has not counted as many records as came."""
+        found = []
         for topic in processing_plan.TOPICS:
             real = self.line.settings.tidewire_topic_prefix + topic
-            parts = {
-                what: n
-                for (name, what), n in counted.items()
-                if name == real and what not in ("late", "skipped")
-            }
+            counted = now - before[service.name]
+            parts = {what: n for (name, what), n in counted.items() if name == real and what != "late"}
             came = sum(n - log[key] for key, n in self.feed.ends().items() if key[0] == topic)
             if sum(parts.values()) != came:
-                self.outcome.uncounted.append(f"{service.name}: {parts} of {came} records of {topic}")
+                found.append(f"{service.name}: {parts} of {came} records of {topic}")
+        return found
 
     async def _flooded(self) -> None:
         """Nothing but poison in one partition: both services must stop, and pass nothing without a letter."""
