@@ -96,7 +96,7 @@ class Encoder:
     def frame(self, received_ns: int) -> None:
         """The following messages were received at this time (ns since 1970)."""
         self._stamp.received = received_ns
-        self._tail = b"\x00" + varint(received_ns) + self._after_received  # 0x00: no extra fields
+        self._tail = b"\x00" + self._instant(received_ns) + self._after_received  # 0x00: no extra fields
 
     def channels(self) -> Mapping[str, Channel]:
         """Channels by the type T of their messages."""
@@ -257,6 +257,13 @@ class Encoder:
         ready = unsigned(high)
         self._times.keep(high, ready)
         return ready
+
+    def _instant(self, ns: int) -> bytes:
+        zigzag = ns << 1
+        if zigzag < 1 << 28:
+            return varint(ns)
+        high = self._times.get(zigzag >> 28) or self._time(zigzag >> 28)
+        return _FOURTEEN[zigzag & 16383] + _FOURTEEN[zigzag >> 14 & 16383] + high
 
     def _long(self, value: int) -> bytes:
         zigzag = value << 1 if value >= 0 else ~(value << 1)
