@@ -104,9 +104,10 @@ async def compare(
         UnreachableError: Kafka does not answer.
     """
     components = stocks.components(catalogue, codec)
-    everything = await log.spans(settings, components)
-    committed = await _committed(settings, catalogue, everything)  # before the changelog: it holds no less
+    # In this order: the changelog holds all that was committed, and the log all that the changelog holds.
+    committed = await _committed(settings, catalogue, await log.spans(settings, components))
     rows = await _rows(settings, catalogue)
+    everything = await log.spans(settings, components)
     words = {catalogue.name(topic): word for topic, word in stocks.NEXT_WORDS.items()}
     limits = Limits(rows, committed, words)
     wanted = _needed(everything, rows, committed, words)
