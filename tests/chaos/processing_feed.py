@@ -43,9 +43,14 @@ class Feed:
         self._changed.set()
 
     @property
+    def left(self) -> int:
+        """Batches that may be sent and are not in the log yet."""
+        return max(0, self._allowed - self._next)
+
+    @property
     def idle(self) -> bool:
         """Whether everything that is allowed is in the log."""
-        return self._next >= self._allowed
+        return not self.left
 
     def ends(self) -> Ends:
         """How far the log is known to go."""

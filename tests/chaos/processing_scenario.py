@@ -164,26 +164,31 @@ class _Run:
         self.tell(f"{changes} joins and leaves, {len(line.workers)} workers{', not awaited' * step.hasty}")
 
     async def _kill(self, _: Step) -> None:
+        await self._amid()
         worker = self._rng.choice(self.line.workers)
-        await asyncio.sleep(self._rng.uniform(0, 1.5))
         self.line.workers.remove(worker)
         worker.kill()
         self.line.start_worker()
         await self._recovered("kill -9 of a processor", self.line.committed)
 
     async def _sink(self, _: Step) -> None:
+        await self._amid()
         assert self.line.sink is not None
-        await asyncio.sleep(self._rng.uniform(0, 1.5))
         self.line.sink.kill()
         self.line.start_sink()
         await self._recovered("kill -9 of the sink", self.line.stored)
 
     async def _kafka(self, _: Step) -> None:
-        await asyncio.sleep(self._rng.uniform(0, 1.5))
+        await self._amid()
         await asyncio.to_thread(self.line.stack.brokers[0].kill)
         starting = asyncio.create_task(asyncio.to_thread(self.line.stack.start_kafka))
         await self._recovered("kill -9 of Kafka", self.line.committed)
         await starting
+
+    async def _amid(self) -> None:
+        """Wait until some of the step's records have come and others are still to come."""
+        due = self._rng.uniform(0.2, 0.8) * self.feed.left
+        await self.line.until(lambda: self.feed.left <= due, "records")
 
     async def _recovered(self, what: str, done: Callable[[], Ends]) -> None:
         began = time.monotonic()

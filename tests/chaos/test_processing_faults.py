@@ -18,7 +18,6 @@ STEPS = [
     Step("workers", joins=1, leaves=2),
     Step("sink"),
     Step("kafka"),
-    Step("workers", joins=2, leaves=1),
 ]
 
 
@@ -27,14 +26,14 @@ def test_tables_changelog_and_postgresql_are_those_of_the_files_whatever_was_kil
     with tempfile.TemporaryDirectory(prefix="tidewire-chaos-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # below a private folder PostgreSQL's own user would not reach its data
-        folders = processing_run.ticks(folder / "ticks", 41, ("AAA", "BBB", "CCC", "DDD", "EEE"), 800)
+        folders = processing_run.ticks(folder / "ticks", 41, ("AAA", "BBB", "CCC", "DDD", "EEE"), 500)
         outcome = processing_scenario.play(folder / "home", folders, STEPS, seed=41, tell=print)
     found = outcome.verdict
     assert found.wrong == []
     assert (found.missing, found.extra) == (0, 0)
     assert found.letters == []
-    assert found.seen["letters_processor"] >= 15
+    assert found.seen["letters_processor"] >= 10
     assert found.uncounted + outcome.uncounted == []
     assert outcome.flood == []
     assert outcome.crashed == []
-    assert outcome.ran["join"] + outcome.ran["leave"] == 7
+    assert outcome.ran["join"] + outcome.ran["leave"] == 4
