@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import Any
@@ -26,7 +27,6 @@ from tests.integration.processor_market import (
     a_quote,
     a_trade,
     assert_equal,
-    caught_up,
     is_healthy,
     last_features,
     naive,
@@ -113,9 +113,21 @@ async def until_shared(settings: Settings, one: Worker, other: Worker) -> None:
     assert sorted(served(settings, first) + served(settings, second)) == PARTITIONS
 
 
+async def until_folded(settings: Settings, *running: Worker) -> None:
+    """Every record is folded and committed; what a worker says of its lag is as old as its last fetch."""
+    deadline = time.monotonic() + 90
+    while (found := await offsets(settings))[0] != found[1]:
+        for one in running:
+            assert one.process.poll() is None, one.log.read_text()[-4000:]
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
+
+
 async def until_alone(settings: Settings, running: Worker) -> dict[str, Any]:
     """It serves every partition and has folded all that there is."""
-    return await running.until(lambda h: served(settings, h) == PARTITIONS and caught_up(h))
+    health = await running.until(lambda h: served(settings, h) == PARTITIONS)
+    await until_folded(settings, running)
+    return health
 
 
 async def test_a_killed_workers_table_is_served_from_its_standbys_memory(
@@ -127,13 +139,11 @@ async def test_a_killed_workers_table_is_served_from_its_standbys_memory(
         await one.until(is_healthy)
         for _ in range(5):  # several commits: a changelog that is longer than the table
             await market.send(200)
-            await one.until(caught_up)
-            await asyncio.sleep(1.1)  # a commit's interval
+            await until_folded(settings, one)
         other = stack.enter_context(worker(settings))
         await until_shared(settings, one, other)
         await market.send(200)
-        await one.until(caught_up)
-        await other.until(caught_up)
+        await until_folded(settings, one, other)
         await until_shared(settings, one, other)
         before = (await asyncio.to_thread(other.get, "/health"))["read"]["features"]
         one.process.kill()
@@ -192,16 +202,14 @@ async def test_older_rows_behind_ours_are_overwritten(
     with worker(settings) as running:
         await running.until(is_healthy)
         await market.send(200)
-        await running.until(caught_up)
-        await asyncio.sleep(1.1)  # a commit's interval
+        await until_folded(settings, running)
         old = await read_all(settings, CHANGELOG)
         await market.send(200)
-        await running.until(caught_up)
-        await asyncio.sleep(1.1)
+        await until_folded(settings, running)
         for record in old:
             await producer.send_and_wait(topic, record.value, record.key, record.partition)
         await market.send(5)
-        await running.until(caught_up)
+        await until_folded(settings, running)
         running.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(running.process.wait, 30) == 0
         touched = {PARTITION_OF(t["symbol"].encode(), PARTITIONS, PARTITIONS) for t in market.trades[-5:]}
@@ -223,8 +231,7 @@ async def test_a_changelog_that_kafka_refuses_stops_the_worker_before_anything_i
     with worker(settings) as running:
         await running.until(is_healthy)
         await market.send(100)
-        await running.until(caught_up)
-        await asyncio.sleep(2.2)  # two commits
+        await until_folded(settings, running)
         before = await committed(settings)
         await asyncio.to_thread(alter, settings, topic, "20")
         await market.send(100)
@@ -239,15 +246,22 @@ async def test_a_changelog_that_kafka_refuses_stops_the_worker_before_anything_i
     assert_equal(await last_features(settings, codec), market.truth())
 
 
-async def committed(settings: Settings) -> dict[tuple[str, int], int]:
+async def committed(settings: Settings) -> dict[TopicPartition, int]:
     """Of the processor's group, for its inputs."""
+    return (await offsets(settings))[0]
+
+
+async def offsets(settings: Settings) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Committed by the processor's group, and the ends, of its inputs."""
     prefix = settings.tidewire_topic_prefix
     client = AIOKafkaConsumer(**client_arguments(settings), group_id=prefix + APP_ID)
     await client.start()
     try:
-        topics = (prefix + STOCK_TRADES, prefix + STOCK_QUOTES)
-        lanes = [TopicPartition(topic, p) for topic in topics for p in PARTITIONS]
-        return {(lane.topic, lane.partition): await client.committed(lane) or 0 for lane in lanes}
+        lanes = [
+            TopicPartition(prefix + topic, p) for topic in (STOCK_TRADES, STOCK_QUOTES) for p in PARTITIONS
+        ]
+        ends = await client.end_offsets(lanes)
+        return {lane: await client.committed(lane) or 0 for lane in lanes}, ends
     finally:
         await client.stop()
 
