@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks import accumulators
-from benchmarks.peers import naive, stock_faust, streams
+from benchmarks.peers import naive, streams
 from benchmarks.servers import Servers
 from processors.columns.matrix import FENCES
 from tidewire.kafka import client_arguments
@@ -28,11 +27,6 @@ def of_ours(servers: Servers) -> State:
 def of_streams(servers: Servers) -> State:
     """That of Kafka Streams."""
     return _state(_changelog(servers, streams.APP, streams.TABLE), _integers)
-
-
-def of_faust(servers: Servers) -> State:
-    """That of stock Faust."""
-    return _state(_changelog(servers, stock_faust.APP, stock_faust.TABLE), json.loads)
 
 
 def folded(state: State) -> int:

@@ -137,7 +137,7 @@ def received(records: list[dict[str, Any]], first: int) -> list[dict[str, Any]]:
     return [r | {"received_ts": first + 2 * i} for i, r in enumerate(records)]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(TRADES, QUOTES, st.data())
 def test_any_split_with_any_replays_gives_the_table_of_the_naive_fold(
     some_trades: list[dict[str, Any]], some_quotes: list[dict[str, Any]], data: st.DataObject
@@ -151,10 +151,11 @@ def test_any_split_with_any_replays_gives_the_table_of_the_naive_fold(
             folds[name](straight, frame(records), np.arange(len(records)) + 7)
     at = {"trade": 0, "quote": 0}
     applied = repeated = late = sent = 0
-    while at["trade"] < len(inputs["trade"]) or at["quote"] < len(inputs["quote"]):
-        name = data.draw(st.sampled_from(["trade", "quote"]))
+    drawn = data.draw(st.lists(st.sampled_from(["trade", "quote"]), max_size=12))
+    for number, name in enumerate([*drawn, "trade", "quote"]):
         start = data.draw(st.integers(0, at[name]))
-        stop = data.draw(st.integers(at[name], len(inputs[name])))
+        least = len(inputs[name]) if number >= len(drawn) else at[name]  # in the end all that is left
+        stop = data.draw(st.integers(least, len(inputs[name])))
         if stop == start:
             continue
         offsets = np.arange(start, stop) + 7
