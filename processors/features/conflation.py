@@ -20,7 +20,7 @@ from processors.columns.groups import Groups
 from processors.columns.matrix import Ints, Matrix, Rows
 from processors.features.folded import Closed
 
-INTERVAL_NS = 1_000_000_000
+INTERVAL_NS = 10_000_000_000
 """Length of an interval of event time. It divides an hour, so a session never changes within one."""
 
 _LANE = 32  # bits: interval numbers of event times before 2100 need as many
