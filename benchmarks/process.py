@@ -53,9 +53,9 @@ def side(
         )
     except subprocess.TimeoutExpired as error:
         raise SideFailedError(f"{where} did not end within {PATIENCE_SECONDS} s") from error
-    if done.returncode != 0 or "{" not in done.stdout:
-        raise SideFailedError(f"{where} ended with {done.returncode}: {done.stderr.strip()[-800:]}")
     told = [line for line in done.stdout.splitlines() if line.startswith("{")]  # a profiler speaks after it
+    if done.returncode != 0 or not told:
+        raise SideFailedError(f"{where} ended with {done.returncode}: {done.stderr.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(told[-1])
     return answer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from schemas import admin
 from tidewire.columns import Block, as_blocks, read_blocks
 from tidewire.config import Settings
 from tidewire.errors import SchemaError, UnreachableError
-from tidewire.kafka import bootstrap, client_arguments
+from tidewire.kafka import reading
 
 PIECE = 32_768
 """Records of a partition that are handed on together: a fold's fixed cost then no longer counts."""
@@ -50,31 +50,15 @@ class Piece:
     end: int
 
 
-@asynccontextmanager
-async def consumer(settings: Settings, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
+def consumer(settings: Settings, group: str | None = None) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
     """A consumer of no group that fetches much at once; `group`: one whose offsets it may ask for.
 
     Raises:
         UnreachableError: Kafka does not answer.
     """
-    client = AIOKafkaConsumer(
-        **client_arguments(settings),
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=_PARTITION_BYTES,
-        fetch_max_bytes=_FETCH_BYTES,
+    return reading(
+        settings, group_id=group, max_partition_fetch_bytes=_PARTITION_BYTES, fetch_max_bytes=_FETCH_BYTES
     )
-    try:
-        await client.start()
-    except (KafkaError, OSError) as error:
-        await client.stop()
-        raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
-    await asyncio.sleep(0)  # a consumer stopped before its tasks first ran would raise their CancelledError
-    try:
-        yield client
-    finally:
-        await client.stop()
 
 
 async def spans(

@@ -16,17 +16,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from aiokafka import codec
 
 from replay.reading import PAD, Reading, middle
 from replay.words import Ints, Mask, Symbols, Table
 from tidewire.columns import Block, Decoded, Decoder
-from tidewire.columns.blocks import HEADER
+from tidewire.columns.blocks import body
 from tidewire.columns.decoded import joined
 from tidewire.columns.versions import Version
 
-_CODEC = 22
-_DECOMPRESS = [bytes, codec.gzip_decode, codec.snappy_decode, codec.lz4_decode, codec.zstd_decode]
 _TAIL = ("conditions", "tape", "extra", "received_ts", "source", "owner_epoch", "event_id")
 _FORWARD = ("long", "double", "string")
 _MOST_ODD = 0.25
@@ -89,7 +86,7 @@ class Vectors:
     def _fast(self, blocks: Sequence[Block]) -> tuple[Decoded, Mask] | None:
         """The rows, and which of them are odd and worth nothing; None: the records cannot be told apart."""
         try:
-            bodies = [_DECOMPRESS[b.raw[_CODEC] & 7](b.raw[HEADER:]) for b in blocks]
+            bodies = [body(b) for b in blocks]
         except Exception:  # whatever a decompressor raises: the slow way names the batch
             return None
         counts = np.array([b.count for b in blocks])

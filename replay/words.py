@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from processors.columns.matrix import KEYS
+
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -22,7 +24,6 @@ _KNOWN = 200_000
 _FACTORS = (U(0x9E37_79B9_7F4A_7C15), U(0xC2B2_AE3D_27D4_EB4F))
 _MIX = U(0x1656_67B1_9E37_79F9)
 _ALL = (1 << 64) - 1
-_KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt32))  # those of the matrix
 
 
 def squeeze(words: Words, size: int = 8) -> Words:
@@ -122,7 +123,7 @@ class Table:
 class Symbols:
     """Symbols of at most eight bytes, by the word that they are."""
 
-    dtype = _KEYS
+    dtype = KEYS
 
     def __init__(self) -> None:
         self._names: list[str] = []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -77,6 +80,28 @@ async def start(client: Client) -> None:
             if not starting.cancel() and not starting.cancelled():
                 starting.exception()  # nobody waits for it any more
         raise
+
+
+@asynccontextmanager
+async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer, started, that commits nothing and reads from the beginning; `options` are aiokafka's.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    client = AIOKafkaConsumer(
+        **client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
+    )
+    try:
+        await client.start()
+    except (KafkaError, OSError) as error:
+        await client.stop()
+        raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
+    await asyncio.sleep(0)  # a consumer stopped before its tasks first ran would raise their CancelledError
+    try:
+        yield client
+    finally:
+        await client.stop()
 
 
 async def check_reachable(settings: Settings) -> None:

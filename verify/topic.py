@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from schemas import admin
 from tidewire.columns import Decoded, Decoder, Refused, Version, blocks
 from tidewire.config import Settings
-from tidewire.errors import UnreachableError
 from tidewire.fence import Fence
-from tidewire.kafka import bootstrap, client_arguments
+from tidewire.kafka import reading
 from verify.content import Channel, canonical
 
 FETCH_BYTES = 4 << 20
@@ -46,29 +44,13 @@ class TopicContent:
         return self.events.height + len(self.refused)
 
 
-@asynccontextmanager
-async def consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+def consumer(settings: Settings) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
     """A plain consumer without a group.
 
     Raises:
         UnreachableError: Kafka does not answer.
     """
-    client = AIOKafkaConsumer(
-        **client_arguments(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=FETCH_BYTES,
-    )
-    try:
-        await client.start()
-    except (KafkaError, OSError) as error:
-        await client.stop()
-        raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
-    await asyncio.sleep(0)  # a consumer stopped before its tasks first ran would raise their CancelledError
-    try:
-        yield client
-    finally:
-        await client.stop()
+    return reading(settings, max_partition_fetch_bytes=FETCH_BYTES)
 
 
 Ends = Mapping[TopicPartition, int]

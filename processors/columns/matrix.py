@@ -20,9 +20,10 @@ Rows = npt.NDArray[np.unsignedinteger[Any]]
 Numbers = npt.NDArray[np.uint32]
 
 # One number a key in the whole process, given by Polars in one call for a batch.
-_KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt32))
+KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt32))
+"""The type of such a column."""
 # Polars forgets the numbers once no such series lives, and keys would then swap their rows: keep one alive.
-_KEEP = pl.Series([""], dtype=_KEYS)
+_KEEP = pl.Series([""], dtype=KEYS)
 _NARROW = 1 << 16
 _NONE = np.uint32(0xFFFF_FFFF)  # where a process-wide number has no row here
 FENCES = b"\0fences"
@@ -69,7 +70,7 @@ class Matrix:
                 return np.fromiter(known, self.row_type, len(keys))
             except KeyError:
                 pass  # the first time: numbered below
-        numbers: Numbers = keys.cast(_KEYS).to_physical().to_numpy()
+        numbers: Numbers = keys.cast(KEYS).to_physical().to_numpy()
         if not len(numbers):
             return np.empty(0, self.row_type)
         if (most := int(numbers.max())) >= len(self._local):

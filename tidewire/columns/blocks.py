@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiokafka
+from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -23,6 +24,8 @@ COMPARED = "0.14."
 HEADER = 61
 """Bytes of a v2 record batch before its first record."""
 _MAGIC, _COUNT = 16, 57
+_CODEC = 22  # the byte of a batch header whose lowest three bits name the compression
+_DECOMPRESS = [bytes, codec.gzip_decode, codec.snappy_decode, codec.lz4_decode, codec.zstd_decode]
 
 _log = logging.getLogger(__name__)
 _topics: set[str] = set()
@@ -95,6 +98,12 @@ def _from_records(records: list[Any]) -> Block:
     newest = max(record.timestamp for record in records)
     raw = base.to_bytes(8, "big") + bytes(builder.build())[8:]
     return Block(base, base, records[-1].offset, len(records), newest, memoryview(raw))
+
+
+def body(block: Block) -> bytes:
+    """The records of a batch, decompressed. A broken one raises whatever its decompressor does."""
+    found: bytes = _DECOMPRESS[block.raw[_CODEC] & 7](block.raw[HEADER:])
+    return found
 
 
 def records_at(blocks: Sequence[Block], offsets: Sequence[int]) -> list[Any]:

@@ -12,18 +12,14 @@ from itertools import groupby
 
 import numpy as np
 import polars as pl
-from aiokafka import codec
 
-from tidewire.columns.blocks import HEADER, Block
+from tidewire.columns.blocks import Block, body
 from tidewire.columns.container import first_schema_id
 from tidewire.columns.decoded import Decoded, joined
 from tidewire.columns.reader import Reader
 from tidewire.columns.sift import Shape, Sifter
 from tidewire.columns.versions import Former, Version
 from tidewire.errors import SchemaError
-
-_CODEC = 22  # the byte of a batch header whose lowest three bits name the compression
-_DECOMPRESS = [bytes, codec.gzip_decode, codec.snappy_decode, codec.lz4_decode, codec.zstd_decode]
 
 
 class Decoder:
@@ -62,7 +58,7 @@ class Decoder:
     def __call__(self, blocks: Sequence[Block]) -> Decoded:
         """Decode blocks of one partition, in order."""
         try:
-            bodies = [_DECOMPRESS[b.raw[_CODEC] & 7](b.raw[HEADER:]) for b in blocks]
+            bodies = [body(b) for b in blocks]
         except Exception:  # whatever a decompressor raises: the slow way names the batch
             return self._sift(blocks)
         decoded = self._read(blocks, bodies)
