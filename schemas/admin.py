@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from tidewire.errors import UnreachableError
 from tidewire.kafka import bootstrap, client_arguments
 
 _SET = 0
+_LOOKS = 300
+_LOOK_SECONDS = 0.1
 _TEXT = String("utf-8")
 
 
@@ -87,10 +90,26 @@ class Admin:
                 _raise(code, f"{name}: {message}")
 
     async def alter(self, changes: Mapping[str, Mapping[str, str]]) -> None:
-        """Set these config keys of these topics and leave all others as they are."""
+        """Set these config keys of these topics and leave all others as they are.
+
+        Returns when the cluster answers with the new values.
+
+        Raises:
+            UnreachableError: it did not for half a minute; the values are set all the same.
+        """
         answer = await self._client._send_request(_IncrementalAlterConfigs(changes))
         for code, message, _, name in answer.resources:
             _raise(code, f"{name}: {message}")
+        for _ in range(_LOOKS):  # the controller knows at once, the brokers a moment later
+            if await self._told(changes):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise UnreachableError(f"the brokers do not answer with what was set for {', '.join(changes)}")
+
+    async def _told(self, changes: Mapping[str, Mapping[str, str]]) -> bool:
+        keys = {key for configs in changes.values() for key in configs}
+        found = await self.configs(changes, keys)
+        return all(found.get(name, {}).get(k) == v for name, cs in changes.items() for k, v in cs.items())
 
     async def delete(self, names: Iterable[str]) -> None:
         """Delete topics; one that is gone already is no error. The brokers may still be at it on return."""
