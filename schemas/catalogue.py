@@ -40,6 +40,8 @@ CRYPTO_ORDERBOOKS = "alpaca.crypto.orderbooks"
 NEWS = "alpaca.news"
 TRADE_UPDATES = "alpaca.trade-updates"
 ACCOUNT_SNAPSHOTS = "alpaca.account-snapshots"
+ACTIVITIES = "alpaca.activities"
+CORPORATE_ACTIONS = "alpaca.corporate-actions"
 GAPS = "alpaca.gaps"
 AUDITS = "alpaca.audits"
 STOCK_FEATURES = "features.stocks"
@@ -49,8 +51,10 @@ PORTFOLIO_ORDERS = "portfolio.orders"
 PORTFOLIO_POSITIONS = "portfolio.positions"
 PORTFOLIO_ACCOUNTS = "portfolio.accounts"
 PORTFOLIO_MARKS = "portfolio.marks"
+EXIT_RULES = "exits.rules"
 EXIT_WATCH = "exits.watch"
 EXIT_TRIGGERS = "exits.triggers"
+EXIT_EVENTS = "exits.events"
 ORDER_INTENTS = "orders.intents"
 ORDER_RESULTS = "orders.results"
 SIGNALS = "signals"
@@ -143,6 +147,8 @@ TOPICS = (
     _kept(TRADE_UPDATES, "account", "trade_update", "every order event, streamed or reconciled"),
     Topic(TRADE_UPDATE_FRAMES, "account", None, "messages of the trading stream that were no records", False),
     _kept(ACCOUNT_SNAPSHOTS, "account", "account_snapshot", "account, positions and open orders over REST"),
+    _kept(ACTIVITIES, "account", "account_activity", "fees, dividends, splits, expiries: all but fills"),
+    _kept(CORPORATE_ACTIONS, "symbol", "corporate_action", "announced splits, dividends and the like", True),
     _kept(GAPS, "gap", "gap", "interruptions of a feed: what was found again and what cannot be recovered"),
     Topic(
         AUDITS,
@@ -172,6 +178,12 @@ TOPICS = (
         hot=False,
     ),
     _compacted(
+        EXIT_RULES,
+        "account:symbol:rule",
+        "exit_rule",
+        "exit rules that users or the default policy set; partition of the account",
+    ),
+    _compacted(
         EXIT_WATCH,
         "symbol:account:position:rule",
         "exit_watch",
@@ -184,6 +196,13 @@ TOPICS = (
         "exit_trigger",
         "rules that fired, with their inputs; partition of the reference symbol",
         True,
+    ),
+    Topic(
+        EXIT_EVENTS,
+        "account:symbol",
+        "exit_event",
+        "what gates held and released, and other turns of a rule; partition of the reference symbol",
+        retention_ms=90 * DAY_MS,
     ),
     _kept(ORDER_INTENTS, "account", "order_intent", "orders wanted by exits and by users' strategies"),
     _kept(ORDER_RESULTS, "account", "order_result", "what became of each intent"),

@@ -204,6 +204,41 @@ def score_id(symbol: str, sentiment: bytes) -> bytes:
     return digest(f"ws|{symbol}|{sentiment.hex()}")
 
 
-def trigger_id(account: str, position_epoch: int, rule: str, attempt: int) -> bytes:
-    """An exit trigger, and the order intent and result that follow from it."""
-    return digest(f"x|{account}|{position_epoch}|{rule}|{attempt}")
+def trigger_id(account: str, symbol: str, position_epoch: int, exit_epoch: int) -> bytes:
+    """An exit trigger, and the order intent that follows from it: one for each position and exit epoch."""
+    return digest(f"x|{account}|{symbol}|{position_epoch}|{exit_epoch}")
+
+
+def watch_id(account: str, symbol: str, rule: str, position_epoch: int, exit_epoch: int, ts: int) -> bytes:
+    """A rule beside the prices that it watches, as the position at `ts` (ns) left it."""
+    return digest(f"xw|{account}|{symbol}|{rule}|{position_epoch}|{exit_epoch}|{ts}")
+
+
+def rule_id(account: str, symbol: str, rule: str, ts: int) -> bytes:
+    """An exit rule as it was set or removed at `ts` (ns)."""
+    return digest(f"xr|{account}|{symbol}|{rule}|{ts}")
+
+
+def exit_event_id(trigger: str, rule: str, ts: int, event: str, gate: str) -> bytes:
+    """A turn of a rule at `ts` (ns event time)."""
+    return digest(f"xe|{trigger}|{rule}|{ts}|{event}|{gate}")
+
+
+def activity_id(account: str, activity: str) -> bytes:
+    """An account activity, by Alpaca's own id."""
+    return digest(f"aa|{account}|{activity}")
+
+
+def corporate_action_id(symbol: str, action: str, content: str) -> bytes:
+    """A corporate action as announced; `content` is its canonical JSON, so that a change is a new event."""
+    return digest(f"ca|{symbol}|{action}|{content}")
+
+
+def intent_event_id(account: str, intent: str) -> bytes:
+    """An order intent."""
+    return digest(f"oi|{account}|{intent}")
+
+
+def result_event_id(account: str, intent: str, attempt: int, outcome: str, filled: str) -> bytes:
+    """A state of an intent: repeated by the outbox, it has the same id."""
+    return digest(f"or|{account}|{intent}|{attempt}|{outcome}|{filled}")

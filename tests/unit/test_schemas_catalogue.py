@@ -55,6 +55,11 @@ DESIGN = [
     "alpaca.audits",
     "control.leases",
     "control.requests",
+    # and 0037
+    "alpaca.activities",
+    "alpaca.corporate-actions",
+    "exits.rules",
+    "exits.events",
 ]
 
 
@@ -86,6 +91,7 @@ def test_compacted_topics_are_those_of_the_design() -> None:
         "portfolio.orders",
         "portfolio.positions",
         "portfolio.accounts",
+        "exits.rules",
         "exits.watch",
         "control.subscriptions",
         "control.connections",

@@ -126,7 +126,14 @@ def test_kinds_never_share_an_id() -> None:
         event_id.audit_id("A", "trades", 1, 2),
         event_id.lease_id("A", 1),
         event_id.request_id("reconcile", "*", 1),
-        event_id.trigger_id("A", 1, "", 2),
+        event_id.trigger_id("A", "", 1, 2),
+        event_id.watch_id("A", "", "", 1, 2, 3),
+        event_id.rule_id("A", "", "", 1),
+        event_id.exit_event_id("A", "", 1, "", ""),
+        event_id.activity_id("A", "1"),
+        event_id.corporate_action_id("A", "1", ""),
+        event_id.intent_event_id("A", "1"),
+        event_id.result_event_id("A", "1", 2, "", ""),
     ]
     assert len(set(ids)) == len(ids)
 
