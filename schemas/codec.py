@@ -16,6 +16,7 @@ from typing import Any
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from schemas import catalogue, compatibility, lock, registry
+from schemas.compiled import Unusual, compiled
 from schemas.decimals import Decimals
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError
@@ -23,6 +24,8 @@ from tidewire.errors import RecordError, SchemaError
 MAGIC = 0
 HEADER_SIZE = 5
 _header = struct.Struct(">BI")
+
+_NOT_COMPILED = (Unusual, KeyError, ValueError, TypeError, OverflowError, ArithmeticError)
 
 Record = dict[str, Any]
 Encoder = Callable[[Mapping[str, Any]], bytes]
@@ -50,9 +53,7 @@ class Codec:
         self._former = tuple(former)
         self._decimals = {v.stem: Decimals(v.schema) for v in versions}
         self._parsed = {stem: parse_schema(decimals.plain) for stem, decimals in self._decimals.items()}
-        self._encoders = {
-            v.stem: _encoder(v.id, self._parsed[v.stem], self._decimals[v.stem]) for v in versions
-        }
+        self._encoders = {v.stem: _encoder(v, self._parsed[v.stem], self._decimals[v.stem]) for v in versions}
         self._readers: dict[int, tuple[str, Any, Any]] = {}
         for version in self._former:
             if version.stem in self._parsed:
@@ -201,7 +202,22 @@ def _from_registry(settings: Settings, current: Mapping[str, Record]) -> Codec:
     return Codec(written, former)
 
 
-def _encoder(schema_id: int, schema: Any, decimals: Decimals) -> Encoder:
+def _encoder(version: Version, schema: Any, decimals: Decimals) -> Encoder:
+    general, write = _general_encoder(version.id, schema, decimals), compiled(version.schema)
+    if write is None:
+        return general
+    header = _header.pack(MAGIC, version.id)
+
+    def encode(record: Mapping[str, Any]) -> bytes:
+        try:
+            return header + write(record)
+        except _NOT_COMPILED:
+            return general(record)  # it writes what is only unusual, and says what is wrong with the rest
+
+    return encode
+
+
+def _general_encoder(schema_id: int, schema: Any, decimals: Decimals) -> Encoder:
     header = _header.pack(MAGIC, schema_id)
     integers = _integer_fields(schema)
     # fastavro cuts a float down to an integer without a word; a fraction of a share must not vanish.

@@ -64,9 +64,9 @@ class Decimals:
     def _field(self, field: Mapping[str, Any]) -> dict[str, Any]:
         kind = field["type"]
         branches = kind if isinstance(kind, list) else [kind]
-        if any(_is_decimal(branch) for branch in branches):
+        if any(is_decimal(branch) for branch in branches):
             self._names.append(field["name"])
-            plain = ["bytes" if _is_decimal(branch) else branch for branch in branches]
+            plain = ["bytes" if is_decimal(branch) else branch for branch in branches]
             return {**field, "type": plain if isinstance(kind, list) else "bytes"}
         items = kind.get("items") if isinstance(kind, Mapping) else None
         if isinstance(items, Mapping) and items.get("type") == "record" and (inner := Decimals(items)):
@@ -104,5 +104,6 @@ class Decimals:
         return record
 
 
-def _is_decimal(kind: Any) -> bool:
+def is_decimal(kind: Any) -> bool:
+    """Whether an Avro type is a decimal."""
     return isinstance(kind, Mapping) and kind.get("logicalType") == "decimal"

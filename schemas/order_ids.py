@@ -9,7 +9,7 @@ PREFIX = "tw-"
 
 
 def trigger_name(account: str, symbol: str, position_epoch: int, exit_epoch: int) -> str:
-    """The trigger_id of an exit, also its intent_id: one for each position and exit epoch, whichever rule fires.
+    """The trigger_id of an exit, also its intent_id: one a position and exit epoch, whichever rule fires.
 
     `symbol` is the position's. Names of accounts hold no `:`, so the parts can be told apart.
     """
