@@ -16,6 +16,9 @@ LIMIT = 10**38
 _POINT = Decimal(10) ** SCALE
 _EXACT = Context(prec=120)
 _READ = Context(prec=60)
+_READY = 8_192
+
+_ready: dict[bytes, Decimal] = {}  # amounts come again and again; emptied when full
 
 Record = dict[str, Any]
 Convert = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -43,10 +46,15 @@ def from_bytes(data: bytes) -> Decimal:
     Raises:
         ValueError: it has more than 38 digits.
     """
-    unscaled = int.from_bytes(data, "big", signed=True)
-    if not -LIMIT < unscaled < LIMIT:
-        raise ValueError("a decimal of more than 38 digits")
-    return _READ.scaleb(Decimal(unscaled), -SCALE)
+    found = _ready.get(data)
+    if found is None:
+        unscaled = int.from_bytes(data, "big", signed=True)
+        if not -LIMIT < unscaled < LIMIT:
+            raise ValueError("a decimal of more than 38 digits")
+        if len(_ready) >= _READY:
+            _ready.clear()
+        found = _ready[data] = _READ.scaleb(Decimal(unscaled), -SCALE)
+    return found
 
 
 class Decimals:
