@@ -18,12 +18,15 @@ from schemas.decimals import is_decimal, to_bytes
 Write = Callable[[Any], bytes]
 
 _double = Struct("<d").pack
+_LONGEST_READY = 40
 _READY = 4_096
 """Values kept ready, a field; with more the field begins anew."""
 
 # Two groups of seven bits with "more follows" set: 14 bits -> 2 bytes.
 _FOURTEEN = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
+_LAST = tuple(bytes((n,)) for n in range(1 << 7))
 _LOW = (1 << 14) - 1
+_SMALL = 1 << 12
 
 
 class Unusual(Exception):  # no error: the record goes another way
@@ -57,12 +60,12 @@ def write_long(value: Any) -> bytes:
     """
     if type(value) is not int:
         raise Unusual
+    if 0 <= value < _SMALL:
+        return _SIZES[value]
     rest = value << 1 if value >= 0 else ~(value << 1)
-    if rest >> 56:
-        if rest >> 63:
-            return _long(rest)
-        pairs = _FOURTEEN[rest & _LOW], _FOURTEEN[rest >> 14 & _LOW], _FOURTEEN[rest >> 28 & _LOW]
-        return b"%b%b%b%b%c" % (*pairs, _FOURTEEN[rest >> 42 & _LOW], rest >> 56)  # a time in ns of today
+    if 1 << 56 <= rest < 1 << 63:  # a time in ns of today
+        low = _FOURTEEN[rest & _LOW] + _FOURTEEN[rest >> 14 & _LOW]
+        return low + _FOURTEEN[rest >> 28 & _LOW] + _FOURTEEN[rest >> 42 & _LOW] + _LAST[rest >> 56]
     return _long(rest)
 
 
@@ -77,11 +80,16 @@ def _long(rest: int) -> bytes:
     return bytes(out)
 
 
+_SIZES = tuple(_long(n << 1) for n in range(_SMALL))
+
+
 def _writer(kind: Any) -> Write | None:
     if isinstance(kind, list):
         return _optional(kind)
     if isinstance(kind, Mapping):
         return _complex(kind)
+    if kind == "string":
+        return _text()
     return _PRIMITIVES.get(kind)
 
 
@@ -135,7 +143,8 @@ def _kept(kind: type, write: Write) -> Write:
 
 
 def _sized(data: bytes) -> bytes:
-    return write_long(len(data)) + data
+    size = len(data)
+    return (_SIZES[size] if size < _SMALL else write_long(size)) + data
 
 
 def _bytes(value: Any) -> bytes:
@@ -144,10 +153,15 @@ def _bytes(value: Any) -> bytes:
     return _sized(value)
 
 
-def _text(value: Any) -> bytes:
-    if type(value) is not str:
-        raise Unusual
-    return _sized(value.encode())
+def _text() -> Write:
+    kept = _kept(str, lambda value: _sized(value.encode()))
+
+    def write_text(value: Any) -> bytes:
+        if type(value) is str and len(value) > _LONGEST_READY:
+            return _sized(value.encode())  # an article is not kept
+        return kept(value)
+
+    return write_text
 
 
 def _float(value: Any) -> bytes:
@@ -176,5 +190,4 @@ _PRIMITIVES: dict[str, Write] = {
     "double": _float,
     "boolean": _boolean,
     "bytes": _bytes,
-    "string": _text,
 }
