@@ -1,0 +1,137 @@
+"""Exit rules as records: their keys and partitions, and what goes into a watch's `parameters`. Pure.
+
+What a rule's `spec` may say is in tidewire/exit_spec.py, where the accounts' default policy is read too.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from schemas.event_id import rule_id
+from tidewire.errors import ConfigError
+from tidewire.exit_spec import ASSET_CLASSES as ASSET_CLASSES
+from tidewire.exit_spec import NAME as NAME
+from tidewire.exit_spec import OrderSpec, SignalSpec, plain
+from tidewire.exit_spec import RuleSpec as RuleSpec
+from tidewire.exit_spec import parse as parse
+
+Record = dict[str, Any]
+
+POLICY = "policy"
+"""`set_by` of a rule that nobody set: it is the account's default for positions of that class."""
+
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """A watch's `parameters`: what its other fields do not say. Times in ns since 1970 UTC.
+
+    `percent` is that of the rule, where its price was made from the entry price. `opened_ts`: of the
+    position; a time stop counts `after_seconds` from there. `rule_ts`: when the rule was set, 0: by policy.
+    """
+
+    reference: str
+    order: OrderSpec
+    extended_hours: bool
+    foreign_orders: str
+    max_quote_age_seconds: Decimal | None
+    max_hold_seconds: int
+    on_signal: SignalSpec | None
+    percent: Decimal | None
+    after_seconds: int | None
+    at_ts: int | None
+    before_close_seconds: int | None
+    opened_ts: int
+    rule_ts: int
+    set_by: str
+
+
+def parameters(spec: RuleSpec, opened_ts: int, rule_ts: int, set_by: str) -> str:
+    """The `parameters` of a watch: canonical JSON, so that equal ones are equal bytes."""
+    order, signal = spec.order, spec.on_signal
+    found = {
+        "reference": spec.reference,
+        "order": {"type": order.type, "limit_offset_percent": _text(order.limit_offset_percent)},
+        "extended_hours": spec.extended_hours,
+        "foreign_orders": spec.foreign_orders,
+        "max_quote_age_seconds": _text(spec.max_quote_age_seconds),
+        "max_hold_seconds": spec.max_hold_seconds,
+        "on_signal": signal
+        and {"kind": signal.kind, "action": signal.action, "percent": _text(signal.percent)},
+        "percent": _text(spec.percent),
+        "after_seconds": spec.after_seconds,
+        "at_ts": None if spec.at is None else int(spec.at.timestamp()) * _SECOND,
+        "before_close_seconds": spec.before_close_seconds,
+        "opened_ts": opened_ts,
+        "rule_ts": rule_ts,
+        "set_by": set_by,
+    }
+    return json.dumps(found, sort_keys=True, separators=(",", ":"))
+
+
+def read_parameters(text: str) -> Parameters:
+    """The parameters of a watch.
+
+    Raises:
+        ValueError: they are none, or hold what a rule cannot say.
+    """
+    found = json.loads(text)
+    try:
+        found["order"] = OrderSpec.model_validate(found["order"])
+        if found["on_signal"] is not None:
+            found["on_signal"] = SignalSpec.model_validate(found["on_signal"])
+        for name in ("max_quote_age_seconds", "percent"):
+            found[name] = None if found[name] is None else Decimal(found[name])
+        return Parameters(**found)
+    except (KeyError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"no parameters of a watch: {error!r}") from None
+
+
+def rule_key(account: str, symbol: str, rule: str) -> bytes:
+    """Kafka key of a rule; its partition is that of the account."""
+    return f"{account}:{symbol}:{rule}".encode()
+
+
+def watch_key(watch: Record) -> bytes:
+    """Kafka key of a watch; its partition is that of `symbol`, the reference symbol."""
+    parts = watch["symbol"], watch["account"], watch["position_symbol"], watch["rule"]
+    return ":".join(parts).encode()
+
+
+def rule_record(
+    account: str, symbol: str, rule: str, spec: RuleSpec, set_by: str, ts: int, active: bool = True
+) -> Record:
+    """A rule as it is set (or, not active, removed) at `ts` (ns).
+
+    Raises:
+        ConfigError: the rule's name or the symbol cannot stand in a key.
+    """
+    problems = []
+    if not NAME.fullmatch(rule):
+        problems.append(
+            f"rule {rule!r}: a name is up to 40 of a-z 0-9 . _ - and begins with a letter or digit"
+        )
+    if not symbol or len(symbol) > 30 or any(c.isspace() or c in ":|" for c in symbol):
+        problems.append(f"symbol {symbol!r}: a ticker, a pair (BTC/USD) or an OCC symbol is wanted")
+    if problems:
+        raise ConfigError(problems)
+    return {
+        "account": account,
+        "symbol": symbol,
+        "rule": rule,
+        "ts": ts,
+        "spec": spec.canonical(),
+        "active": active,
+        "set_by": set_by,
+        "received_ts": ts,
+        "source": "rest" if set_by.startswith("api:") else "ws",
+        "event_id": rule_id(account, symbol, rule, ts),
+    }
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else plain(amount)
