@@ -2,10 +2,15 @@
 
 ::
 
+    admins = ["anna"]             # users who may work the kill switch through the gateway
+
     [accounts.paper-1]
     key_file = "keys/paper-1"     # two lines, id and secret; relative to this file; mode 600
     mode = "paper"                # the default; "live" also needs TIDEWIRE_ALLOW_LIVE=true
     users = ["anna", "ben"]       # who may see it through the gateway
+
+    [accounts.paper-1.risk]       # what its orders may be at most; see risk_limits.py
+    max_notional = 25000
 
 Without the file, APCA_API_KEY_ID and APCA_API_SECRET_KEY are one paper account named "default". An account
 without key_file uses them too. The name is the account's id on every topic.
@@ -21,8 +26,10 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
+from tidewire import risk_limits
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
+from tidewire.risk_limits import RiskLimits
 
 Mode = Literal["paper", "live"]
 
@@ -31,7 +38,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 """Names of accounts and users: they stand in Kafka keys (which join parts by `:`), files and addresses."""
 
 _HOSTS = {"paper": "https://paper-api.alpaca.markets", "live": "https://api.alpaca.markets"}
-_KNOWN = {"key_file", "mode", "users"}
+_KNOWN = {"key_file", "mode", "users", "risk"}
 _KEY = re.compile(r"[A-Za-z0-9+=]{16,}")
 """A key or secret that was put where its file's name belongs; the message must not repeat it."""
 
@@ -44,6 +51,7 @@ class Account:
     mode: Mode = "paper"
     users: tuple[str, ...] = ()
     key_file: Path | None = None
+    risk: RiskLimits = risk_limits.SAFE
 
     def trading_url(self, settings: Settings) -> str:
         """Base URL of the trading API, without /v2."""
@@ -80,11 +88,10 @@ def load(settings: Settings) -> tuple[Account, ...]:
     path = settings.tidewire_accounts_file
     if not path.is_file():
         return (Account(DEFAULT),) if settings.apca_api_key_id is not None else ()
-    try:
-        tables = tomllib.loads(path.read_text("utf-8")).get("accounts", {})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([f"{path}: {error}"]) from error
+    document = _document(path)
+    tables = document.get("accounts", {})
     problems: list[str] = []
+    _admins(path, document, problems)
     if not isinstance(tables, dict) or not tables:
         raise ConfigError([f"{path}: no [accounts.NAME] in it"])
     accounts = tuple(_account(path, name, table, settings, problems) for name, table in tables.items())
@@ -93,9 +100,40 @@ def load(settings: Settings) -> tuple[Account, ...]:
     return accounts
 
 
+def admins(settings: Settings) -> frozenset[str]:
+    """The users who may work the kill switch through the gateway; none when the file names none.
+
+    Raises:
+        ConfigError: the file cannot be read, or its list is none.
+    """
+    path = settings.tidewire_accounts_file
+    if not path.is_file():
+        return frozenset()
+    problems: list[str] = []
+    found = _admins(path, _document(path), problems)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
 def visible_to(accounts: tuple[Account, ...], user: str) -> frozenset[str]:
     """The names of the accounts that a user may see."""
     return frozenset(account.name for account in accounts if user in account.users)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([f"{path}: {error}"]) from error
+
+
+def _admins(path: Path, document: dict[str, Any], problems: list[str]) -> frozenset[str]:
+    given = document.get("admins", [])
+    if not isinstance(given, list) or not all(isinstance(u, str) and NAME.fullmatch(u) for u in given):
+        problems.append(f"{path}: admins must be a list of user names (a-z 0-9 . _ -)")
+        return frozenset()
+    return frozenset(given)
 
 
 def _account(path: Path, name: str, table: Any, settings: Settings, problems: list[str]) -> Account:
@@ -119,7 +157,8 @@ def _account(path: Path, name: str, table: Any, settings: Settings, problems: li
     if key_file is not None and (not isinstance(key_file, str) or _KEY.fullmatch(key_file)):
         problems.append(f"{where}.key_file must be the path of a file; keys themselves never stand here")
         key_file = None
-    return Account(name, mode, tuple(users), None if key_file is None else path.parent / key_file)
+    risk = risk_limits.read(f"{where}.risk", table.get("risk", {}), problems)
+    return Account(name, mode, tuple(users), None if key_file is None else path.parent / key_file, risk)
 
 
 def _read_keys(name: str, path: Path) -> tuple[SecretStr, SecretStr]:

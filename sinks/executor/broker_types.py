@@ -19,9 +19,9 @@ OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok", "opg", "cls"]
 AssetClass = Literal["us_equity", "us_option", "crypto"]
 
-TERMINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced", "done_for_day"})
-"""Statuses after which an order trades no more (a day order that is done for the day never trades again;
-`replaced`: the order in its place does). Every other status counts as open, one that nobody knows too."""
+TERMINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
+"""Statuses after which an order trades no more (`replaced`: the one in its place, `replaced_by`, does). Every
+other status counts as open: done_for_day (a gtc order trades again tomorrow), and one that nobody knows."""
 
 
 class BrokerError(Exception):
