@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
+from tidewire.addresses import is_loopback
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 
@@ -42,13 +42,3 @@ def keys(settings: Settings) -> tuple[str, str]:
             ]
         )
     return settings.apca_api_key_id.get_secret_value(), settings.apca_api_secret_key.get_secret_value()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -16,10 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from producers.accounts.keys import check_address
 from producers.accounts.rest import RestError, TradingApi
-from producers.accounts.values import Json
-from tidewire import accounts, config
+from schemas.trading_values import Json
+from tidewire import accounts, addresses, config
 from tidewire.accounts import Account
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, TidewireError
@@ -125,7 +124,7 @@ async def _check(
         ]
     result = Checked(account.name, account.mode, account.users, None, [], notes)
     try:
-        check_address(account.trading_url(settings))
+        addresses.check_trading(account.trading_url(settings))
         key, secret = account.keys(settings)
     except ConfigError as error:
         result.problems.extend(error.problems)

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
-from producers.accounts import reading, recovered, values
+from producers.accounts import reading, recovered
 from producers.accounts.journal import Journal
 from producers.accounts.reading import Reading, by_id, fill_ts
 from producers.accounts.rest import RestError, TradingApi
 from producers.accounts.updates import Content
-from producers.accounts.values import Json
+from schemas import trading_values as values
 from schemas.event_id import plain_quantity
 from schemas.fills import FILL_EVENTS
+from schemas.trading_values import Json
 from tidewire import log
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.errors import RecordError

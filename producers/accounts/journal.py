@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from producers.accounts import updates, values
+from producers.accounts import updates
 from producers.accounts.memory import Memory
-from producers.accounts.redaction import Redactor
 from producers.accounts.updates import Content
-from producers.accounts.values import Json
+from schemas import trading_values as values
 from schemas.codec import Codec
+from schemas.trading_values import Json
 from tidewire import log
 from tidewire.clock import NS_PER_MS
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
 from tidewire.metrics import MESSAGES_DUPLICATE, MESSAGES_RECEIVED, TRADE_UPDATES_RECOVERED
+from tidewire.redaction import Redactor
 
 FEED = "trading"
 """Label of the metrics of all trading streams together: accounts are no labels."""

@@ -8,15 +8,14 @@ from contextlib import suppress
 from typing import Protocol
 
 from producers.accounts.journal import FEED, Journal
-from producers.accounts.redaction import Redactor
 from producers.accounts.stream import TradeUpdateStream, judge
 from producers.accounts.updates import Content
-from producers.accounts.values import Json
 from producers.alpaca_stream import LostError
 from producers.connection import AlpacaError, Connection, Meaning, State
 from producers.publisher import Publisher
 from schemas.fills import FILL_EVENTS, REVISION_EVENTS
 from schemas.gaps import DISCONNECT, SLOW_CLIENT, STALL
+from schemas.trading_values import Json
 from tidewire import log
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.errors import RefusedError
@@ -27,6 +26,7 @@ from tidewire.metrics import (
     LAST_MESSAGE_TIME,
     TRADING_CONNECTIONS,
 )
+from tidewire.redaction import Redactor
 
 DRAIN_SECONDS = 1.5
 """How long a stop waits for the closing handshake and for the messages read before it."""

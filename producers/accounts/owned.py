@@ -19,7 +19,6 @@ from producers.accounts.keys import Keyed
 from producers.accounts.link import Link
 from producers.accounts.polling import Polling
 from producers.accounts.recall import Recalled, recall
-from producers.accounts.redaction import Redactor
 from producers.accounts.rest import TradingApi
 from producers.accounts.rounds import Rounds
 from producers.accounts.savings import Savings
@@ -37,6 +36,7 @@ from tidewire.clock import NS_PER_MS, Clock
 from tidewire.config import Settings
 from tidewire.metrics import ACCOUNT_GAPS
 from tidewire.placing import partition_of
+from tidewire.redaction import Redactor
 
 SETTLE_SECONDS = 10.0
 """How long a snapshot waits for the events before it to be acknowledged."""

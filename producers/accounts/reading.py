@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from producers.accounts import values
 from producers.accounts.recovered import flattened
 from producers.accounts.rest import PAGE_ACTIVITIES, PAGE_ORDERS, RestError, TradingApi
-from producers.accounts.values import Json
 from schemas import activity
+from schemas import trading_values as values
+from schemas.trading_values import Json
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND, Clock
 from tidewire.errors import RecordError
 from tidewire.metrics import ACCOUNT_SNAPSHOTS

@@ -6,10 +6,11 @@ event and time.
 
 from __future__ import annotations
 
-from producers.accounts import updates, values
+from producers.accounts import updates
 from producers.accounts.updates import Content
-from producers.accounts.values import Json
+from schemas import trading_values as values
 from schemas.event_id import plain_quantity
+from schemas.trading_values import Json
 from tidewire.errors import RecordError
 
 ENDINGS = {

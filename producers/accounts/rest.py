@@ -17,11 +17,11 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from pydantic import SecretStr
 
-from producers.accounts import values
-from producers.accounts.redaction import Redactor
-from producers.accounts.values import Json
+from schemas import trading_values as values
+from schemas.trading_values import Json
 from tidewire.errors import RecordError
 from tidewire.metrics import TRADING_REST_REQUESTS
+from tidewire.redaction import Redactor
 
 REQUEST_SECONDS = 10.0
 CONNECT_SECONDS = 5.0

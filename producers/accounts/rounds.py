@@ -14,20 +14,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from producers.accounts import reading, snapshots, values
+from producers.accounts import reading, snapshots
 from producers.accounts.comparison import Comparison, Found
 from producers.accounts.journal import Journal
 from producers.accounts.reading import MARGIN_NS, Reading, cursor_ts, fill_ts
-from producers.accounts.redaction import Redactor
 from producers.accounts.rest import RestError, TradingApi
 from producers.accounts.truth import Truth
 from producers.accounts.updates import Content
-from producers.accounts.values import Json
 from producers.connection import backoff
+from schemas import trading_values as values
+from schemas.trading_values import Json
 from tidewire import log
 from tidewire.clock import Clock
 from tidewire.errors import RecordError, RefusedError
 from tidewire.metrics import ACCOUNT_SNAPSHOTS
+from tidewire.redaction import Redactor
 
 FILL_SECONDS = 2.0
 """So long after a fill positions and cash are looked up: one look for all fills of a burst."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
-from producers.accounts import values
 from producers.accounts.recovered import flattened
 from producers.accounts.updates import Content
-from producers.accounts.values import Json
+from schemas import trading_values as values
 from schemas.event_id import snapshot_id
 from schemas.fills import asset_class
+from schemas.trading_values import Json
 from tidewire.errors import RecordError
 
 _MONEY = ("cash", "equity", "last_equity", "buying_power", "long_market_value", "short_market_value")

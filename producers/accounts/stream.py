@@ -14,10 +14,10 @@ from typing import Any
 from alpaca.trading.stream import TradingStream
 from websockets.exceptions import ConnectionClosed
 
-from producers.accounts import values
-from producers.accounts.values import Json
 from producers.alpaca_stream import PATIENCE_SECONDS, LostError, guarded, lost
 from producers.connection import AlpacaError
+from schemas import trading_values as values
+from schemas.trading_values import Json
 from tidewire.errors import RecordError
 
 UNAUTHORIZED = 402

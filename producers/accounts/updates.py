@@ -9,10 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from producers.accounts import values
-from producers.accounts.values import Json
+from schemas import trading_values as values
 from schemas.event_id import fill_id, order_event_id, plain_quantity
 from schemas.fills import FILL_EVENTS, fills
+from schemas.trading_values import Json
 from tidewire.errors import RecordError
 
 Content = dict[str, Any]

@@ -19,16 +19,17 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from pydantic import SecretStr
 
 from producers import credentials
-from producers.accounts.redaction import Redactor
 from producers.channel import Message
 from producers.history import addresses, market_days, rows, times
 from producers.history.errors import HistoryError
 from producers.history.market_days import MarketClock, TradingDay
 from producers.history.pace import PLANS, Pace, Sleep
+from tidewire.addresses import is_loopback
 from tidewire.clock import NS_PER_SECOND
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.metrics import HISTORY_REQUESTS, HISTORY_ROWS
+from tidewire.redaction import Redactor
 
 REQUEST_SECONDS = 30.0
 """A page of 10,000 rows is some megabytes."""
@@ -237,10 +238,10 @@ def keys(settings: Settings) -> tuple[str, str]:
             raise ConfigError([f"{name} must begin with http:// or https:// (got {url.scheme}://)"])
     if settings.apca_api_key_id is None or settings.apca_api_secret_key is None:
         host = parts["TIDEWIRE_DATA_URL"].hostname
-        if settings.tidewire_data_url is not None and credentials.is_loopback(host or ""):
+        if settings.tidewire_data_url is not None and is_loopback(host or ""):
             return credentials.DEMO_KEYS
         raise ConfigError(["APCA_API_KEY_ID and APCA_API_SECRET_KEY are not set: history needs them"])
     for name, url in parts.items():
-        if url.scheme == "http" and not credentials.is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             raise ConfigError([f"{name} is unencrypted (http://{url.hostname}): your keys would be readable"])
     return settings.apca_api_key_id.get_secret_value(), settings.apca_api_secret_key.get_secret_value()

@@ -16,14 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from producers.accounts import reading, recovered, snapshots, updates, values
+from producers.accounts import reading, recovered, snapshots, updates
 from producers.accounts.memory import Memory
-from producers.accounts.redaction import Redactor
+from schemas import trading_values as values
 from schemas.codec import load_codec
 from schemas.event_id import fill_id, order_event_id, plain_quantity
 from schemas.fills import fills
 from tidewire import config
 from tidewire.errors import RecordError
+from tidewire.redaction import Redactor
 
 Json = dict[str, Any]
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from producers.credentials import DEMO_KEYS, is_loopback, keys
+from producers.credentials import DEMO_KEYS, keys
 from tidewire import config
+from tidewire.addresses import is_loopback
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 
