@@ -88,14 +88,15 @@ class Holding:
     def add(self, execution: Execution) -> tuple[Standing, ...]:
         """Fold one more; returns the standings that it led to, the flat one before a flip included.
 
-        One that is late, or revises another, has everything kept folded anew; then only the result is known.
+        One that is late, or revises another, has everything kept folded anew; then the result is told, after
+        the ends of the epochs that are over: of one that was told as open nobody would hear it otherwise.
         """
         last = self.kept[-1].key if self.kept else None
         in_order = (last is None or execution.key > last) and execution.kind == "fill" and not self._revised
         self._keep(execution)
         if not in_order:
-            self.recompute()
-            return (self.now,)
+            told = self.now.epoch
+            return (*(end for end in self.recompute() if end.epoch >= told), self.now)
         steps = trade(self.now, execution.signed, execution.price, execution.ts, self.multiplier)
         self.now = steps[-1]
         self._settle()
@@ -111,13 +112,17 @@ class Holding:
             self._keep(execution)
         self.recompute()
 
-    def recompute(self) -> None:
-        """Fold the base and everything kept anew."""
-        now = self.base
+    def recompute(self) -> list[Standing]:
+        """Fold the base and everything kept anew; returns how each epoch before the newest ended."""
+        now, ended = self.base, []
         for deal in deals(self.kept):
-            now = trade(now, deal.signed, deal.price, deal.key[0], self.multiplier)[-1]
+            for step in trade(now, deal.signed, deal.price, deal.key[0], self.multiplier):
+                if 0 < now.epoch < step.epoch:
+                    ended.append(now)
+                now = step
         self.now = now
         self._settle()
+        return ended
 
     def remove(self, execution: Execution) -> None:
         """Take out an execution that the opening balance contains; `recompute` must follow."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import itemgetter
-from typing import Any
+from typing import Any, LiteralString
 
 from schemas.event_id import plain_quantity
 from sinks.postgres.tables import OFFSET, PARTITION
@@ -31,12 +31,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class RecordTable:
-    """`key` is the primary key; `current`: one row a key, which only a newer record replaces."""
+    """`key` is the primary key; `current`: one row a key, which only a newer record replaces.
+
+    `voids`: which rows `t` of other keys a newer row `s` proves wrong, as SQL; they are deleted.
+    """
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     current: bool = False
+    voids: LiteralString | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

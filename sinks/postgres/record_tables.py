@@ -74,6 +74,11 @@ ORDERS = RecordTable(
     ),
     current=True,
 )
+# Fills are not always told in their order. A late one may undo a flip: then a position was told whose epoch never
+# began, and no later record has its key. And no position of a former epoch is open, even if its end was compacted
+# away.
+_OTHER_EPOCH = """s.account = t.account AND s.symbol = t.symbol
+    AND (t.epoch > s.epoch OR (t.epoch < s.epoch AND t.quantity <> 0))"""
 POSITIONS = RecordTable(
     "positions",
     ("account", "symbol", "epoch"),
@@ -93,6 +98,7 @@ POSITIONS = RecordTable(
         *OF_TOPIC,
     ),
     current=True,
+    voids=_OTHER_EPOCH,
 )
 ACCOUNTS = RecordTable(
     "accounts",

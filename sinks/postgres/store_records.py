@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import LiteralString
 
 from psycopg import errors, sql
 
@@ -17,9 +18,9 @@ from sinks.postgres.store_columns import MERGES, stage
 from tidewire.metrics import POSTGRES_COPIES
 
 # Which of two rows is newer: see records.newest. A replay meets its own offset and changes nothing.
-_NEWER = """CASE WHEN t.k_topic_id = excluded.k_topic_id AND t.k_part = excluded.k_part
-    THEN excluded.k_offset > t.k_offset
-    ELSE (excluded.ts, excluded.ts_nanos) >= (t.ts, t.ts_nanos) END"""
+_NEWER = """CASE WHEN t.k_topic_id = {new}.k_topic_id AND t.k_part = {new}.k_part
+    THEN {new}.k_offset > t.k_offset
+    ELSE ({new}.ts, {new}.ts_nanos) >= (t.ts, t.ts_nanos) END"""
 
 
 def store(
@@ -68,7 +69,10 @@ def _copy(connection: Connection, into: str, table: RecordTable, rows: Sequence[
 def _merge(connection: Connection, table: RecordTable, rows: Sequence[Row]) -> int:
     """Copy into the staging table, then insert what is new; returns how many rows were written."""
     _copy(connection, stage(connection, table.name), table, rows)
-    return connection.execute(_insert(table)).rowcount
+    written = connection.execute(_insert(table)).rowcount
+    if table.voids is not None:
+        connection.execute(_void(table, table.voids))
+    return written
 
 
 @cache
@@ -89,4 +93,13 @@ def _insert(table: RecordTable) -> sql.Composed:
         if name not in table.key
     )
     key = sql.SQL(", ").join(map(sql.Identifier, table.key))
-    return insert + sql.SQL("({}) DO UPDATE SET {} WHERE " + _NEWER).format(key, changes)
+    newer = sql.SQL(_NEWER).format(new=sql.Identifier("excluded"))
+    return insert + sql.SQL("({}) DO UPDATE SET {} WHERE {}").format(key, changes, newer)
+
+
+@cache
+def _void(table: RecordTable, voids: LiteralString) -> sql.Composed:
+    newer = sql.SQL(_NEWER).format(new=sql.Identifier("s"))
+    return sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {} AND {}").format(
+        sql.Identifier(table.name), sql.Identifier(f"staging_{table.name}"), sql.SQL(voids), newer
+    )

@@ -57,7 +57,8 @@ def record(stem: str, base: Mapping[str, Any], number: int) -> tuple[str, dict[s
     if stem == "gap":
         made["id"] = name
     if stem == "portfolio_position":
-        made |= {"epoch": number // 1_000, "quantity": Decimal(number)}
+        quantity = 0 if number < 1_000 else number  # an epoch is over when the next one begins
+        made |= {"epoch": number // 1_000, "quantity": Decimal(quantity)}
     if stem == "trade_update":
         made |= {"event": "fill", "side": "buy", "legs": [], "quantity": Decimal(1), "price": Decimal(number)}
     if stem == "news":
