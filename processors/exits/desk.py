@@ -1,0 +1,53 @@
+"""One partition as the exits service holds it: its fold, and what is not yet sent of what came out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from processors.columns.records import Records
+from processors.exits.fold import PartitionExits
+from processors.exits.turns import Turns
+from schemas.codec import Record
+
+Trigger = dict[str, Any]
+
+
+class Desk:
+    """Lives as long as its part of the table; a rebalance makes another.
+
+    A new desk publishes every pending trigger that it finds: a crash may have come before its intent.
+    """
+
+    def __init__(self, partition: int, records: Records) -> None:
+        self.partition, self.records = partition, records
+        self.exits = PartitionExits(records)
+        self.turns = Turns()
+        self.unsent: dict[str, Trigger] = {t["trigger_id"]: t for t in self.exits.pending()}
+        self.recovered = len(self.unsent)
+        self.watched: frozenset[bytes] = frozenset()
+        self.look()
+
+    def look(self) -> None:
+        """What is watched may have changed."""
+        self.watched = frozenset(symbol.encode() for symbol in self.exits.watched())
+
+    def bulletin(self, stem: str, record: Record) -> None:
+        """A gap or the state of a connection."""
+        if stem == "gap":
+            self.exits.gap(record)
+        else:
+            self.exits.connection(record)
+
+    def collect(self) -> tuple[list[Trigger], list[Mapping[str, Any]]]:
+        """Take what the fold has come to; returns the new triggers and events, which now wait to be sent."""
+        outcome = self.exits.take()
+        self.unsent |= {trigger["trigger_id"]: trigger for trigger in outcome.triggers}
+        self.turns.add(outcome.events)
+        return list(outcome.triggers), list(outcome.events)
+
+    def published(self, triggers: Iterable[Trigger]) -> None:
+        """The intents of these triggers stand in the log."""
+        for trigger in triggers:
+            self.exits.result_published(trigger["trigger_id"])
+            self.unsent.pop(trigger["trigger_id"], None)
