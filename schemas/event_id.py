@@ -224,9 +224,9 @@ def exit_event_id(trigger: str, rule: str, ts: int, event: str, gate: str) -> by
     return digest(f"xe|{trigger}|{rule}|{ts}|{event}|{gate}")
 
 
-def activity_id(account: str, activity: str) -> bytes:
-    """An account activity, by Alpaca's own id."""
-    return digest(f"aa|{account}|{activity}")
+def activity_id(account: str, activity: str, status: str = "") -> bytes:
+    """An account activity, by Alpaca's own id; one that was `correct`ed or `canceled` in place is another."""
+    return digest(f"aa|{account}|{activity}" + (f"|{status}" if status else ""))
 
 
 def corporate_action_id(symbol: str, action: str, content: str) -> bytes:
