@@ -23,6 +23,13 @@ Record = dict[str, Any]
 POLICY = "policy"
 """`set_by` of a rule that nobody set: it is the account's default for positions of that class."""
 
+PERMANENT = "permanent: "
+"""How the `reason` of an order_result begins when no further attempt can help: a user has to act. The watches
+then stay down (`held` is "refused") until a rule of the position is set anew."""
+
+DUPLICATE = "duplicate"
+"""`outcome` of an intent whose trigger the ledger knows already: it says nothing of the first one's fate."""
+
 _SECOND = 1_000_000_000
 
 
@@ -32,6 +39,8 @@ class Parameters:
 
     `percent` is that of the rule, where its price was made from the entry price. `opened_ts`: of the
     position; a time stop counts `after_seconds` from there. `rule_ts`: when the rule was set, 0: by policy.
+    `pause_seconds`: so long, in event time, after the trigger of the former exit epoch it must not fire;
+    it grows while the executor refuses, and is 0 otherwise.
     """
 
     reference: str
@@ -48,9 +57,10 @@ class Parameters:
     opened_ts: int
     rule_ts: int
     set_by: str
+    pause_seconds: int = 0
 
 
-def parameters(spec: RuleSpec, opened_ts: int, rule_ts: int, set_by: str) -> str:
+def parameters(spec: RuleSpec, opened_ts: int, rule_ts: int, set_by: str, pause_seconds: int = 0) -> str:
     """The `parameters` of a watch: canonical JSON, so that equal ones are equal bytes."""
     order, signal = spec.order, spec.on_signal
     found = {
@@ -69,6 +79,7 @@ def parameters(spec: RuleSpec, opened_ts: int, rule_ts: int, set_by: str) -> str
         "opened_ts": opened_ts,
         "rule_ts": rule_ts,
         "set_by": set_by,
+        "pause_seconds": pause_seconds,
     }
     return json.dumps(found, sort_keys=True, separators=(",", ":"))
 
