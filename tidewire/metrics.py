@@ -383,3 +383,35 @@ WATCHDOG_LOOKS = Counter(
     "something; it is made anew), unknown (REST did not answer)",
     ["feed", "verdict"],
 )
+
+# ---------------------------------------------------------------- processors: exits, never by symbol or account
+
+EXIT_TRIGGERS = Counter("tidewire_exit_triggers_total", "Exit rules that fired, by kind of rule", ["kind"])
+EXIT_EVENTS = Counter(
+    "tidewire_exit_events_total",
+    "Turns of exit rules: armed, held, released, rescaled, triggered, published, disarmed, alert; by the gate "
+    "that held or released them (empty where none is concerned)",
+    ["event", "gate"],
+)
+EXIT_EVENTS_CONFLATED = Counter(
+    "tidewire_exit_events_conflated_total",
+    "Turns of a flapping gate that were not told because newer ones followed at once",
+)
+EXIT_RULES_ARMED = Gauge("tidewire_exit_rules_armed", "Exit rules that may fire")
+EXIT_SYMBOLS_WATCHED = Gauge("tidewire_exit_symbols_watched", "Symbols whose prices exit rules watch")
+EXIT_TRIGGERS_PENDING = Gauge(
+    "tidewire_exit_triggers_pending", "Triggers that are durable and whose intent is not in the log yet"
+)
+EXIT_LATENCY = Histogram(
+    "tidewire_exit_latency_seconds",
+    "From the receive time of the price that fired a rule to its intent in the log",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
+
+# ---------------------------------------------------------------- the executor's requests, never by account
+
+BROKER_REQUESTS = Counter(
+    "tidewire_broker_requests_total",
+    "Requests of the executor to the broker, by method and HTTP status (none: no answer)",
+    ["method", "status"],
+)

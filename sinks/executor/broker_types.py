@@ -5,11 +5,13 @@ How a request ends, when it does not end well::
     BrokerError                 nothing of it holds keys
     ├── Refused                 the broker said no (4xx): nothing was done; `code` and `message` are Alpaca's
     ├── Unknown                 nobody knows whether it was done: look it up by its client_order_id
-    └── Limited                 too many requests (429): nothing was done; ask again after `until_ns`
+    ├── Limited                 too many requests (429): nothing was done; ask again after `until_ns`
+    └── Stopped                 the kill switch is on, or cannot be read: nothing was sent
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -56,10 +58,21 @@ class Limited(BrokerError):
         super().__init__("too many requests")
 
 
+class Stopped(BrokerError):
+    """The kill switch is on, or cannot be read: nothing was sent. `reason` says which."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+LastCheck = Callable[[], Awaitable[None]]
+"""Waited for when a request's turn has come, just before it is sent; what it raises stops it."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """An order to be placed. Prices in USD; exactly one of `quantity` (shares, coins, contracts) and
-    `notional` (USD) is set."""
+    """An order to be placed; prices in USD, either `quantity` (shares, coins, contracts) or `notional` (USD)."""
 
     client_order_id: str
     symbol: str
@@ -204,8 +217,10 @@ class Broker(Protocol):
     `exit` puts a request ahead of all others that wait for the rate limit.
     """
 
-    async def submit(self, order: NewOrder, *, exit: bool = False) -> BrokerOrder:
-        """Place an order, with one request. Raises Refused, Unknown, Limited."""
+    async def submit(
+        self, order: NewOrder, *, exit: bool = False, last_check: LastCheck | None = None
+    ) -> BrokerOrder:
+        """Place an order, with one request. Raises Refused, Unknown, Limited, Stopped; what the check raises."""
         ...
 
     async def by_client_order_id(self, client_order_id: str, *, exit: bool = False) -> BrokerOrder | None:
@@ -222,6 +237,18 @@ class Broker(Protocol):
 
     async def cancel(self, order_id: str, *, exit: bool = False) -> None:
         """Ask for the end of an order. Refused(422): it is not open; (404): there is none."""
+        ...
+
+    async def cancel_all(self) -> None:
+        """Ask for the end of every open order."""
+        ...
+
+    async def close_all(self) -> None:
+        """Cancel every open order, and order the end of every position at the market."""
+        ...
+
+    async def suspended(self) -> bool:
+        """What the broker's own suspend_trade says."""
         ...
 
     async def position(self, symbol: str, *, exit: bool = False) -> BrokerPosition | None:
