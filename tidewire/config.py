@@ -114,6 +114,13 @@ class Settings(BaseSettings):
         "poll: no trading stream, REST alone (emergency)",
     )
 
+    # -- exits
+    tidewire_market_hours: Literal["exchange", "always"] = Field(
+        "exchange",
+        description="when exits of stocks and options may fire: in the exchange's sessions, or (a simulated "
+        "market) always",
+    )
+
     # -- subscriptions
     tidewire_subscribe_positions: bool = Field(
         True, description="subscribe to the symbols of open positions while they are open"

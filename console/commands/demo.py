@@ -119,6 +119,7 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         TIDEWIRE_GATEWAY_HOST="127.0.0.1",
         TIDEWIRE_GATEWAY_PORT=gateway.rpartition(":")[2],
         ENABLE_REALTIME_PORTFOLIO="true",
+        TIDEWIRE_MARKET_HOURS="exchange" if plan.ticks else "always",
     )
     arguments = ["--rate", str(plan.rate), "--seed", str(plan.seed)]
     arguments += ["--accounts", str(plan.accounts)]

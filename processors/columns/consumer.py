@@ -188,7 +188,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        if not await self._is_member():
+        if not await self.is_member():
             self.log.warning("the group took this worker for dead; what it has not committed is void")
             for table in self.app.column_tables:
                 table.forget_parts()
@@ -200,7 +200,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         await self.app.output.settle()
         return bool(await super()._commit_offsets(offsets, start_new_transaction))
 
-    async def _is_member(self) -> bool:
+    async def is_member(self) -> bool:
         """Whether the group still counts us in; waits while Kafka is away.
 
         A process that stood still for longer than the session's timeout has lost its partitions and does not

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
+
+from processors.columns.matrix import FENCES
+from tidewire.fence import LogFence
 
 State = dict[str, Any]
 
@@ -13,16 +17,23 @@ State = dict[str, Any]
 class Records:
     """States by key; the caller puts back what it has changed. Decimals are kept as text by the caller.
 
+    `fences`, by input topic, are kept beside them like a matrix's.
+
     `prepare` is called before changed rows are taken: who keeps states elsewhere puts them there.
     """
 
-    def __init__(self, version: int, stored: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(self, version: int, stored: Mapping[bytes, bytes] | None = None, partition: int = 0) -> None:
         self.expected: dict[str, int] = {}  # by input topic, the offset that follows the last one handled
         self._version = version
         self._stored = dict(stored or {})
         self._states: dict[bytes, State] = {}
         self._changed: dict[bytes, None] = {}
         self.prepare: Callable[[], None] | None = None
+        self._fences_key = FENCES + str(partition).encode()
+        self._fences_kept = self._stored.pop(self._fences_key, b"{}")
+        self.fences: defaultdict[str, LogFence] = defaultdict(LogFence)
+        for topic, rises in orjson.loads(self._fences_kept).items():
+            self.fences[topic] = LogFence(rises)
 
     def __len__(self) -> int:
         return len(self._stored.keys() | self._states.keys())
@@ -64,6 +75,10 @@ class Records:
             self.prepare()
         changed, self._changed = self._changed, {}
         rows = {key: self._row(key) for key in changed}
+        rises = {topic: fence.rises for topic, fence in self.fences.items() if fence.rises}
+        fences = orjson.dumps(rises, option=orjson.OPT_SORT_KEYS)
+        if fences != self._fences_kept:
+            rows[self._fences_key] = self._fences_kept = fences
         return dict(sorted(rows.items(), key=lambda row: row[1] is None))
 
     def _touch(self, key: bytes) -> None:

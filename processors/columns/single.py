@@ -36,14 +36,15 @@ class Single:
 def read_singles(blocks: Sequence[Block], codec: Codec, stem: str) -> list[Single]:
     """Every wanted record of the blocks, in the order of their offsets."""
     return [
-        _read(record, codec, stem)
+        read_single(record, codec, stem)
         for block in blocks
         for record in DefaultRecordBatch(bytes(block.raw))
         if record.offset >= block.start
     ]
 
 
-def _read(record: Any, codec: Codec, stem: str) -> Single:
+def read_single(record: Any, codec: Codec, stem: str) -> Single:
+    """One record of aiokafka's (with offset, key and value), which must be of this schema."""
     key, value = _bytes(record.key), _bytes(record.value)
     try:
         found, decoded = codec.decode(value)

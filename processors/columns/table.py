@@ -259,7 +259,7 @@ class RecordTable(PartTable[Records]):
         self._version = version
 
     def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> Records:
-        records = Records(self._version, stored)
+        records = Records(self._version, stored, partition)
         if records.other_version():
             raise SchemaError(self._other_layout())
         return records

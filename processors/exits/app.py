@@ -84,7 +84,7 @@ class ExitsService:
         app.task(exits.follow)
 
     def details(self) -> Mapping[str, object]:
-        """For /health: what the worker says, and the exits: symbols watched, triggers that wait, intents sent."""
+        """For /health: what the worker says; symbols watched, triggers that wait, intents published."""
         found = self._worker.details()
         if not found or self._exits is None:
             return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from processors.columns.records import Records
 from processors.exits.fold import PartitionExits
+from processors.exits.hours import Hours
 from processors.exits.turns import Turns
 from schemas.codec import Record
 
@@ -19,9 +20,9 @@ class Desk:
     A new desk publishes every pending trigger that it finds: a crash may have come before its intent.
     """
 
-    def __init__(self, partition: int, records: Records) -> None:
+    def __init__(self, partition: int, records: Records, hours: Hours) -> None:
         self.partition, self.records = partition, records
-        self.exits = PartitionExits(records)
+        self.exits = PartitionExits(records, hours)
         self.turns = Turns()
         self.unsent: dict[str, Trigger] = {t["trigger_id"]: t for t in self.exits.pending()}
         self.recovered = len(self.unsent)
@@ -39,12 +40,16 @@ class Desk:
         else:
             self.exits.connection(record)
 
-    def collect(self) -> tuple[list[Trigger], list[Mapping[str, Any]]]:
-        """Take what the fold has come to; returns the new triggers and events, which now wait to be sent."""
+    def collect(self) -> tuple[list[Trigger], list[dict[str, Any]]]:
+        """Take what the fold has come to; returns the new triggers and events, which now wait to be sent.
+
+        The fold also says again what is sent: by then it stands in the log (see publishing.py).
+        """
         outcome = self.exits.take()
-        self.unsent |= {trigger["trigger_id"]: trigger for trigger in outcome.triggers}
+        fired = [trigger for trigger in outcome.triggers if trigger["state"] == "pending"]
+        self.unsent |= {trigger["trigger_id"]: trigger for trigger in fired}
         self.turns.add(outcome.events)
-        return list(outcome.triggers), list(outcome.events)
+        return fired, outcome.events
 
     def published(self, triggers: Iterable[Trigger]) -> None:
         """The intents of these triggers stand in the log."""

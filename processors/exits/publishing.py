@@ -1,10 +1,10 @@
-"""The way out of the exits service: a trigger is durable before its intent is in the log, and that before `sent`.
+"""The way out of the exits service: a trigger is durable first, then its intent is published.
 
 ::
 
     pending  to the table's changelog and exits.triggers   acknowledged: whatever dies, it is found again
     intent   to orders.intents, the account's partition    acknowledged: the executor will see it
-    sent     to exits.triggers, then to the table          lost in a crash: all is said again, with the same ids
+    sent     to exits.triggers, then to the table          lost in a crash: all is said again, same ids
 
 All triggers that fire while one round is under way share the next. The agents do not wait for any of it.
 """
@@ -114,7 +114,7 @@ class Publisher:
         return True
 
     async def _is_member(self) -> bool:
-        """A worker that stood still may no longer own what it folds: its rows would stand behind the owner's."""
+        """A worker that stood still may not own what it folds: its rows would stand behind the owner's."""
         if time.monotonic() - self._confirmed < _CONFIRMED_SECONDS:
             return True
         asked = time.monotonic()

@@ -22,13 +22,13 @@ from tidewire.columns import Block
 class Read:
     """What was found in a block: wanted records in the order of their offsets, and how many were left out.
 
-    `newest` is the last record of the block, whatever its symbol: it tells how far the market is and who
-    writes. None: it is no such record, which concerns nobody here unless its symbol is watched.
+    `newest` is the last record of the block, with its offset, where nobody watches its symbol: it tells how
+    far the market is, and who writes. None: it is among `singles`, or cannot be read.
     """
 
     singles: list[Single]
     skipped: int
-    newest: Record | None
+    newest: tuple[int, Record] | None
 
 
 class PriceReader:
@@ -45,8 +45,8 @@ class PriceReader:
             reason = f"record batch of offsets {block.base}-{block.last} cannot be unpacked: {error!r}"
             return Read([Single(block.start, None, bytes(block.raw), None, reason)], 0, None)
         singles = [self._wanted(record) for record in records if record.key in watched]
-        newest = self._newest(records[-1], singles) if records else None
-        return Read(singles, len(records) - len(singles), newest)
+        newest = records[-1] if records and records[-1].key not in watched else None
+        return Read(singles, len(records) - len(singles), self._sound(newest))
 
     def _wanted(self, record: Any) -> Single:
         single = read_single(record, self._codec, self._stem)
@@ -57,8 +57,6 @@ class PriceReader:
         reason = ticks.refusal(self._stem, single.record)
         return single if reason is None else single.refuse(reason)
 
-    def _newest(self, last: Any, singles: list[Single]) -> Record | None:
-        if singles and singles[-1].offset == last.offset:
-            return singles[-1].record
-        record = read_single(last, self._codec, self._stem).record
-        return record if record is not None and ticks.refusal(self._stem, record) is None else None
+    def _sound(self, record: Any) -> tuple[int, Record] | None:
+        found = None if record is None else self._wanted(record)
+        return None if found is None or found.record is None else (found.offset, found.record)

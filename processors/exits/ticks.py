@@ -8,7 +8,8 @@ from processors.features.row import MAX_TS
 from schemas.codec import Record
 
 if TYPE_CHECKING:
-    from processors.exits.fold import Coordinates, PartitionExits
+    from processors.exits.coordinates import Coordinates
+    from processors.exits.fold import PartitionExits
 
 _PRICES = {"quote": ("bid_price", "ask_price"), "trade": ("price",)}
 _SIZES = {"quote": ("bid_size", "ask_size"), "trade": ("size",)}
@@ -32,7 +33,7 @@ def refusal(stem: str, record: Record) -> str | None:
     return None
 
 
-def fold(exits: PartitionExits, stem: str, record: Record, at: Coordinates) -> object:
+def fold(exits: PartitionExits, stem: str, record: Record, at: Coordinates) -> str:
     """Fold one sound record; returns what the fold says of it."""
     if kind_of(stem) == "quote":
         return exits.quote(
@@ -45,6 +46,7 @@ def fold(exits: PartitionExits, stem: str, record: Record, at: Coordinates) -> o
             record["ts"],
             record["received_ts"],
             at,
+            record["source"],
         )
     return exits.trade(
         record["symbol"],
@@ -55,6 +57,8 @@ def fold(exits: PartitionExits, stem: str, record: Record, at: Coordinates) -> o
         record["ts"],
         record["received_ts"],
         at,
+        record["source"],
+        record.get("tape", ""),
     )
 
 

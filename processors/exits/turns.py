@@ -1,4 +1,4 @@
-"""Turns of rules that are not told yet. Bounded: a gate that flaps tells of its first and its last turn. Pure."""
+"""Turns of rules that are not told yet. Bounded: a flapping gate tells of its first and last turn. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST = 10_000
 class Turns:
     """Takes exit events as they come and gives out what is to be sent.
 
-    Between two sends a rule may be held and released by a gate many times, at the pace of the market: the first
-    and the newest of these turns are kept. Every other kind of event is kept always.
+    Between two sends a gate may hold and release a rule many times, at the pace of the market: the first and
+    the newest of these turns are kept. Every other kind of event is kept always.
     """
 
     def __init__(self) -> None:
