@@ -1,0 +1,1 @@
+"""Rules x positions -> watches: which exit guards what, beside which prices, in the account's partition."""
