@@ -106,6 +106,15 @@ def portfolio(lifeline_: Lifeline = False) -> None:
 
 
 @app.command()
+def exits(lifeline_: Lifeline = False) -> None:
+    """Prices and exit rules to order intents, in Faust."""
+    _hold(lifeline_)
+    from processors.exits.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
 def gateway(lifeline_: Lifeline = False) -> None:
     """Kafka to web and program clients."""
     _hold(lifeline_)

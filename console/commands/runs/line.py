@@ -145,7 +145,7 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
 _SHOWS_PRICES = ("producer", "processor", "sink", "gateway")
 """The services that bring data to people; those that only mend and keep come after them."""
 
-_IN_A_HURRY = ("producer", "accounts", "portfolio", "processor", "gateway")
+_IN_A_HURRY = ("producer", "accounts", "portfolio", "exits", "processor", "gateway")
 """The services between a stream and people; on a busy machine the others, which keep and mend, give way."""
 _GIVES_WAY = 5
 
@@ -171,12 +171,14 @@ def pipeline(
     account_side = [service("accounts", env), service("portfolio", env)] if accounts else []
     later = (*_SHOWS_PRICES, *(each.name for each in account_side))
     holder = [service("subscriber", env, after=later)] if accounts else []
+    exits = [service("exits", env, after=later)] if accounts else []  # nothing to guard before the portfolio
     return [
         service("producer", env),
         *account_side,
         *processors,
         service("sink", env),
         service("gateway", env),
+        *exits,
         service("backfiller", env, after=later),
         service("auditor", env, after=later),
         *holder,
