@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
-from simulator.faults import Fault
+from simulator.faults import DONE_ALL_THE_SAME, Fault
 from simulator.outgoing import reset
 
 HELD = 406
@@ -63,23 +63,38 @@ def refusal(fault: Fault) -> web.Response:
     """An answer with a fault's HTTP status, and Retry-After (seconds) if it has one."""
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     text = "too many requests." if fault.code == 429 else "not now."
-    return web.json_response({"message": text}, status=fault.code, headers=headers)
+    body = {"message": text} if fault.message is None else dict(fault.message)
+    return web.json_response(body, status=fault.code, headers=headers)
 
 
 class RestFaults:
-    """HTTP statuses that REST is to answer with; `answer` costs nothing while there are none."""
+    """HTTP statuses that REST is to answer with, and what becomes of answers; costs nothing without any."""
 
     def __init__(self) -> None:
         self._rules: list[tuple[tuple[str, ...], Fault, int]] = []
+        self._after: list[tuple[Fault, int]] = []
 
     def add(self, prefixes: tuple[str, ...], fault: Fault) -> None:
         """The next requests to paths that begin with one of these."""
-        self._rules.append((prefixes, fault, fault.count))
+        if fault.kind in DONE_ALL_THE_SAME:
+            self._after.append((fault, fault.count * fault.every))
+        else:
+            self._rules.append((prefixes, fault, fault.count))
 
-    def answer(self, path: str) -> web.Response | None:
+    def after(self, path: str, method: str, account: int) -> Fault | None:
+        """What is to become of the answer to a request that is done all the same; None: it is sent."""
+        for at, (fault, left) in enumerate(self._after):
+            theirs = fault.accounts is None or account in fault.accounts
+            if theirs and path.startswith(fault.path or "") and fault.method in (None, method):
+                self._after[at : at + 1] = [(fault, left - 1)] if left > 1 else []
+                return fault if (left - 1) % fault.every == 0 else None
+        return None
+
+    def answer(self, path: str, method: str = "GET", account: int = 0) -> web.Response | None:
         """What a request gets instead of what it asked for; None: what it asked for."""
         for at, (prefixes, fault, left) in enumerate(self._rules):
-            if path.startswith(prefixes):
+            theirs = fault.accounts is None or account in fault.accounts
+            if theirs and path.startswith(prefixes) and fault.method in (None, method):
                 self._rules[at : at + 1] = [(prefixes, fault, left - 1)] if left > 1 else []
                 return refusal(fault)
         return None

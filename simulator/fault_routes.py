@@ -10,7 +10,7 @@ from aiohttp import web
 
 from simulator import faults
 from simulator.door import RestFaults
-from simulator.faults import Fault
+from simulator.faults import DONE_ALL_THE_SAME, Fault
 from simulator.skips import Skips
 
 _REST = {
@@ -60,7 +60,9 @@ class FaultRoutes:
         return web.json_response(answer)
 
     def _inflict(self, name: str, fault: Fault) -> dict[str, Any]:
-        if fault.kind == "status_http":
+        if fault.kind in DONE_ALL_THE_SAME and name != "trading":
+            raise ValueError(f"{fault.kind} is a fault of venue trading")
+        if fault.kind == "status_http" or fault.kind in DONE_ALL_THE_SAME:
             self._rest.add(_REST[name] if fault.path is None else (fault.path,), fault)
             return {"kind": fault.kind, "sockets": 0}
         target = self._targets[name]

@@ -35,9 +35,19 @@ Single messages:
   lists the others.
 
 REST:
-- `status_http` code=503 count=1 path=None retry_after=None   the next requests to the venue's history and
-  latest values (trading: to orders, positions, account, clock...), or to paths that begin with `path`, get
-  this HTTP status
+- `status_http` code=503 count=1 path=None method=None retry_after=None message=None   the next requests to
+  the venue's history and latest values (trading: to orders, positions, account...), or to paths that begin
+  with `path`, get this HTTP status, with `message` as the JSON of the answer, and nothing is done; a 429 of
+  trading tells by X-RateLimit-Reset, too, when to come again
+
+Trading's REST once more, where the request is done all the same. Each takes path="/v2/orders" method="POST"
+accounts=None (numbers) every=1 (the n-th, 2n-th... such request) and count=1:
+- `answer_late` seconds=10     its answer comes so late
+- `answer_lost`                the TCP connection is aborted (RST) instead of an answer
+- `answer_http` code=504 message=None   it is answered with this HTTP status, as if it had failed
+
+GET /sim/trading/requests says how many requests came, of each method, and of POST /v2/orders by
+client_order_id, whatever became of them.
 
 What a fault adds is not market data: it is neither in the ledger nor in the published counts.
 """
@@ -73,8 +83,12 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "reorder": {"count": 10},
     "skip": {},
     "status_http": {"code": 503},
+    "answer_late": {"seconds": 10.0, "path": "/v2/orders", "method": "POST"},
+    "answer_lost": {"path": "/v2/orders", "method": "POST"},
+    "answer_http": {"code": 504, "path": "/v2/orders", "method": "POST"},
 }
 KINDS = tuple(_DEFAULTS)
+DONE_ALL_THE_SAME = ("answer_late", "answer_lost", "answer_http")
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,7 @@ class Fault:
     seed: int = 1
     retry_after: int | None = None
     path: str | None = None
+    method: str | None = None
 
 
 def parse(body: object) -> Fault:
@@ -130,6 +145,7 @@ def _check_code(fault: Fault) -> None:
         "refuse_symbols": (400, 405),
         "refuse_http": range(400, 600),
         "status_http": range(400, 600),
+        "answer_http": range(400, 600),
     }
     if fault.kind in known and fault.code not in known[fault.kind]:
         raise ValueError(f"no such error code: {fault.code}")
@@ -184,6 +200,12 @@ def _path(name: str, value: Any) -> str | None:
     return value
 
 
+def _method(name: str, value: Any) -> str | None:
+    if value is not None and value not in ("GET", "POST", "PATCH", "DELETE"):
+        raise ValueError(f"{name} is GET, POST, PATCH or DELETE")
+    return None if value is None else str(value)
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "code": _whole(100, 4999),
     "count": _whole(0, MOST),
@@ -201,4 +223,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "seed": _whole(0, 1 << 62),
     "retry_after": _whole(0, 86_400),
     "path": _path,
+    "method": _method,
 }

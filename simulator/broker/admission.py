@@ -15,7 +15,7 @@ from simulator.broker.rejections import (
     insufficient_buying_power,
     insufficient_quantity,
     invalid,
-    malformed,
+    reused,
     suspended,
     wash_trade,
 )
@@ -48,7 +48,10 @@ def admit(account: Account, entry: Entry, asset_class: str, quote: Quote | None,
         Rejection: the account may not send this order.
     """
     check_state(account, entry)
-    closing = intent(account, entry).endswith("_to_close")
+    inferred = intent(account, entry)
+    if entry.intent and entry.intent != inferred:
+        raise invalid(f"position intent mismatch, inferred: {inferred}, specified: {entry.intent}")
+    closing = inferred.endswith("_to_close")
     if closing:
         _check_available(account, entry, asset_class, quote)
     else:
@@ -68,7 +71,7 @@ def check_state(account: Account, entry: Entry) -> None:
     if account.configuration["suspend_trade"]:
         raise suspended()
     if entry.client_order_id in account.by_client_id:
-        raise malformed("client_order_id must be unique")
+        raise reused()
     shares = entry.fractional and "/" not in entry.symbol
     if shares and not account.configuration["fractional_trading"]:
         raise forbidden("account is not allowed to trade fractional shares")

@@ -40,7 +40,16 @@ class OrderRoutes:
             web.get("/v2/orders/{id}", wrap(self._one)),
             web.delete("/v2/orders/{id}", wrap(self._cancel)),
             web.patch("/v2/orders/{id}", wrap(self._replace)),
+            web.get("/sim/trading/requests", self._requests),
         ]
+
+    async def _requests(self, request: web.Request) -> web.Response:
+        """Of ?account=1: how many requests came."""
+        given = request.query.get("account", "1")
+        n = int(given) if given.isascii() and given.isdigit() and len(given) < 9 else 0
+        if n not in self._broker.accounts:
+            return answer({"message": "account not found"}, 404)
+        return answer(self._guard.requests.of(n))
 
     async def _submit(self, request: web.Request, n: int) -> Any:
         body = await json_body(request)

@@ -37,6 +37,11 @@ def not_found(message: str) -> Rejection:
     return Rejection(404, 40410000, message)
 
 
+def reused() -> Rejection:
+    """The account has an order under this client_order_id."""
+    return Rejection(422, 40010001, "client_order_id must be unique")
+
+
 def suspended() -> Rejection:
     """suspend_trade is set in the account's configuration."""
     return forbidden("trading is suspended by user (suspend_trade)")

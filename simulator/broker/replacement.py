@@ -17,6 +17,7 @@ from simulator.broker.rejections import (
     insufficient_quantity,
     invalid,
     malformed,
+    reused,
     suspended,
 )
 from simulator.latest import Quote
@@ -89,7 +90,7 @@ def _changes(old: Order, body: Mapping[str, Any]) -> dict[str, Any]:
 def _client_id(account: Account, body: Mapping[str, Any]) -> str:
     given = body.get("client_order_id") or ""
     if given in account.by_client_id:
-        raise malformed("client_order_id must be unique")
+        raise reused()
     return str(given)
 
 

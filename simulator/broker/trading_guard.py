@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,11 +11,13 @@ import orjson
 from aiohttp import web
 
 from simulator.broker.rejections import Rejection
-from simulator.door import RestFaults
+from simulator.door import RestFaults, refusal
 from simulator.options import SimulatorOptions, key_pair
+from simulator.outgoing import reset
 from simulator.rest_guard import RateLimit
 
 Handler = Callable[[web.Request, int], Awaitable[Any] | Any]
+MOST_NAMED = 100_000
 UNAUTHORIZED = {"code": 40110000, "message": "request is not authorized"}
 
 
@@ -26,7 +30,9 @@ class TradingGuard:
         self._accounts = {key_pair(n): n for n in range(1, options.accounts + 1)}
         per_minute = options.orders_per_minute
         self._limit = RateLimit(per_minute, clock) if per_minute is not None else None
+        self._clock = clock
         self._faults = faults or RestFaults()
+        self.requests = Requests()
 
     def account(self, key: str, secret: str) -> int | None:
         """The account that a key pair opens; None when it opens none."""
@@ -42,17 +48,64 @@ class TradingGuard:
             n = self.account(key, request.headers.get("APCA-API-SECRET-KEY", ""))
             if n is None:
                 return answer(UNAUTHORIZED, 401)
+            await self.requests.count(request, n)
             allowed, headers = self._limit.take(key) if self._limit is not None else (True, {})
             if not allowed:
                 response = answer({"code": 42910000, "message": "rate limit exceeded"}, 429)
-            elif (refused := self._faults.answer(request.path)) is not None:
-                response = refused
+            elif (refused := self._faults.answer(request.path, request.method, n)) is not None:
+                response = self._limited(refused)
             else:
                 response = await respond(handler, request, n)
-            response.headers.update(headers)
+                response = await self._spoil(request, n, response)
+            response.headers.update(
+                {name: headers[name] for name in headers.keys() - response.headers.keys()}
+            )
             return response
 
         return guarded
+
+    def _limited(self, refused: web.Response) -> web.Response:
+        if refused.status == 429 and (seconds := refused.headers.get("Retry-After")) is not None:
+            reset_at = str(int(self._clock()) + int(seconds))
+            refused.headers.update({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset_at})
+        return refused
+
+    async def _spoil(self, request: web.Request, n: int, response: web.Response) -> web.Response:
+        """What a fault makes of the answer to what was done."""
+        fault = self._faults.after(request.path, request.method, n)
+        if fault is None:
+            return response
+        if fault.kind == "answer_late":
+            await asyncio.sleep(fault.seconds or 0.0)
+        elif fault.kind == "answer_lost":
+            reset(request.transport)
+        else:
+            return refusal(fault)
+        return response
+
+
+class Requests:
+    """How many requests came, whatever became of them: what tells a test that nothing was sent twice."""
+
+    def __init__(self) -> None:
+        self._methods: dict[int, Counter[str]] = defaultdict(Counter)
+        self._orders: dict[int, Counter[str]] = defaultdict(Counter)
+
+    async def count(self, request: web.Request, n: int) -> None:
+        """Note a request of an account."""
+        self._methods[n][request.method] += 1
+        if request.method == "POST" and request.path == "/v2/orders":
+            try:
+                body = orjson.loads(await request.read())
+            except orjson.JSONDecodeError:
+                body = None
+            named = str(body.get("client_order_id")) if isinstance(body, dict) else ""
+            seen = self._orders[n]
+            seen[named if named in seen or len(seen) < MOST_NAMED else ""] += 1
+
+    def of(self, n: int) -> dict[str, Any]:
+        """The counts of an account: by method, and orders by client_order_id (beyond 100,000 under "")."""
+        return {"methods": dict(self._methods[n]), "orders": dict(self._orders[n])}
 
 
 async def respond(handler: Callable[[web.Request, int], Any], request: web.Request, n: int) -> web.Response:

@@ -41,6 +41,7 @@ class OptionRest:
             (f"{_BASE}/quotes/latest", latest(self._series, "quotes", _symbols)),
             (f"{_BASE}/snapshots", self._snapshots),
             ("/v2/options/contracts", self._listing),
+            ("/v2/options/contracts/{symbol}", self._one),
         ]
         return [web.get(path, self._guard.wrap(handler)) for path, handler in table]
 
@@ -55,6 +56,12 @@ class OptionRest:
         found = [_contract(symbol) for symbol in self._contracts()]
         rows = [row for row in found if wanted is None or row["underlying_symbol"] in wanted]
         return reply({"option_contracts": rows, "next_page_token": None})
+
+    async def _one(self, request: web.Request) -> web.Response:
+        symbol = request.match_info["symbol"]
+        if symbol not in self._contracts():
+            return reply({"code": 40410000, "message": f"option contract not found for {symbol}"}, 404)
+        return reply(_contract(symbol))
 
 
 def _symbols(request: web.Request) -> list[str]:

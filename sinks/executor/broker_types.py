@@ -72,7 +72,7 @@ LastCheck = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """An order to be placed; prices in USD, either `quantity` (shares, coins, contracts) or `notional` (USD)."""
+    """An order to be placed; prices in USD, `quantity` (shares, coins, contracts) or `notional` (USD)."""
 
     client_order_id: str
     symbol: str
@@ -220,7 +220,7 @@ class Broker(Protocol):
     async def submit(
         self, order: NewOrder, *, exit: bool = False, last_check: LastCheck | None = None
     ) -> BrokerOrder:
-        """Place an order, with one request. Raises Refused, Unknown, Limited, Stopped; what the check raises."""
+        """Place an order, with one request. Raises BrokerError's children; what the check raises."""
         ...
 
     async def by_client_order_id(self, client_order_id: str, *, exit: bool = False) -> BrokerOrder | None:

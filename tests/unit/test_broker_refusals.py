@@ -80,7 +80,7 @@ def test_the_configuration_is_obeyed(world: World) -> None:
 def test_a_client_order_id_is_used_once(world: World) -> None:
     world.order("AAPL", "buy", 1, client_order_id="mine")
     refusal = world.refused("AAPL", "buy", 1, client_order_id="mine")
-    assert (code(refusal), refusal["message"]) == (MALFORMED, "client_order_id must be unique")
+    assert (code(refusal), refusal["message"]) == ((422, 40010001), "client_order_id must be unique")
     world.order("AAPL", "buy", 1, n=2, client_order_id="mine")
 
 
