@@ -12,6 +12,10 @@
     [accounts.paper-1.risk]       # what its orders may be at most; see risk_limits.py
     max_notional = 25000
 
+    [[accounts.paper-1.exits.us_equity]]   # default exits of its positions; see exit_policy.py
+    kind = "stop_loss"
+    percent = 5
+
 Without the file, APCA_API_KEY_ID and APCA_API_SECRET_KEY are one paper account named "default". An account
 without key_file uses them too. The name is the account's id on every topic.
 """
@@ -26,7 +30,7 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from tidewire import risk_limits
+from tidewire import exit_policy, risk_limits
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 from tidewire.risk_limits import RiskLimits
@@ -38,7 +42,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 """Names of accounts and users: they stand in Kafka keys (which join parts by `:`), files and addresses."""
 
 _HOSTS = {"paper": "https://paper-api.alpaca.markets", "live": "https://api.alpaca.markets"}
-_KNOWN = {"key_file", "mode", "users", "risk"}
+_KNOWN = {"key_file", "mode", "users", "risk", "exits"}
 _KEY = re.compile(r"[A-Za-z0-9+=]{16,}")
 """A key or secret that was put where its file's name belongs; the message must not repeat it."""
 
@@ -52,6 +56,7 @@ class Account:
     users: tuple[str, ...] = ()
     key_file: Path | None = None
     risk: RiskLimits = risk_limits.SAFE
+    exits: exit_policy.Policy = ()
 
     def trading_url(self, settings: Settings) -> str:
         """Base URL of the trading API, without /v2."""
@@ -158,7 +163,9 @@ def _account(path: Path, name: str, table: Any, settings: Settings, problems: li
         problems.append(f"{where}.key_file must be the path of a file; keys themselves never stand here")
         key_file = None
     risk = risk_limits.read(f"{where}.risk", table.get("risk", {}), problems)
-    return Account(name, mode, tuple(users), None if key_file is None else path.parent / key_file, risk)
+    exits = exit_policy.read(f"{where}.exits", table.get("exits", {}), problems)
+    path_of_keys = None if key_file is None else path.parent / key_file
+    return Account(name, mode, tuple(users), path_of_keys, risk, exits)
 
 
 def _read_keys(name: str, path: Path) -> tuple[SecretStr, SecretStr]:
