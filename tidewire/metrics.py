@@ -415,3 +415,55 @@ BROKER_REQUESTS = Counter(
     "Requests of the executor to the broker, by method and HTTP status (none: no answer)",
     ["method", "status"],
 )
+
+# -- placing of exits
+
+EXIT_WATCHES = Gauge(
+    "tidewire_exit_watches",
+    "Rules that guard an open position; held: the account side forbids them",
+    ["state"],
+)
+EXIT_WATCHES_WRITTEN = Counter(
+    "tidewire_exit_watches_written_total", "Watches written: changed ones, released ones and their tombstones"
+)
+EXIT_ATTEMPTS = Counter(
+    "tidewire_exit_attempts_total",
+    "Attempts to close a position that have ended: closed, partly, vain, or stopped (somebody has to act)",
+    ["ended"],
+)
+
+# ---------------------------------------------------------------- executor
+
+EXECUTOR_ENDED = Counter(
+    "tidewire_executor_intents_ended_total",
+    "Order intents that ended, by kind (exit, order) and outcome: the broker's terminal status, closed (nothing "
+    "was held), refused (by a check or the kill switch), rejected (by the broker), stale, dry_run, other",
+    ["kind", "outcome"],
+)
+EXECUTOR_POSTS = Counter(
+    "tidewire_executor_posts_total",
+    "Orders that were about to be sent, by what came of it: accepted, refused, unknown, unsent (no connection), "
+    "limited, stopped (kill switch), stale",
+    ["outcome"],
+)
+EXECUTOR_ALERTS = Counter(
+    "tidewire_executor_alerts_total",
+    "What somebody should look at: an exit refused or rejected, an order lost by the broker, an intent that an "
+    "error of ours has stopped (broken) or that cannot be read",
+    ["kind"],
+)
+EXECUTOR_SECONDS = Histogram(
+    "tidewire_executor_intent_seconds",
+    "From the receive time of an intent's newest input to its end",
+    buckets=(0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600),
+)
+EXECUTOR_WORKING = Gauge("tidewire_executor_working_intents", "Intents of this process that have not ended")
+EXECUTOR_RESULTS = Counter("tidewire_executor_results_total", "Results that Kafka has acknowledged")
+EXECUTOR_OUTBOX_WAITING = Gauge(
+    "tidewire_executor_outbox_waiting", "Results that the last look found unpublished (200 at most)"
+)
+EXECUTOR_CLAIMS = Counter(
+    "tidewire_executor_claims_total",
+    "Accounts that this process claimed, and claims that it lost to another: claimed, fenced",
+    ["what"],
+)

@@ -21,6 +21,7 @@ from processors.portfolio import refusals
 from processors.portfolio.account import Difference
 from processors.portfolio.book import APPLIED, Announced, Book
 from processors.portfolio.exact import exact
+from processors.portfolio.holding import Holding
 from processors.portfolio.readout import account_record, position_record
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
@@ -72,6 +73,8 @@ class Portfolio:
         self._books: WeakKeyDictionary[Records, Book] = WeakKeyDictionary()
         self._sending: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._busy: set[int] = set()  # partitions that are being sent
+        self.changed: Callable[[int, Iterable[Holding]], None] | None = None
+        """Is told, by partition, which holdings order events and snapshots have changed."""
         self._encode = {
             stem: codec.encoder(stem)
             for stem in ("portfolio_order", "portfolio_position", "portfolio_account")
@@ -80,6 +83,10 @@ class Portfolio:
         for one in self._inputs():
             name = "fold-" + one.topic.rsplit(".", 1)[-1]
             app.batch_agent(app.batch_topic(one.topic, max_records=2_000), name, partial(self._handle, one))
+
+    def holdings(self, partition: int) -> list[Holding]:
+        """Every holding of a partition's accounts that have been opened."""
+        return self._book(partition).opened()
 
     def _inputs(self) -> Iterator[Input]:
         updates, snapshots = self._name(TRADE_UPDATES), self._name(ACCOUNT_SNAPSHOTS)
@@ -118,6 +125,10 @@ class Portfolio:
         self._check_order(book, one, tp, blocks)
         book.records.expected[one.topic] = blocks[-1].last + 1
         results = Counter(one.fold(book, s.record, s.offset) for s in singles if s.record is not None)
+        if self.changed is not None and one.kind != "mark":
+            whole = one.kind == "snapshot"  # what it says again matters too: the broker still holds that much
+            held = book.opened() if whole else list(book.announced.holdings.values())
+            self.changed(tp.partition, held)
         if len(book.announced.orders) > _MOST_UNSENT:
             await self._send(tp.partition, book)
         else:

@@ -1,9 +1,12 @@
-"""The portfolio service: a Faust app that folds order events, snapshots and marks into what is held."""
+"""The portfolio service: a Faust app that folds order events, snapshots and marks into what is held, and
+places the exits of what is held beside the prices that they watch."""
 
 from __future__ import annotations
 
 from processors.columns.app import ColumnApp
 from processors.columns.consumer import Fetch
+from processors.placing import agents as placing
+from processors.placing.agents import Placing
 from processors.portfolio.agents import STAGE, Portfolio
 from processors.worker import Plan, Worker
 from schemas.catalogue import (
@@ -16,7 +19,7 @@ from schemas.catalogue import (
     Catalogue,
 )
 from schemas.codec import Codec
-from tidewire import service
+from tidewire import accounts, service
 from tidewire.clock import now_ns
 from tidewire.config import Settings
 
@@ -34,13 +37,20 @@ def main(settings: Settings) -> int:
         name="portfolio",
         app_id=APP_ID,
         stage=STAGE,
-        inputs=(name(TRADE_UPDATES), name(ACCOUNT_SNAPSHOTS), name(PORTFOLIO_MARKS)),
-        outputs=(name(PORTFOLIO_ORDERS), name(PORTFOLIO_POSITIONS), name(PORTFOLIO_ACCOUNTS)),
+        inputs=tuple(map(name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, PORTFOLIO_MARKS, *placing.INPUTS))),
+        outputs=tuple(
+            map(name, (PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, PORTFOLIO_ACCOUNTS, *placing.OUTPUTS))
+        ),
+        others=tuple(map(name, placing.OTHERS)),
         fetch=_FETCH,
     )
 
+    owners = accounts.load(settings)
+
     def build(app: ColumnApp, codec: Codec) -> None:
-        Portfolio(app, catalogue, codec, now_ns)
+        portfolio = Portfolio(app, catalogue, codec, now_ns)
+        exits = Placing(app, settings, catalogue, codec, owners, portfolio)
+        portfolio.changed = exits.positions
 
     worker = Worker(settings, plan, build)
     return service.run("portfolio", settings, worker.run, worker.details)

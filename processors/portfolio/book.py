@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from processors.columns.records import Records
+from processors.portfolio import actions, carrying
 from processors.portfolio.account import Account, Difference
+from processors.portfolio.actions import Action
+from processors.portfolio.announced import Announced
 from processors.portfolio.exact import exact
-from processors.portfolio.executions import Execution, from_fill
-from processors.portfolio.holding import Holding
+from processors.portfolio.executions import from_fill
+from processors.portfolio.history import Kept
+from processors.portfolio.holding import CASH, Holding
 from processors.portfolio.orders import Order
 from processors.portfolio.readout import position_record
 from processors.portfolio.shelf import Shelf
-from schemas.fills import Fill, fills
+from schemas.activities import effect_of
+from schemas.fills import Fill, asset_class, fills
 from tidewire.fence import REASON
 
 TOTALS_EVERY_NS = 250_000_000
@@ -25,29 +29,11 @@ PRUNE_ORDERS_AT = 2_000
 """Orders that ended, an account: at this many the oldest are forgotten until KEEP_ORDERS are left."""
 
 APPLIED, DUPLICATE, LATE, STALE = "applied", "duplicate", "late", REASON
-CONTAINED = "contained"  # a fill that the opening balance has counted
-UNMATCHED = "unmatched"  # a correction of an execution that is not known
+CONTAINED = "contained"  # a fill or activity that the opening balance has counted
+UNMATCHED = "unmatched"  # a correction of an execution or activity that is not known
+STREAMED = "streamed"  # an activity that tells of an execution: the trade stream does that
+UNKNOWN = "unknown"  # an activity with a quantity whose meaning is not known; its cash counts
 NOT_HELD = "not_held"  # a mark of a symbol that no account of the partition holds
-
-
-@dataclass(slots=True)
-class Announced:
-    """What changed and is not sent yet. `steps` are positions passed on the way, ready as records.
-
-    `marked` are positions whose price alone has moved: they may wait for what orders have changed.
-
-    `received_ts` is the receive time in ns of the newest order event among what led to it; 0: none did.
-    """
-
-    orders: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    holdings: dict[tuple[str, str], Holding] = field(default_factory=dict)
-    marked: dict[tuple[str, str], Holding] = field(default_factory=dict)
-    accounts: dict[str, Account] = field(default_factory=dict)
-    received_ts: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.orders or self.steps or self.holdings or self.marked or self.accounts)
 
 
 class Book:
@@ -72,12 +58,17 @@ class Book:
 
     @property
     def folded(self) -> Mapping[str, int]:
-        """By input (update, snapshot, mark): the greatest offset that a loaded row had folded, plus 1."""
+        """By input (update, snapshot, mark, activity): the greatest offset that a loaded row had folded, plus 1."""
         return self._shelf.folded
 
     def account(self, name: str) -> Account:
         """The account of that name, a new one if there is none."""
         return self._shelf.account(name)
+
+    def opened(self) -> list[Holding]:
+        """Every holding of the accounts that have an opening balance."""
+        accounts = (a for a in self._shelf.accounts.values() if a.opening is not None)
+        return [held for account in accounts for held in account.holdings.values()]
 
     # ---------------------------------------------------------------- trade updates
 
@@ -140,8 +131,8 @@ class Book:
         self._fold(account, held, execution)
         return UNMATCHED if execution.kind == "correct" and held.unmatched(execution) else APPLIED
 
-    def _fold(self, account: Account, held: Holding, execution: Execution) -> None:
-        for step in held.add(execution)[:-1]:
+    def _fold(self, account: Account, held: Holding, one: Kept) -> None:
+        for step in held.add(one)[:-1]:
             self.announced.steps.append(position_record(held, step))
         moved = held.absorb()
         if moved:
@@ -149,14 +140,59 @@ class Book:
         self._changed(account, held)
 
     def _changed(self, account: Account, held: Holding) -> None:
-        self._index(held)
-        account.recount(held)
-        self._announce(account, held)
+        for changed in (held, *carrying.settle(account, held)):
+            self._index(changed)
+            self._shelf.touch(changed)
+            account.recount(changed)
+            self._announce(account, changed)
+
+    # ---------------------------------------------------------------- activities
+
+    def fold_activity(self, activity: Mapping[str, Any], offset: int) -> str:
+        """Fold one decoded account activity that is not refused; returns what became of it."""
+        effect = effect_of(activity)
+        if effect.kind == "none":
+            return STREAMED
+        with exact():
+            account = self._shelf.account(activity["account"])
+            action = actions.from_record(activity, effect, offset)
+            held = account.holdings.get(effect.symbol)
+            refused = self._refusal(account, held, action)
+            if refused is not None:
+                return refused
+            if held is None:
+                named = asset_class(effect.symbol)
+                held = account.holdings[effect.symbol] = Holding(account.name, effect.symbol, named)
+            self._shelf.keep(held, action)
+            self._shelf.touch(held)
+            if account.opening is None:
+                held.wait(action)
+                return APPLIED
+            self._fold(account, held, action)
+            held.explained()
+        if actions.unmatched(action, held.actions.values()):
+            return UNMATCHED
+        return APPLIED if effect.known else UNKNOWN
+
+    def _refusal(self, account: Account, held: Holding | None, action: Action) -> str | None:
+        """Why an activity changes nothing; None: it is news."""
+        known = None if held is None else held.actions.get(action.id)
+        if known is not None:
+            return None if action.replaces(known) else DUPLICATE
+        if account.opening is not None and account.opening.holds(action):
+            return CONTAINED
+        revises_gone = action.revises and action.previous is None
+        if account.opening is not None and revises_gone and action.activity in account.opening.activities:
+            return UNMATCHED
+        if held is not None and held.may_be_absorbed(action) and self._shelf.is_absorbed(held, action):
+            return UNMATCHED if revises_gone else DUPLICATE
+        return None
 
     def _announce(self, account: Account, held: Holding) -> None:
         key = account.name, held.symbol
-        self.announced.holdings[key] = held
-        self.announced.marked.pop(key, None)
+        if held.symbol != CASH:
+            self.announced.holdings[key] = held
+            self.announced.marked.pop(key, None)
         self.announced.accounts[account.name] = account
 
     def _announce_all(self, account: Account) -> None:
@@ -220,11 +256,10 @@ class Book:
         account.open(snapshot)
         assert account.opening is not None
         for held in account.holdings.values():
-            for execution in [e for e in held.kept if account.opening.contains(e)]:
-                held.remove(execution)
-                self._shelf.drop(held, execution)
+            for one in [one for one in held.everything if account.opening.has(one)]:
+                held.remove(one)
+                self._shelf.drop(held, one)
             held.recompute()
-            self._shelf.touch(held)
             self._changed(account, held)
 
     def _take_orders(self, account: Account, snapshot: Mapping[str, Any]) -> None:
@@ -236,9 +271,9 @@ class Book:
                 self.announced.orders.append(order.record())
 
     def waiting(self) -> int:
-        """Executions that wait for an opening balance."""
+        """Executions and activities that wait for an opening balance."""
         unopened = (a for a in self._shelf.accounts.values() if a.opening is None)
-        return sum(len(held.kept) for account in unopened for held in account.holdings.values())
+        return sum(len([*held.everything]) for account in unopened for held in account.holdings.values())
 
     def differing(self) -> int:
         """Positions that differed from the broker's in the newest snapshots."""
