@@ -1,0 +1,190 @@
+"""The machine's actions, carried out at the broker of one account; what came of each is an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from sinks.executor.broker_types import Broker, BrokerError, Limited, NewOrder, Refused, Stopped, Unknown
+from sinks.executor.failpoints import Failpoint
+from sinks.executor.intents import Intent
+from sinks.executor.look import Looker
+from sinks.executor.machine import (
+    Action,
+    Blind,
+    Clear,
+    Denied,
+    Doubtful,
+    Event,
+    LookUp,
+    Missing,
+    Post,
+    Rules,
+    Shown,
+    State,
+    Survey,
+    Surveyed,
+    Unsent,
+)
+from tidewire import log
+from tidewire.clock import Clock
+from tidewire.metrics import EXECUTOR_ALERTS, EXECUTOR_POSTS
+from tidewire.risk_limits import RiskLimits
+
+FIRST_POLL = 0.1
+LONGEST_POLL = 15.0
+"""Seconds between looks at an exit's order that works; other orders are looked at four times less often."""
+RETRY = 0.25
+LONGEST_RETRY = 5.0
+_REUSED = "client_order_id"
+_HELD = 40310000
+_HELD_WORDS = ("insufficient qty", "insufficient balance", "wash trade")
+
+_log = log.get("executor")
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class _TooOldError(Exception):
+    """The last look at the clock before the POST."""
+
+
+class Actions:
+    """`sleep` takes seconds; `now` is the wall clock, ns."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        looker: Looker,
+        rules: Rules,
+        limits: RiskLimits,
+        now: Clock,
+        failpoint: Failpoint,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._broker, self._looker, self._rules, self._limits = broker, looker, rules, limits
+        self._now, self._failpoint, self._sleep = now, failpoint, sleep
+        self._news: dict[str, asyncio.Event] = {}
+
+    async def act(self, intent: Intent, state: State, action: Action) -> Event:
+        """Do it; every way in which the broker can answer is an event."""
+        match action:
+            case Survey(pause):
+                await self._sleep(pause / 1e9)
+                return await self._survey(intent, state)
+            case Clear(order_ids):
+                return await self._clear(intent, state, order_ids)
+            case Post(order):
+                return await self._post(intent, order)
+            case LookUp(client_order_id, pause):
+                await self._sleep(pause / 1e9)
+                return await self._look_up(intent, client_order_id)
+            case _:
+                raise AssertionError(f"{action} is waited for elsewhere")
+
+    def nudge(self, order_id: str) -> None:
+        """There is news of an order: whoever watches it looks at once."""
+        if (news := self._news.get(order_id)) is not None:
+            news.set()
+
+    async def watch(self, intent: Intent, state: State, order_id: str) -> Event:
+        """Poll an order until it is over, replaced, or unlike what is known. Never gives up: only the broker
+        says that an order is over."""
+        news = self._news.setdefault(order_id, asyncio.Event())
+        wait, longest, lost = FIRST_POLL, LONGEST_POLL * (1 if intent.exit else 4), False
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), wait)
+                news.clear()
+                wait = min(wait * 2, longest)
+                try:
+                    order = await self._broker.order(order_id, exit=intent.exit)
+                except BrokerError as error:
+                    await self._sleep(_wait_for(error, RETRY, self._now()))
+                    continue
+                if order is None:
+                    if not lost:
+                        _log.error("the broker no longer knows an order that it took", order=order_id)
+                        EXECUTOR_ALERTS.labels("lost").inc()
+                    lost = True
+                elif order.terminal or order.filled_quantity > state.filled:
+                    return Shown(order, self._now())
+        finally:
+            del self._news[order_id]
+
+    async def _survey(self, intent: Intent, state: State) -> Event:
+        pause = RETRY
+        while True:
+            try:
+                return Surveyed(await self._looker.look(intent, state, self._rules))
+            except BrokerError as error:
+                if state.phase != "settling" and intent.too_old(self._now(), self._rules.max_age_ns):
+                    return Blind(str(error), self._now())
+                await self._sleep(_wait_for(error, pause, self._now()))
+                pause = min(pause * 2, LONGEST_RETRY)
+
+    async def _clear(self, intent: Intent, state: State, order_ids: tuple[str, ...]) -> Event:
+        for order_id in order_ids:
+            with suppress(BrokerError):  # what it came to, the next look shows
+                await self._broker.cancel(order_id, exit=True)
+        return await self._survey(intent, state)
+
+    async def _look_up(self, intent: Intent, client_order_id: str) -> Event:
+        pause = RETRY
+        while True:
+            try:
+                order = await self._broker.by_client_order_id(client_order_id, exit=intent.exit)
+            except BrokerError as error:
+                await self._sleep(_wait_for(error, pause, self._now()))
+                pause = min(pause * 2, LONGEST_RETRY)
+            else:
+                return Missing(self._now()) if order is None else Shown(order, self._now())
+
+    async def _post(self, intent: Intent, order: NewOrder) -> Event:
+        if self._limits.dry_run:
+            return Unsent(f"would {_words(order)}", self._now(), "dry_run")
+
+        async def last_check() -> None:
+            if (old := intent.too_old(self._now(), self._rules.max_age_ns)) is not None:
+                raise _TooOldError(old)
+
+        self._failpoint("post.before")
+        event, outcome = await self._sent(intent, order, last_check)
+        self._failpoint("post.after")
+        EXECUTOR_POSTS.labels(outcome).inc()
+        return event
+
+    async def _sent(
+        self, intent: Intent, order: NewOrder, last_check: Callable[[], Awaitable[None]]
+    ) -> tuple[Event, str]:
+        try:
+            shown = await self._broker.submit(order, exit=intent.exit, last_check=last_check)
+        except Refused as refused:
+            reused = refused.status in (400, 409, 422) and _REUSED in refused.message
+            held = refused.code == _HELD and any(words in refused.message for words in _HELD_WORDS)
+            return Denied(refused.message, self._now(), reused=reused, held=held), "refused"
+        except Unknown as unknown:
+            if not unknown.sent:
+                await self._sleep(RETRY)
+                return Unsent(unknown.reason, self._now()), "unsent"
+            return Doubtful(unknown.reason, self._now()), "unknown"
+        except Limited as limited:
+            await self._sleep(_wait_for(limited, RETRY, self._now()))
+            return Unsent("too many requests", self._now()), "limited"
+        except Stopped as stopped:
+            return Unsent(f"kill_switch: {stopped.reason}", self._now(), "refused"), "stopped"
+        except _TooOldError as old:
+            return Unsent(str(old), self._now(), "stale"), "stale"
+        return Shown(shown, self._now()), "accepted"
+
+
+def _wait_for(error: BrokerError, pause: float, now: int) -> float:
+    return max(pause, (error.until_ns - now) / 1e9) if isinstance(error, Limited) else pause
+
+
+def _words(order: NewOrder) -> str:
+    amount = f"{order.quantity:f}" if order.quantity is not None else f"{order.notional:f} USD of"
+    limit = "" if order.limit_price is None else f" at {order.limit_price:f}"
+    return f"{order.side} {amount} {order.symbol}: {order.type}{limit}, {order.time_in_force}"

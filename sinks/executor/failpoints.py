@@ -1,0 +1,59 @@
+"""Places where tests of reliability kill this process: nothing unless TIDEWIRE_TEST_FAILPOINT names one.
+
+`TIDEWIRE_TEST_FAILPOINT=post.after:3` kills with SIGKILL when the third order has been answered.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from tidewire.errors import ConfigError
+
+VARIABLE = "TIDEWIRE_TEST_FAILPOINT"
+NAMES = (
+    "intent.before",
+    "intent.after",
+    "risk.before",
+    "risk.after",
+    "sending.before",
+    "post.before",
+    "post.after",
+    "answer.after",
+    "commit.before",
+    "commit.after",
+)
+"""Around the durable intent, the checks, the durable order, its POST, the durable answer, Kafka's commit."""
+
+Failpoint = Callable[[str], None]
+
+
+def none(_: str) -> None:
+    """No test wants anything."""
+
+
+def from_environment() -> Failpoint:
+    """What the environment asks for.
+
+    Raises:
+        ConfigError: it names no failpoint.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return none
+    name, _, count = wanted.partition(":")
+    if name not in NAMES or not (count or "1").isdigit():
+        raise ConfigError([f"{VARIABLE}: name:count expected, names are {', '.join(NAMES)}"])
+    return _Countdown(name, int(count or "1"))
+
+
+class _Countdown:
+    def __init__(self, name: str, count: int) -> None:
+        self._name, self._left = name, count
+
+    def __call__(self, name: str) -> None:
+        if name == self._name:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,242 @@
+"""The log's side of the executor: orders.intents into the ledger, and news of orders to who watches them.
+
+The consumer group says which accounts are ours: those of its partitions. Offsets are committed after the intents
+are durable; what is read twice is known to the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from schemas.codec import Codec
+from sinks.executor import intents
+from sinks.executor.failpoints import Failpoint
+from sinks.executor.intents import Intent
+from tidewire import dead_letters, log
+from tidewire.config import Settings
+from tidewire.dead_letters import DeadLetter
+from tidewire.errors import RecordError
+from tidewire.kafka import client_arguments, start
+from tidewire.metrics import RECORDS_APPLIED, RECORDS_SKIPPED
+
+STAGE = "executor"
+PAUSE = 1.0
+_POLL_MS = 500
+_LARGEST = 16 * 1024 * 1024
+
+_log = log.get("executor-intake")
+
+Taken = list[tuple[Intent, bytes]]
+Settle = Callable[[Mapping[int, int]], Awaitable[None]]
+"""Told which partitions are ours, of how many in all: `{partition: partitions}`; returns once their accounts are
+claimed, or given up."""
+Take = Callable[[str, Taken], Awaitable[int]]
+"""Makes intents of an account durable; returns how many were known."""
+Replayed = Callable[[Intent], Awaitable[None]]
+Belongs = Callable[[str, int, int], bool]
+"""Whether an account is one of ours, and of this partition of so many."""
+
+
+class Intake:
+    """Reads orders.intents until it is cancelled; Kafka's absence is waited out."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        codec: Codec,
+        topic: str,
+        group: str,
+        instance: str,
+        *,
+        settle: Settle,
+        take: Take,
+        replayed: Replayed,
+        belongs: Belongs,
+        failpoint: Failpoint,
+    ) -> None:
+        self._settings, self._codec, self._topic = settings, codec, topic
+        self._group, self._instance = group, instance
+        self._settle, self._take_in, self._replayed, self._belongs = settle, take, replayed, belongs
+        self._failpoint = failpoint
+        self._changed = True
+        self._letters: AIOKafkaProducer | None = None
+        self.trouble: str | None = "not reached yet"
+        """Why nothing can be read at the moment; None: it can."""
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            consumer = self._consumer()
+            try:
+                consumer.subscribe([self._topic], listener=_Listener(self))
+                await start(consumer)
+                await self._follow(consumer)
+            except (KafkaError, OSError) as error:
+                self.trouble = f"Kafka: {error!r}"
+                _log.warning("intents are not readable at the moment", reason=repr(error))
+            finally:
+                with suppress(TimeoutError, KafkaError):
+                    await asyncio.wait_for(consumer.stop(), 10)
+                await self._close_letters()
+            await asyncio.sleep(PAUSE)
+
+    def changed(self) -> None:
+        """The group is being shared out anew."""
+        self._changed = True
+
+    async def revoked(self) -> None:
+        """Nothing is ours until the group is shared out again. What works, works on: it is fenced where
+        another claims it."""
+        self._changed = True
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            if self._changed:
+                self._changed = False
+                total = len(consumer.partitions_for_topic(self._topic) or ())
+                await self._settle({tp.partition: total for tp in consumer.assignment()})
+                self.trouble = None if consumer.assignment() else "no partitions yet"
+            batches = await consumer.getmany(timeout_ms=_POLL_MS)
+            if self._changed:
+                await self._rewind(consumer, batches)
+                continue
+            total = len(consumer.partitions_for_topic(self._topic) or ())
+            for partition, records in batches.items():
+                await self._batch(partition, records, total)
+                await self._commit(consumer, partition, records[-1].offset + 1)
+
+    async def _rewind(self, consumer: AIOKafkaConsumer, batches: Mapping[TopicPartition, Any]) -> None:
+        """Records that came while the group was shared out: they are read again once their account is ours."""
+        for partition, records in batches.items():
+            with suppress(IllegalStateError):
+                consumer.seek(partition, records[0].offset)
+
+    async def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord], total: int) -> None:
+        by_account: dict[str, Taken] = {}
+        letters = []
+        for record in records:
+            try:
+                intent = self._read(record, total)
+            except RecordError as error:
+                letters.append(_letter(record, error.reason))
+                continue
+            if intent.run_id is not None:
+                RECORDS_SKIPPED.labels(STAGE, self._topic, "replay").inc()
+                await self._replayed(intent)
+            else:
+                by_account.setdefault(intent.account, []).append((intent, bytes(record.value)))
+        if letters:
+            await self._send(letters)
+        for account, taken in by_account.items():
+            known = await self._take_in(account, taken)
+            RECORDS_APPLIED.labels(STAGE, self._topic).inc(len(taken) - known)
+            if known:
+                RECORDS_SKIPPED.labels(STAGE, self._topic, "duplicate").inc(known)
+
+    def _read(self, record: ConsumerRecord, total: int) -> Intent:
+        stem, content = self._codec.decode(record.value)
+        if stem != "order_intent":
+            raise RecordError(f"an order_intent expected, got {stem}")
+        intent = intents.read(content)
+        if record.key != intent.account.encode():
+            raise RecordError("the key is not the account")
+        if not self._belongs(intent.account, record.partition, total):
+            raise RecordError(f"no such account here, or not its partition: {intent.account[:40]}")
+        return intent
+
+    async def _commit(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+        self._failpoint("commit.before")
+        try:
+            await consumer.commit({partition: offset})
+        except (CommitFailedError, IllegalStateError) as error:
+            _log.info("the group was shared out meanwhile; the ledger knows what is read again", why=repr(error))
+            self._changed = True
+        self._failpoint("commit.after")
+
+    async def _send(self, letters: list[DeadLetter]) -> None:
+        if self._letters is None:
+            self._letters = AIOKafkaProducer(
+                **client_arguments(self._settings), acks="all", max_request_size=_LARGEST
+            )
+            await start(self._letters)
+        await dead_letters.publish(self._letters, letters)
+        for letter in letters:
+            _log.error("dead letter", partition=letter.partition, offset=letter.offset, reason=letter.reason)
+
+    async def _close_letters(self) -> None:
+        if self._letters is not None:
+            with suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(self._letters.stop(), 5)
+            self._letters = None
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            **client_arguments(self._settings),
+            client_id="tidewire-executor",
+            group_id=self._group,
+            group_instance_id=self._instance,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=1_000,
+            fetch_max_wait_ms=100,
+        )
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        await self._intake.revoked()
+
+    async def on_partitions_assigned(self, assigned: object) -> None:
+        self._intake.changed()
+
+
+class News:
+    """Follows alpaca.trade-updates from its end: an order that has news is looked at at once. A nudge that is
+    lost costs time, nothing else."""
+
+    def __init__(self, settings: Settings, codec: Codec, topic: str, nudge: Callable[[str], None]) -> None:
+        self._settings, self._codec, self._topic, self._nudge = settings, codec, topic, nudge
+
+    async def run(self) -> None:
+        """Follow until cancelled; Kafka's absence is waited out."""
+        while True:
+            consumer = AIOKafkaConsumer(
+                **client_arguments(self._settings), enable_auto_commit=False, auto_offset_reset="latest",
+                fetch_max_wait_ms=50,
+            )  # fmt: skip
+            try:
+                await start(consumer)
+                await self._follow(consumer)
+            except (KafkaError, OSError) as error:
+                _log.warning("no news of orders at the moment", reason=repr(error))
+            finally:
+                with suppress(TimeoutError, KafkaError):
+                    await asyncio.wait_for(consumer.stop(), 5)
+            await asyncio.sleep(PAUSE)
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        numbers = await consumer._client._wait_on_metadata(self._topic)
+        consumer.assign([TopicPartition(self._topic, number) for number in numbers])
+        await consumer.seek_to_end()
+        while True:
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    with suppress(RecordError):
+                        self._nudge(str(self._codec.decode(record.value)[1]["order_id"]))
+
+
+def _letter(record: ConsumerRecord, reason: str) -> DeadLetter:
+    return DeadLetter(
+        record.topic, record.partition, record.offset, record.key, record.value or b"", STAGE, "RecordError", reason
+    )

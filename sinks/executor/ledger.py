@@ -1,0 +1,282 @@
+"""The executor's ledger in PostgreSQL: who owns an account, its intents, its orders, its results' outbox.
+
+Every change first holds the account's owner row with our fence; when another has claimed the account meanwhile,
+nothing is written (FencedError). A lost connection or a conflict repeats the whole transaction, for as long as it
+takes: each is written so that it may have happened already. So nothing goes on without the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from sinks.executor import state_json
+from sinks.executor.broker_types import NewOrder
+from sinks.executor.intents import Intent
+from sinks.executor.machine import State
+from sinks.postgres import connection
+from sinks.postgres.connection import Connection
+from sinks.postgres.failures import Verdict, judge
+from tidewire import log
+from tidewire.errors import ConfigError
+
+T = TypeVar("T")
+
+_PAUSES = (0.05, 0.2, 0.5, 1.0)
+_log = log.get("executor-ledger")
+
+_HOLD = "SELECT 1 FROM executor_owners WHERE account = %s AND fence = %s FOR UPDATE"
+_CLAIM = """INSERT INTO executor_owners (account, fence, owner) VALUES (%s, 1, %s)
+    ON CONFLICT (account) DO UPDATE SET fence = executor_owners.fence + 1, owner = excluded.owner, since = now()
+    RETURNING fence"""
+_TAKE = """INSERT INTO order_intents_ledger
+    (intent_id, account, kind, symbol, position_epoch, exit_epoch, record, phase, state)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING intent_id"""
+_OPEN = """SELECT record, version, state FROM order_intents_ledger
+    WHERE account = %s AND phase <> 'done' ORDER BY taken_at, intent_id"""
+_MOVE = """UPDATE order_intents_ledger SET version = %(version)s + 1, phase = %(phase)s, state = %(state)s,
+    outcome = %(outcome)s, reason = %(reason)s, ended_at = CASE WHEN %(done)s THEN now() END
+    WHERE intent_id = %(intent_id)s AND version = %(version)s"""
+_ATTEMPT = """INSERT INTO order_attempts (account, intent_id, attempt, client_order_id, kind, symbol, side,
+    order_type, quantity, notional, limit_price, fence) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (account, intent_id, attempt) DO UPDATE SET side = excluded.side,
+    order_type = excluded.order_type, quantity = excluded.quantity, notional = excluded.notional,
+    limit_price = excluded.limit_price, fence = excluded.fence, sent_at = now()"""
+_PROGRESS = """UPDATE order_attempts SET order_id = %s, status = %s, filled_quantity = %s, average_price = %s
+    WHERE account = %s AND intent_id = %s AND attempt = %s"""
+_OUT = "INSERT INTO order_results_outbox (account, event_id, value) VALUES (%s, %s, %s)"
+_WAITING = """SELECT id, account, value FROM order_results_outbox
+    WHERE published_at IS NULL AND account = ANY(%s) ORDER BY id LIMIT %s"""
+_PUBLISHED = "UPDATE order_results_outbox SET published_at = now() WHERE id = ANY(%s)"
+_IN_MINUTE = """SELECT count(*) FROM order_attempts WHERE account = %s AND kind = 'order'
+    AND sent_at > now() - interval '60 s'"""
+_TWIN = """SELECT intent_id FROM order_attempts WHERE account = %s AND kind = 'order' AND intent_id <> %s
+    AND symbol = %s AND side = %s AND order_type = %s AND quantity IS NOT DISTINCT FROM %s
+    AND notional IS NOT DISTINCT FROM %s AND limit_price IS NOT DISTINCT FROM %s
+    AND sent_at > now() - make_interval(secs => %s) LIMIT 1"""
+
+
+class FencedError(Exception):
+    """Another executor has claimed the account: nothing was written, and nothing may be ordered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An account that is ours, under this fence."""
+
+    account: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An intent as the ledger holds it; `record` are its bytes."""
+
+    record: bytes
+    version: int
+    state: State
+
+
+Outgoing = tuple[bytes, bytes]
+"""Event id and value of a result."""
+
+
+class Ledger:
+    """One connection in one thread, opened again when it is lost. `owner` names this process."""
+
+    def __init__(self, url: str, owner: str) -> None:
+        self._url, self._owner = url, owner
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="executor-ledger")
+        self._connection: Connection | None = None
+        self._closed = threading.Event()
+        self.trouble: str | None = None
+        """Why nothing can be written at the moment; None: it can."""
+
+    async def claim(self, account: str) -> Claim:
+        """Make the account ours: whoever had it can write nothing any more."""
+        fence = await self._run(lambda db: _one(db, _CLAIM, (account, self._owner)))
+        return Claim(account, fence)
+
+    async def take(
+        self, claim: Claim, taken: Sequence[tuple[Intent, bytes]]
+    ) -> tuple[list[Intent], list[Intent]]:
+        """Make intents durable, in their order. Returns those that are new, and those that were held already:
+        by their id, or an exit by its position and exit epoch.
+
+        Raises:
+            FencedError: the account is another's.
+        """
+
+        def work(db: Connection) -> set[str]:
+            _hold(db, claim)
+            known = {intent_id for each in taken if (intent_id := _insert(db, *each)) is not None}
+            return known
+
+        fresh = await self._run(work)
+        seen: set[str] = set()
+        new = []
+        for intent, _ in taken:
+            if intent.intent_id in fresh and intent.intent_id not in seen:
+                new.append(intent)
+                seen.add(intent.intent_id)
+        return new, [intent for intent, _ in taken if intent.intent_id not in seen]
+
+    async def unfinished(self, claim: Claim) -> list[Entry]:
+        """Every intent of the account that has not ended, oldest first. Raises FencedError."""
+
+        def work(db: Connection) -> list[Entry]:
+            _hold(db, claim)
+            rows = db.execute(_OPEN, (claim.account,)).fetchall()
+            return [Entry(record, version, state_json.load(state)) for record, version, state in rows]
+
+        return await self._run(work)
+
+    async def move(
+        self,
+        claim: Claim,
+        intent: Intent,
+        version: int,
+        state: State,
+        results: Sequence[Outgoing],
+        attempt: int,
+        sending: NewOrder | None = None,
+    ) -> None:
+        """Keep a step: from this version of the intent to the next, with its order and its results.
+
+        `attempt` is the one that the step was about; `sending`: an order that may be sent after this returns.
+
+        Raises:
+            FencedError: the account is another's, or the intent has moved without us.
+        """
+
+        def work(db: Connection) -> None:
+            _hold(db, claim)
+            moved = db.execute(
+                _MOVE,
+                {
+                    "version": version, "phase": state.phase, "state": Jsonb(state_json.dump(state)),
+                    "outcome": state.outcome, "reason": state.reason, "done": state.done,
+                    "intent_id": intent.intent_id,
+                },
+            ).rowcount  # fmt: skip
+            if not moved:
+                # Ours from before the answer was lost: nobody else can have moved it under our fence.
+                if _one(db, _VERSION, (intent.intent_id,)) == version + 1:
+                    return
+                raise FencedError(claim.account)
+            if sending is not None:
+                db.execute(_ATTEMPT, _attempt_row(claim, intent, state, sending))
+            elif state.attempt == attempt:
+                progress = (state.order_id, state.status, state.filled, state.average)
+                db.execute(_PROGRESS, (*progress, claim.account, intent.intent_id, attempt))
+            for event_id, value in results:
+                db.execute(_OUT, (claim.account, event_id, value))
+
+        await self._run(work)
+
+    async def refuse(self, claim: Claim, results: Sequence[Outgoing]) -> None:
+        """Results of what never becomes an intent. Raises FencedError."""
+
+        def work(db: Connection) -> None:
+            _hold(db, claim)
+            for event_id, value in results:
+                db.execute(_OUT, (claim.account, event_id, value))
+
+        await self._run(work)
+
+    async def orders_in_minute(self, account: str) -> int:
+        """Orders, no exits, that were sent within the last 60 s."""
+        return await self._run(lambda db: int(_one(db, _IN_MINUTE, (account,))))
+
+    async def twin(self, intent: Intent, order: NewOrder, seconds: float) -> str | None:
+        """Another intent that sent an equal order within these seconds."""
+        terms = (order.symbol, order.side, order.type, order.quantity, order.notional, order.limit_price)
+        parameters = (intent.account, intent.intent_id, *terms, seconds)
+        return await self._run(lambda db: _one(db, _TWIN, parameters))
+
+    async def waiting(self, accounts: Sequence[str], most: int) -> list[tuple[int, str, bytes]]:
+        """The oldest results that are not published: number, account, value."""
+        return await self._run(lambda db: db.execute(_WAITING, (list(accounts), most)).fetchall())
+
+    async def published(self, numbers: Sequence[int]) -> None:
+        """Mark results as published."""
+        await self._run(lambda db: db.execute(_PUBLISHED, (list(numbers),)).rowcount)
+
+    async def close(self) -> None:
+        """Give up what waits for PostgreSQL, and close the connection."""
+        self._closed.set()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+        self._thread.shutdown(wait=True)
+
+    # -- the thread
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._patiently, work)
+
+    def _patiently(self, work: Callable[[Connection], T]) -> T:
+        failures = 0
+        while True:
+            if self._closed.is_set():
+                raise FencedError("the ledger is closed")
+            try:
+                result = self._once(work)
+                self.trouble = None
+                return result
+            except (psycopg.Error, ConfigError) as error:
+                broken = self._connection is None or bool(self._connection.closed)
+                if isinstance(error, ConfigError) or judge(error, broken=broken) is not Verdict.RETRY:
+                    raise
+                self.trouble = f"PostgreSQL: {connection.reason(error, self._url)}"
+                _log.warning("the ledger waits", reason=self.trouble)
+                self._drop()
+            time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+            failures += 1
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        if self._connection is None or self._connection.closed:
+            self._connection = connection.open_connection(self._url)
+            self._connection.execute("SET statement_timeout = '10s'")
+        with self._connection.transaction():
+            return work(self._connection)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+_VERSION = "SELECT version FROM order_intents_ledger WHERE intent_id = %s"
+
+
+def _hold(db: Connection, claim: Claim) -> None:
+    if db.execute(_HOLD, (claim.account, claim.fence)).fetchone() is None:
+        raise FencedError(claim.account)
+
+
+def _insert(db: Connection, intent: Intent, record: bytes) -> str | None:
+    row = (
+        intent.intent_id, intent.account, intent.kind, intent.symbol,
+        intent.position_epoch, intent.exit_epoch, record, "received", Jsonb(state_json.dump(State())),
+    )  # fmt: skip
+    found = db.execute(_TAKE, row).fetchone()
+    return None if found is None else intent.intent_id
+
+
+def _attempt_row(claim: Claim, intent: Intent, state: State, order: NewOrder) -> tuple[Any, ...]:
+    return (
+        claim.account, intent.intent_id, state.attempt, order.client_order_id, intent.kind, order.symbol,
+        order.side, order.type, order.quantity, order.notional, order.limit_price, claim.fence,
+    )  # fmt: skip
+
+
+def _one(db: Connection, query: str, parameters: tuple[Any, ...]) -> Any:
+    row = db.execute(query.encode(), parameters).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,182 @@
+"""The intents of one account that is ours: each is driven through the machine, step by step, by the ledger.
+
+A step is kept before its action is carried out. Of one symbol one intent at a time looks, clears and sends; an
+order that works is watched beside the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sinks.executor import machine, results
+from sinks.executor.actions import Actions
+from sinks.executor.failpoints import Failpoint
+from sinks.executor.intents import Intent
+from sinks.executor.intents import read as read_intent
+from sinks.executor.ledger import Claim, FencedError, Ledger
+from sinks.executor.machine import Action, Event, Post, Resumed, Rules, State, Step, Surveyed, Watch
+from tidewire import log
+from tidewire.clock import Clock
+from tidewire.errors import RecordError
+from tidewire.metrics import EXECUTOR_ALERTS, EXECUTOR_ENDED, EXECUTOR_SECONDS
+
+_log = log.get("executor")
+
+Encode = Callable[[Mapping[str, Any]], bytes]
+Decode = Callable[[bytes], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all workers share. `told` is called when results wait in the outbox."""
+
+    ledger: Ledger
+    encode: Encode
+    decode: Decode
+    now: Clock
+    failpoint: Failpoint
+    told: Callable[[], None]
+
+
+class Worker:
+    """One account under one claim. After `fenced` is set it does nothing more."""
+
+    def __init__(self, claim: Claim, ground: Ground, rules: Rules, actions: Actions) -> None:
+        self.claim, self._ground, self._rules, self._actions = claim, ground, rules, actions
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._symbols: dict[str, asyncio.Lock] = {}
+        self.fenced = asyncio.Event()
+        self.broken: dict[str, str] = {}
+        """Intents that an error of ours has stopped, with what it was; a restart goes on with them."""
+
+    @property
+    def working(self) -> int:
+        """Intents that have not ended."""
+        return len(self._running)
+
+    async def start(self) -> None:
+        """Go on with every intent that has not ended: what may have been sent is looked up first.
+
+        Raises:
+            FencedError: the account is another's.
+        """
+        for entry in await self._ground.ledger.unfinished(self.claim):
+            try:
+                intent = read_intent(self._ground.decode(entry.record))
+            except RecordError as error:
+                _log.error("an intent of the ledger cannot be read", reason=error.reason)
+                EXECUTOR_ALERTS.labels("unreadable").inc()
+                continue
+            if intent.intent_id not in self._running:
+                self._start(intent, entry.state, entry.version)
+
+    async def take(self, taken: list[tuple[Intent, bytes]]) -> int:
+        """Make intents durable and begin with them; returns how many were held already.
+
+        Raises:
+            FencedError: the account is another's.
+        """
+        self._ground.failpoint("intent.before")
+        new, known = await self._ground.ledger.take(self.claim, taken)
+        self._ground.failpoint("intent.after")
+        for intent in new:
+            self._start(intent, State(), 0)
+        if known:  # one whose insert was answered with a lost connection is known, and not begun
+            await self.start()
+        return len(known)
+
+    async def stop(self) -> None:
+        """Leave everything where it is; whoever owns the account next goes on."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def nudge(self, order_id: str) -> None:
+        """There is news of an order."""
+        self._actions.nudge(order_id)
+
+    def _start(self, intent: Intent, state: State, version: int) -> None:
+        task = asyncio.create_task(self._drive(intent, state, version))
+        self._running[intent.intent_id] = task
+        task.add_done_callback(lambda _: self._running.pop(intent.intent_id, None))
+
+    async def _drive(self, intent: Intent, state: State, version: int) -> None:
+        try:
+            await self._through(intent, state, version)
+        except FencedError:
+            if not self.fenced.is_set():
+                _log.warning("another executor has the account: nothing more is done here")
+            self.fenced.set()
+        except Exception as error:  # one intent's failure must not stop the others; it stays in the ledger
+            _log.exception("an intent has stopped")
+            EXECUTOR_ALERTS.labels("broken").inc()
+            self.broken[intent.intent_id] = repr(error)[:200]
+
+    async def _through(self, intent: Intent, state: State, version: int) -> None:
+        event: Event = Resumed(self._ground.now())
+        lock = self._symbols.setdefault(intent.symbol, asyncio.Lock())
+        while not state.done:
+            async with lock:
+                while True:
+                    step = self._step(intent, state, event)
+                    version = await self._keep(intent, state, version, step)
+                    state, action = step.state, step.action
+                    if state.done or isinstance(action, Watch):
+                        break
+                    event = await self._act(intent, state, action)
+            if isinstance(action, Watch):
+                event = await self._actions.watch(intent, state, action.order_id)
+
+    def _step(self, intent: Intent, state: State, event: Event) -> Step:
+        if not isinstance(event, Surveyed):
+            return machine.step(intent, state, event, self._rules)
+        self._ground.failpoint("risk.before")
+        step = machine.step(intent, state, event, self._rules)
+        self._ground.failpoint("risk.after")
+        return step
+
+    async def _keep(self, intent: Intent, before: State, version: int, step: Step) -> int:
+        """Write the step down; returns the new version."""
+        if step.state == before and not step.results:
+            return version
+        ground, now = self._ground, self._ground.now()
+        sending = step.action.order if isinstance(step.action, Post) else None
+        if sending is not None:
+            ground.failpoint("sending.before")
+        # What follows on an attempt is told with what that attempt has filled.
+        told = before if step.state.attempt != before.attempt else step.state
+        records = [results.record(intent, told, before.attempt, each, now) for each in step.results]
+        outgoing = [(bytes(each["event_id"]), ground.encode(each)) for each in records]
+        await ground.ledger.move(
+            self.claim, intent, version, step.state, outgoing, before.attempt, sending
+        )
+        if before.phase in ("sending", "unknown") and step.state.phase in ("open", "settling", "done"):
+            ground.failpoint("answer.after")
+        if outgoing:
+            ground.told()
+        if step.state.done:
+            self._ended(intent, step.state, now)
+        return version + 1
+
+    def _ended(self, intent: Intent, state: State, now: int) -> None:
+        outcome = state.outcome if state.outcome in _OUTCOMES else "other"
+        EXECUTOR_ENDED.labels(intent.kind, outcome).inc()
+        EXECUTOR_SECONDS.observe(max(now - intent.received_ts, 0) / 1e9)
+        if intent.exit and outcome in _ALERTING:
+            EXECUTOR_ALERTS.labels(outcome).inc()
+            _log.error("an exit was not executed", outcome=state.outcome, reason=state.reason)
+
+    def _act(self, intent: Intent, state: State, action: Action) -> Awaitable[Event]:
+        return self._actions.act(intent, state, action)
+
+
+_OUTCOMES = frozenset(
+    {"filled", "canceled", "expired", "rejected", "done_for_day", "replaced", "closed", "refused", "stale"}
+    | {"dry_run"}
+)
+_ALERTING = frozenset({"rejected", "refused", "other"})
