@@ -23,7 +23,9 @@ class Unreadable:
 def unpack(raw: bytes | str) -> list[Any]:
     """The elements of a frame in their order; what cannot be unpacked is an `Unreadable` in its place.
 
-    A frame whose end is missing, or that is no array, is one `Unreadable` with all its bytes.
+    Of a frame that breaks off, or has more bytes than messages, the whole messages before that place are
+    taken and the rest is one `Unreadable`; a frame that is no array, or holds no whole message, is one with
+    all its bytes.
     """
     if isinstance(raw, str):
         return [Unreadable(raw.encode("utf-8", "surrogatepass"), "a text frame; msgpack was asked for")]
@@ -41,9 +43,7 @@ def original(raw: bytes | str, index: int, message: object) -> bytes:
     if isinstance(message, Unreadable):
         return message.raw
     assert isinstance(raw, bytes)
-    pieces = _pieces(raw)
-    assert pieces is not None
-    return pieces[index]
+    return _pieces(raw)[0][index]
 
 
 def _unpack(raw: bytes) -> Any:
@@ -54,8 +54,13 @@ def _unpack(raw: bytes) -> Any:
 
 
 def _one_by_one(raw: bytes, reason: str) -> list[Any]:
-    pieces = _pieces(raw)
-    return [Unreadable(raw, reason)] if pieces is None else [_unpack_one(piece) for piece in pieces]
+    pieces, rest = _pieces(raw)
+    if not pieces:
+        return [Unreadable(raw, reason)]
+    messages = [_unpack_one(piece) for piece in pieces]
+    if rest:
+        messages.append(Unreadable(rest, f"after {len(pieces)} whole messages: {reason}"))
+    return messages
 
 
 def _unpack_one(piece: bytes) -> Any:
@@ -66,18 +71,24 @@ def _unpack_one(piece: bytes) -> Any:
 
 
 @lru_cache(maxsize=1)  # a frame with many bad messages is split once
-def _pieces(raw: bytes) -> list[bytes] | None:
-    """The bytes of every element, or None when the frame is not one whole array."""
+def _pieces(raw: bytes) -> tuple[list[bytes], bytes]:
+    """The bytes of every element, and those that follow the last; both may be empty.
+
+    With nothing left of a frame that promised more elements these are its head, which says how many.
+    """
     unpacker = msgpack.Unpacker(max_buffer_size=max(len(raw), 1))
     unpacker.feed(raw)
-    ends = []
+    ends, whole = [], False
     try:
-        for _ in range(unpacker.read_array_header()):
-            ends.append(unpacker.tell())
+        promised = unpacker.read_array_header()
+        ends.append(unpacker.tell())
+        for _ in range(promised):
             unpacker.skip()
-    except Exception:
-        return None
-    ends.append(unpacker.tell())
-    if ends[-1] != len(raw):
-        return None
-    return [raw[start:end] for start, end in pairwise(ends)]
+            ends.append(unpacker.tell())
+        whole = True
+    except Exception:  # noqa: S110 - what could not be read is the rest
+        pass
+    if not ends:
+        return [], raw
+    pieces = [raw[start:end] for start, end in pairwise(ends)]
+    return pieces, raw[ends[-1] :] or (b"" if whole else raw[: ends[0]])

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from producers.channel import Add, Encoder, Message
 from producers.frames import Unreadable, original, unpack
+from producers.repeats import Repeats
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
@@ -54,6 +55,7 @@ class Intake:
         far as those of most recent frames are: then our clock is behind the exchange's.
         """
         self._leads: deque[int] = deque(maxlen=_LEADS)
+        self._repeats = Repeats()
         self.last: Mapping[str, Message] = {}
         """The last message of each type in the newest frame: a sample of what moves."""
         self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in names.items()}
@@ -66,7 +68,9 @@ class Intake:
         control: list[Message] = []
         received: dict[str, int] = {}
         last: dict[str, Message] = {}
-        for index, message in enumerate(unpack(raw)):
+        messages = unpack(raw)
+        known = self._repeats.known(raw, messages) if isinstance(raw, bytes) else 0
+        for index, message in enumerate(messages):
             try:
                 kind = message["T"]
                 encode, add = routes[kind]
@@ -79,7 +83,7 @@ class Intake:
                 self._refuse(self._frames, raw, index, message, RecordError(_why_unknown(message)), timestamp)
             else:
                 try:
-                    record = encode(message)
+                    record = None if index < known else encode(message)
                 except Exception as error:  # whatever it is, it is this message's alone
                     self._refuse(self._topics[kind], raw, index, message, error, timestamp)
                 else:

@@ -100,6 +100,8 @@ class Outcome:
     unrecoverable_events: list[Missing] = field(default_factory=list)
     repaired: int = 0
     stale: int = 0
+    doubled: int = 0
+    """Of the extra ones, those that equal events which were sent."""
     expired: int = 0
     """In the topic, and no longer in PostgreSQL as its retention is over."""
 
@@ -134,7 +136,7 @@ def copies(counted: pl.DataFrame) -> int:
 def compare(evidence: Evidence, limit: int) -> Outcome:
     """Hold everything about one channel against each other; at most `limit` missing events are listed."""
     e, columns = evidence, evidence.channel.columns
-    absent, extra, duplicates = _entrance(e)
+    absent, extra, dropped, doubled = _entrance(e)
     absent, lost = unrecoverable(e, absent)
     written = _without(e.topic, e.given_up_by_sink)
     again = e.topic.filter(~pl.col("event_id").is_first_distinct())
@@ -150,7 +152,7 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
         topic=e.topic.height + len(e.unreadable),
         table=e.folded,
         postgres=e.postgres.height,
-        duplicates=duplicates,
+        duplicates=dropped + doubled,
         late=late(e.topic) if e.channel is TRADES else 0,
         dead_lettered=len(e.given_up_by_sink | e.given_up_by_table) + e.other_letters,
         missing=copies(absent) + copies(unwritten) + odd,
@@ -161,6 +163,7 @@ def compare(evidence: Evidence, limit: int) -> Outcome:
         unrecoverable_events=_listed(e.channel, "topic", lost, limit),
         repaired=e.repaired,
         stale=e.stale,
+        doubled=doubled,
         expired=expired,
     )
 
@@ -209,12 +212,14 @@ def _superseded(e: Evidence, absent: pl.DataFrame) -> pl.Series:
     return pl.Series([n in rows for n in range(absent.height)], dtype=pl.Boolean)
 
 
-def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Sent against topic: (missing from the topic, extra in it, repeats)."""
+def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int, int]:
+    """Sent against topic: (missing from the topic, extra in it, repeats that were dropped, and of the extra
+    ones those that equal some that were sent).
+    """
     columns = e.channel.columns
     if e.sent is None:
         nothing, _ = difference(e.channel.empty(), e.channel.empty(), columns)
-        return nothing, nothing, 0
+        return nothing, nothing, 0, 0
     absent, extra = difference(e.sent, e.topic, columns)
     if e.sent_by_now is not None:
         _, extra = difference(e.sent_by_now, e.topic, columns)
@@ -224,7 +229,7 @@ def _entrance(e: Evidence) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     if e.given_up_by_producer is not None:
         absent = take_away(absent, e.given_up_by_producer, columns)
     doubled = extra.join(e.sent.select(columns), on=columns, how="semi", nulls_equal=True)
-    return absent, extra, dropped + copies(doubled)
+    return absent, extra, dropped, copies(doubled)
 
 
 def _told_fuller(e: Evidence, absent: pl.DataFrame, extra: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -171,7 +171,7 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
         letters=gathered.letters,
         other_letters=dead_letters.without_channel(gathered.letters, topics, names),
         other_problems=_other_problems(gathered, known),
-        notes=_notes(gathered, known),
+        notes=_notes(gathered, outcomes, known),
         messages_per_second=rate if rate is not None else _rate(gathered, outcomes),
         limit=limit,
         orders=gathered.orders,
@@ -249,7 +249,7 @@ def _rate(gathered: Gathered, outcomes: Mapping[str, Outcome]) -> float | None:
     return round(sum(o.topic for o in outcomes.values()) / gathered.received_seconds, 1)
 
 
-def _notes(gathered: Gathered, known: bool) -> list[str]:
+def _notes(gathered: Gathered, outcomes: Mapping[str, Outcome], known: bool) -> list[str]:
     notes = []
     if not known:
         notes.append(
@@ -263,6 +263,12 @@ def _notes(gathered: Gathered, known: bool) -> list[str]:
         notes.append(f"{len(lasting)} gaps are not over yet; the ledger says what is missing of them.")
     if lost := gathered.completeness.board.unrecoverable():
         notes.append(f"{len(lost)} gaps are unrecoverable, in whole or in part (`tidewire gaps` says why).")
+    notes += [
+        f"{o.doubled} of the extra {name} equal others that were sent: a frame of quotes of one time that comes"
+        " twice cannot be told from true repeats."
+        for name, o in outcomes.items()
+        if o.doubled
+    ]
     if any(e.arrived_meanwhile for e in gathered.channels.values()):
         notes.append("Events were still arriving; those of the last moments may show as missing.")
     return notes + ([] if gathered.orders is None else gathered.orders.notes)

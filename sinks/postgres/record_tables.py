@@ -74,9 +74,9 @@ ORDERS = RecordTable(
     ),
     current=True,
 )
-# Fills are not always told in their order. A late one may undo a flip: then a position was told whose epoch never
-# began, and no later record has its key. And no position of a former epoch is open, even if its end was compacted
-# away.
+# Fills are not always told in their order. A late one may undo a flip: then a position was told whose epoch
+# never began, and no later record has its key. And no position of a former epoch is open, even if its end was
+# compacted away.
 _OTHER_EPOCH = """s.account = t.account AND s.symbol = t.symbol
     AND (t.epoch > s.epoch OR (t.epoch < s.epoch AND t.quantity <> 0))"""
 POSITIONS = RecordTable(

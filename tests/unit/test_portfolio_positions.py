@@ -208,7 +208,7 @@ def test_a_flip_closes_one_epoch_and_opens_the_next() -> None:
 
 
 def test_a_late_fill_that_makes_an_epoch_tells_how_the_one_before_it_ended() -> None:
-    """Otherwise a position that was told as open stays so in a reader's table, under an epoch that is over."""
+    """Otherwise a position that was told as open stays so in a reader's table, though its epoch is over."""
     book = folded(a_fill(9, "sell", "400", "10"), a_fill(1, "buy", "100", "10"))
     assert [(step["epoch"], step["quantity"]) for step in book.announced.steps] == [(1, 0)]
     now = book.account("demo-1").holdings["AAPL"].now

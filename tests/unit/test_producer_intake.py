@@ -79,19 +79,46 @@ def test_good_messages_around_bad_ones_arrive_and_bad_ones_keep_their_bytes() ->
     ]  # fmt: skip
 
 
-def test_a_frame_without_its_end_is_kept_whole() -> None:
+def test_a_frame_without_a_whole_message_is_kept_whole() -> None:
     intake, memory = _intake()
     whole = msgpack.packb([TRADE, TRADE])
-    for cut in (1, 20, len(whole) - 1):
+    for cut in (1, 20):
         intake.frame(whole[:cut], 1)
-    intake.frame(whole + b"\x00", 1)
+    intake.frame(b"", 1)
     intake.frame(msgpack.packb(TRADE), 1)
     intake.frame("[]", 1)
     assert memory.records == []
     assert [letter.value for letter in memory.letters] == [
-        whole[:1], whole[:20], whole[:-1], whole + b"\x00", msgpack.packb(TRADE), b"[]",
+        whole[:1], whole[:20], b"", msgpack.packb(TRADE), b"[]",
     ]  # fmt: skip
     assert all(letter.reason for letter in memory.letters)
+
+
+def test_of_a_frame_that_breaks_off_the_whole_messages_are_taken_and_the_rest_is_kept() -> None:
+    """Otherwise good trades lie among the dead letters until an audit fetches them."""
+    parts = [msgpack.packb({**TRADE, "i": n}) for n in range(3)]
+    whole = b"\x93" + b"".join(parts)
+    first, second = 1 + len(parts[0]), 1 + len(parts[0] + parts[1])
+    for broken, good, rest in (
+        (whole[:-1], 2, parts[2][:-1]),
+        (whole[: second + 1], 2, parts[2][:1]),
+        (whole[:second], 2, b"\x93"),  # nothing is left but the promise of a third
+        (whole[:first] + b"\xc1" + parts[1], 1, b"\xc1" + parts[1]),  # a byte that begins nothing
+        (whole + b"\x00", 3, b"\x00"),
+        (b"\xdd\xff\xff\xff\xff" + b"".join(parts), 3, b"\xdd\xff\xff\xff\xff"),
+    ):
+        intake, memory = _intake()
+        count, _ = intake.frame(broken, 1)
+        assert (count, len(memory.records)) == (good + 1, good)
+        assert [letter.value for letter in memory.letters] == [rest]
+        assert f"after {good} whole messages" in memory.letters[0].reason
+
+
+def test_a_bad_message_in_a_frame_that_breaks_off_has_its_own_letter() -> None:
+    intake, memory = _intake()
+    bad = msgpack.packb({**TRADE, "p": "x"})
+    intake.frame(b"\x93" + bad + msgpack.packb(TRADE) + b"\x8a", 1)
+    assert (len(memory.records), [letter.value for letter in memory.letters]) == (1, [bad, b"\x8a"])
 
 
 values = st.recursive(

@@ -132,12 +132,13 @@ def test_a_doubled_event_is_extra_and_a_duplicate() -> None:
     sent = [trade(1), trade(2)]
     o = outcome(TRADES, sent, [*sent, trade(2)], [*sent, trade(2)])
     assert (o.duplicates, o.extra, o.missing, complete(o)) == (1, 1, 0, False)
+    assert o.doubled == 1
 
 
 def test_a_row_that_was_never_in_the_topic_is_extra() -> None:
     sent = [trade(1)]
     o = outcome(TRADES, sent, sent, [*sent, trade(9)])
-    assert (o.extra, o.duplicates, complete(o)) == (1, 0, False)
+    assert (o.extra, o.duplicates, o.doubled, complete(o)) == (1, 0, 0, False)
 
 
 @pytest.mark.parametrize(
