@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Any
 
 from aiohttp import web
 
@@ -12,6 +14,8 @@ from simulator import tapes
 from simulator.broker.quotes import middle
 from simulator.broker.service import BrokerService
 from simulator.control import Control, state_of
+from simulator.corporate.announcements import Announcements
+from simulator.corporate.rest import CorporateActionsRest, recall
 from simulator.crypto.books import Books
 from simulator.crypto.rest import CryptoRest
 from simulator.crypto.synthetic import PAIRS
@@ -26,6 +30,7 @@ from simulator.opra.listing import OPTIONS, listing
 from simulator.opra.rest import OptionRest
 from simulator.options import SimulatorOptions
 from simulator.rejects import Rejects
+from simulator.rescaling import Rescaling
 from simulator.rest import MarketDataRest
 from simulator.rest_guard import Guard
 from simulator.session import CRYPTO_FEEDS, OPTION_FEEDS, STOCK_FEEDS
@@ -74,7 +79,11 @@ class Simulator:
         self._guard = Guard(options, time.time, self._rest_faults)
         home = settings.tidewire_home
         now, symbols = self._trading_now, self._symbols
-        self.broker = BrokerService(home, options, self.prices, now, symbols, self._rest_faults)
+        self._announcements, self._rescaling = Announcements(), Rescaling()
+        self._stocks.market.rewrite = self._rescaling.rewrite
+        self.broker = BrokerService(
+            home, options, self.prices, now, symbols, self._rest_faults, self._rescale, self._recall
+        )
         self._runner: web.AppRunner | None = None
         self._running: dict[asyncio.Task[None], Venue] = {}
         self.port = 0
@@ -166,6 +175,10 @@ class Simulator:
         trading = TradingRest(calendar, guard, lambda: self._now(stocks), self._symbols)
         app.router.add_routes(trading.routes())
         app.router.add_routes(self.broker.routes())
+        actions = CorporateActionsRest(
+            self._announcements, guard, lambda: self._now(stocks), self.broker.remember
+        )
+        app.router.add_routes(actions.routes())
         control = Control(self._venues, self._rejects, self._tape, self.broker.status)
         app.router.add_routes(control.routes())
         targets: dict[str, Target] = {name: venue.hub for name, venue in self._venues.items()}
@@ -179,6 +192,17 @@ class Simulator:
             return []
         pairs = self._books.symbols() if "*" in wanted else sorted(wanted)
         return market.insert(self._books.whole(pairs, market.clock, self._crypto.streams))
+
+    def _rescale(self, symbol: str, factor: Decimal) -> None:
+        """A stock was split: what passes from now on, and what was the newest, is in the new basis."""
+        self._rescaling.split(symbol, factor)
+        self._stocks.prices.rescale(symbol, factor)
+
+    def _recall(self, entry: dict[str, Any]) -> None:
+        """What an earlier run had announced, and had split."""
+        recall(self._announcements, entry)
+        if split := entry.get("rescaled"):
+            self._rescale(split["symbol"], Decimal(split["factor"]))
 
     def _spot(self, symbol: str) -> float:
         """A stock's price in USD: the middle of its newest quote, before the first what it starts with."""

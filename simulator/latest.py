@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from simulator.rescaling import reflected
 from simulator.wire import Message, Stream, Streams
 
 
@@ -61,6 +62,10 @@ class VenuePrices:
     def recall(self, messages: Sequence[Message]) -> None:
         """Messages that were already passed before a restart: known again, but nobody is told."""
         self._latest.update({message[2]: message for message in messages})
+
+    def rescale(self, symbol: str, factor: Decimal) -> None:
+        """A symbol was split: what is known of it counts in the new basis at once."""
+        self.recall(reflected(list(self._latest.values()), symbol, factor))
 
     def watch(self, symbols: Iterable[str], watcher: Watcher) -> None:
         """From now on every quote and trade of these symbols, and of no others, goes to `watcher`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
@@ -71,13 +71,15 @@ class Market:
         self._bars = kind.bars()
         self.book = BarBook(kind.day_start)
         self.observers: list[Observer] = []
+        self.rewrite: Callable[[list[Message]], list[Message]] = lambda messages: messages
+        """What becomes of messages of the tape before anything else; by default nothing."""
         self.tape = 0
         self.clock = 0
         """Arrival time of the newest message, ns since 1970 UTC."""
 
     def publish(self, batch: Sequence[Message]) -> list[Frame]:
         """Take messages off the tape, in order."""
-        return self._publish(self._weave(batch), self.tape + len(batch))
+        return self._publish(self._weave(self.rewrite(list(batch))), self.tape + len(batch))
 
     def finish(self) -> list[Frame]:
         """The tape has ended: publish the bars that are still open."""
@@ -90,7 +92,7 @@ class Market:
 
     def pass_over(self, batch: Sequence[Message]) -> None:
         """Take messages that were published before a restart, only to know the bars again."""
-        woven = self._weave(batch)
+        woven = self._weave(self.rewrite(list(batch)))
         for observer in self.observers:
             observer.recall(woven)
         self.tape += len(batch)

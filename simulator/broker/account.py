@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from simulator.broker.amounts import ZERO
-from simulator.broker.book import Book, Execution
+from simulator.broker.book import Adjustment, Book, Execution
 from simulator.broker.holds import Holds
 from simulator.broker.orders import Order
 
@@ -119,6 +119,12 @@ class Account:
         self.book.cash += Decimal(body["net_amount"])
         self.transfers[body["id"]] = body
         insort(self.activities, (body["id"], ""))
+
+    def post(self, body: dict[str, Any], adjustment: Adjustment | None) -> None:
+        """An activity that is no fill happens, with what it does to a position."""
+        self.transfer(body)
+        if adjustment is not None:
+            self.book.adjust(adjustment)
 
     def worth(self, price: Price) -> Worth:
         """The account at current prices; without one a position counts at its average price."""

@@ -16,7 +16,9 @@ from simulator.exchange_calendar import new_york
 from simulator.rfc3339 import show
 
 _EXCHANGE = {"A": "NYSE", "B": "ARCA", "C": "NASDAQ"}
-_OF_TRANSFERS = ("activity_sub_type", "description", "symbol", "qty", "per_share_amount", "group_id", "cusip")
+_OF_TRANSFERS = (
+    "activity_sub_type", "description", "symbol", "qty", "price", "per_share_amount", "group_id", "cusip",
+)  # fmt: skip
 _HALF, _MAINTENANCE = Decimal("0.5"), Decimal("0.3")
 
 

@@ -21,6 +21,7 @@ from simulator.rfc3339 import LATEST, parse
 PAGE = 100
 _DAY = 86_400
 _FRAMES = {"1Min": 60, "5Min": 300, "15Min": 900, "1H": 3_600, "1D": _DAY}
+_CATEGORIES = ("trade_activity", "non_trade_activity")
 _PERIODS = {"D": 1, "W": 7, "M": 31, "A": 366}
 
 
@@ -123,6 +124,11 @@ def activities(account: Account, query: Mapping[str, str], kind: str | None) -> 
     """
     limit = bounded(query.get("page_size"), PAGE, PAGE)
     kinds = {k for k in (kind or query.get("activity_types", "")).split(",") if k}
+    category = query.get("category", "")
+    if category and (kinds or category not in _CATEGORIES):
+        raise invalid("invalid category" if not kinds else "category cannot be used with activity_types")
+    if "TRANS" in kinds:
+        kinds |= {"CSD", "CSW"}
     direction = query.get("direction", "desc")
     if direction not in ("asc", "desc"):
         raise invalid("invalid direction")
@@ -139,6 +145,7 @@ def activities(account: Account, query: Mapping[str, str], kind: str | None) -> 
         activity, execution_id = account.activities[place]
         at, body = _activity(account, activity, execution_id)
         wanted = after < at < until and (not kinds or body["activity_type"] in kinds)
+        wanted = wanted and (not category or ("order_id" in body) == (category == "trade_activity"))
         order_id = body.get("order_id")
         if wanted and query.get("order_id", order_id) == order_id:
             found.append(body)

@@ -2,7 +2,8 @@
 
 A fill in the direction of a position moves its average price; one against it leaves the average and realises
 the difference; what goes beyond zero starts a new position at the fill's price. A bust or a correction folds
-the symbol's executions again without it, or with its new numbers. There are no fees.
+the symbol's executions again without it, or with its new numbers. What changes a position without an
+execution (a split, a fee in kind, an option that is exercised or expires) is an adjustment, in its place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from simulator.broker.amounts import ZERO, divide
+from simulator.broker.amounts import ZERO, divide, down
 
 OPTION_MULTIPLIER = Decimal(100)
 ONE = Decimal(1)
@@ -47,6 +48,26 @@ class Execution:
     def signed(self) -> Decimal:
         """Quantity as the position changes."""
         return self.qty if self.side == "buy" else -self.qty
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A change of a position that is no execution; its cash is its activity's. `at` in ns.
+
+    `kind`: split (`amount` new shares for each `base` old ones), fee (`amount` signed, taken at average cost)
+    or trade (`amount` signed, at `base` USD each).
+    """
+
+    activity: str
+    symbol: str
+    asset_class: str
+    kind: str
+    amount: Decimal
+    base: Decimal
+    at: int
+
+
+Event = Execution | Adjustment
 
 
 @dataclass(slots=True)
@@ -86,6 +107,28 @@ class Position:
                 self.average, self.opened = price, at
         self.qty = after
 
+    def rescale(self, new: Decimal, old: Decimal) -> None:
+        """`new` for each `old`, cut to nine decimals; what was paid for them stays."""
+        cost = self.qty * self.average
+        self.qty = down(divide(self.qty * new, old))
+        self.average = divide(cost, self.qty) if self.qty else ZERO
+
+    def give(self, signed: Decimal) -> None:
+        """A fee in kind: the rest keeps its average price."""
+        self.qty += signed
+        self.realized += signed * self.average
+        if self.qty == ZERO:
+            self.average = ZERO
+
+    def adjust(self, adjustment: Adjustment) -> None:
+        """Take what is no execution."""
+        if adjustment.kind == "split":
+            self.rescale(adjustment.amount, adjustment.base)
+        elif adjustment.kind == "fee":
+            self.give(adjustment.amount)
+        else:
+            self.apply(adjustment.amount, adjustment.base, adjustment.at)
+
 
 @dataclass(slots=True)
 class Book:
@@ -94,7 +137,7 @@ class Book:
     cash: Decimal
     positions: dict[str, Position] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
-    _by_symbol: dict[str, list[Execution]] = field(default_factory=dict)
+    _by_symbol: dict[str, list[Event]] = field(default_factory=dict)
 
     def quantity(self, symbol: str) -> Decimal:
         """Position of a symbol; 0 when there is none."""
@@ -113,6 +156,11 @@ class Book:
             self.cash -= execution.signed * execution.price * position.multiplier
         self.executions[execution.id] = execution
         self._by_symbol.setdefault(execution.symbol, []).append(execution)
+
+    def adjust(self, adjustment: Adjustment) -> None:
+        """A position changes without an execution."""
+        self._position(adjustment).adjust(adjustment)
+        self._by_symbol.setdefault(adjustment.symbol, []).append(adjustment)
 
     def bust(self, execution: Execution) -> None:
         """An execution never happened."""
@@ -133,20 +181,24 @@ class Book:
         self.cash += execution.signed * execution.price * self._position(execution).multiplier
 
     def _refold(self, execution: Execution) -> None:
-        alive = (e for e in self._by_symbol[execution.symbol] if e.state != "canceled")
+        events = self._by_symbol[execution.symbol]
+        alive = (e for e in events if isinstance(e, Adjustment) or e.state != "canceled")
         self.positions[execution.symbol] = fold(execution.symbol, execution.asset_class, alive)
 
-    def _position(self, execution: Execution) -> Position:
-        position = self.positions.get(execution.symbol)
+    def _position(self, event: Event) -> Position:
+        position = self.positions.get(event.symbol)
         if position is None:
-            position = Position(execution.symbol, execution.asset_class)
-            self.positions[execution.symbol] = position
+            position = Position(event.symbol, event.asset_class)
+            self.positions[event.symbol] = position
         return position
 
 
-def fold(symbol: str, asset_class: str, executions: Iterable[Execution]) -> Position:
-    """The position that executions leave."""
+def fold(symbol: str, asset_class: str, events: Iterable[Event]) -> Position:
+    """The position that executions and adjustments leave."""
     position = Position(symbol, asset_class)
-    for execution in executions:
-        position.apply(execution.signed, execution.price, execution.at)
+    for event in events:
+        if isinstance(event, Adjustment):
+            position.adjust(event)
+        else:
+            position.apply(event.signed, event.price, event.at)
     return position

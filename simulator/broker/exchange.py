@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from simulator.broker import groups, matching, multileg
+from simulator.broker import fees, groups, matching, multileg
 from simulator.broker.account import Account
 from simulator.broker.book import Execution
 from simulator.broker.market_view import DAY_NS, MarketView
@@ -39,6 +39,8 @@ class Exchange:
         self.announce = announce
         self.new_id = new_id
         self.working: dict[str, dict[str, Order]] = {}
+        self.crypto_fee = Decimal(0)
+        """Part of each fill of a pair that is taken as a fee; 0: none."""
         self._due: list[tuple[int, str]] = []
         self._last = 0
 
@@ -143,6 +145,8 @@ class Exchange:
             self.announce.changed(order)
             return execution
         self.announce.filled(account, order, execution, complete=complete)
+        if self.crypto_fee and order.asset_class == "crypto":
+            fees.charge(self, account, execution, self.crypto_fee)
         groups.after_fill(self, order, complete=complete)
         return execution
 

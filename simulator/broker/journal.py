@@ -1,10 +1,11 @@
 """The broker's memory on disk: every update that it sent, and the state that it must have after a restart.
 
 `updates.jsonl` has one line an update. All lines of one request or quote are written at once, before a socket
-gets any of them, and the last carries `state`: the orders and executions that changed. After a kill, lines
-behind the last `state` are cut off; no socket had them. `state.jsonl` has the changes without an update
-(configuration, marks of trailing stops, closings, samples of equity), each with the length that updates.jsonl
-had, so that both can be read as one story.
+gets any of them, and the last carries `state`: the orders and executions that changed, and the activities
+that are no fills, each as [account, activity as REST shows it, what it does to a position]. After a kill,
+lines behind the last `state` are cut off; no socket had them. `state.jsonl` has the changes without an update
+(configuration, activities, marks of trailing stops, closings, samples of equity), each with the length that
+updates.jsonl had, so that both can be read as one story.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Any
 import orjson
 
 from simulator.broker.amounts import text
-from simulator.broker.book import Execution
+from simulator.broker.book import Adjustment, Execution
 from simulator.broker.orders import pack
 from simulator.broker.updates import Changes
 
 _NAMES = tuple(f.name for f in fields(Execution))
 _DECIMAL = frozenset(f.name for f in fields(Execution) if "Decimal" in str(f.type))
+_ADJUSTMENT = tuple(f.name for f in fields(Adjustment))
 
 Entry = dict[str, Any]
 
@@ -114,6 +116,11 @@ def execution_of(kept: Entry) -> Execution:
     return Execution(**values)
 
 
+def adjustment_of(kept: Entry) -> Adjustment:
+    """The adjustment that a journal kept."""
+    return Adjustment(**{**kept, "amount": Decimal(kept["amount"]), "base": Decimal(kept["base"])})
+
+
 def _plain(value: Any) -> Any:
     return text(value) if isinstance(value, Decimal) else value
 
@@ -122,7 +129,16 @@ def _state(changes: Changes) -> Entry:
     executions = [
         [n, {name: _plain(getattr(e, name)) for name in _NAMES}] for n, e in changes.executions.values()
     ]
-    return {"orders": [pack(order) for order in changes.orders.values()], "executions": executions}
+    state: Entry = {"orders": [pack(order) for order in changes.orders.values()], "executions": executions}
+    if changes.activities:
+        state["activities"] = [[n, body, _adjustment(a)] for n, body, a in changes.activities]
+    return state
+
+
+def _adjustment(adjustment: Adjustment | None) -> Entry | None:
+    if adjustment is None:
+        return None
+    return {name: _plain(getattr(adjustment, name)) for name in _ADJUSTMENT}
 
 
 def _whole_lines(path: Path, last_word: str) -> tuple[list[tuple[int, Entry]], int]:

@@ -11,12 +11,14 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from simulator.broker.account_routes import AccountRoutes
+from simulator.broker.action_routes import ActionRoutes, Rescale
 from simulator.broker.amounts import text
 from simulator.broker.control_routes import ControlRoutes
 from simulator.broker.engine import Broker
@@ -53,8 +55,15 @@ class Prices(Protocol):
         """From now on every quote and trade of these symbols, and of no others, goes to `watcher`."""
 
 
+def _no_prices(_: str, __: Decimal) -> None:
+    """A split of a market whose prices nobody makes."""
+
+
 class BrokerService:
-    """One broker for all accounts of `options`; `now` is the market's clock in ns."""
+    """One broker for all accounts of `options`; `now` is the market's clock in ns.
+
+    `rescale`: a split multiplies the market's prices. `recall` gets what an earlier run has kept.
+    """
 
     def __init__(
         self,
@@ -64,6 +73,8 @@ class BrokerService:
         now: Callable[[], int],
         symbols: Callable[[], Iterable[str]],
         faults: RestFaults,
+        rescale: Rescale = _no_prices,
+        recall: Callable[[dict[str, Any]], None] = lambda entry: None,
     ) -> None:
         sessions: Sessions = ExchangeSessions(ExchangeCalendar()) if options.ticks else RoundTheClock()
         self._options = options
@@ -77,6 +88,9 @@ class BrokerService:
         self._order_routes = OrderRoutes(self.broker, guard, self._prepare, self.flush)
         self._account_routes = AccountRoutes(self.broker, guard, self.flush, self._journal.note)
         self._control_routes = ControlRoutes(self.broker, self.socket, self.flush, self._journal.note)
+        self._action_routes = ActionRoutes(self.broker, self.flush, self._journal.note, rescale)
+        self.remember = self._journal.note
+        self._recall = recall
         trades = not options.ticks if options.strategy is None else options.strategy
         self._strategy = Strategy(self.broker, HOUSE_ACCOUNT, options.seed) if trades else None
         self._watched: set[str] = set()
@@ -93,6 +107,7 @@ class BrokerService:
             *self._order_routes.routes(),
             *self._account_routes.routes(),
             *self._control_routes.routes(),
+            *self._action_routes.routes(),
         ]
 
     def status(self) -> dict[str, int]:
@@ -111,6 +126,8 @@ class BrokerService:
             entries = self._journal.open(fresh=self._options.fresh)
             if not restore(self.broker, entries):
                 self._journal.note({"opened": self.broker.view.now()})
+            for entry in entries:
+                self._recall(entry)
         except OSError as error:
             raise TidewireError(f"cannot write {self._folder}: {error.strerror}") from error
         except (KeyError, ValueError, TypeError) as error:

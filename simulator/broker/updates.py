@@ -9,7 +9,7 @@ from typing import Any
 
 from simulator.broker.account import Account
 from simulator.broker.amounts import text
-from simulator.broker.book import Execution
+from simulator.broker.book import Adjustment, Execution
 from simulator.broker.order_json import Find, moment, order_json
 from simulator.broker.orders import Order
 from simulator.exchange_calendar import new_york
@@ -36,9 +36,11 @@ class Changes:
     orders: dict[str, Order] = field(default_factory=dict)
     executions: dict[str, tuple[int, Execution]] = field(default_factory=dict)
     """Execution id -> account and execution; new ones and revised ones."""
+    activities: list[tuple[int, dict[str, Any], Adjustment | None]] = field(default_factory=list)
+    """Account, activity that is no fill, and what it does to a position."""
 
     def __bool__(self) -> bool:
-        return bool(self.updates or self.orders or self.executions)
+        return bool(self.updates or self.orders or self.executions or self.activities)
 
 
 class Ulids:
@@ -116,6 +118,10 @@ class Announcer:
     def executed(self, account: int, execution: Execution) -> None:
         """An execution is new or revised."""
         self.changes.executions[execution.id] = (account, execution)
+
+    def posted(self, account: int, body: dict[str, Any], adjustment: Adjustment | None) -> None:
+        """An activity that is no fill has happened."""
+        self.changes.activities.append((account, body, adjustment))
 
     def take(self) -> Changes:
         """Everything since the last call."""
