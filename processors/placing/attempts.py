@@ -71,9 +71,10 @@ class Attempt:
 def to_row(attempts: Mapping[int, Attempt]) -> dict[str, Any]:
     """By position epoch, as JSON can hold it; only the newest ones."""
     kept = sorted(attempts)[-KEEP:]
-    return {str(n): [a.epoch, a.vain, a.result, a.done_ts, a.down] for n in kept for a in [attempts[n]]}
+    rows = {str(n): [a.epoch, a.vain, a.result, a.done_ts, a.down] for n in kept for a in [attempts[n]]}
+    return {"epochs": rows}
 
 
 def from_row(row: Mapping[str, Any]) -> dict[int, Attempt]:
     """The attempts of `to_row`."""
-    return {int(n): Attempt(*values) for n, values in row.items()}
+    return {int(n): Attempt(*values) for n, values in row["epochs"].items()}
