@@ -115,6 +115,15 @@ def exits(lifeline_: Lifeline = False) -> None:
 
 
 @app.command()
+def executor(lifeline_: Lifeline = False) -> None:
+    """Order intents to the broker, with the accounts' keys."""
+    _hold(lifeline_)
+    from sinks.executor.app import main
+
+    raise typer.Exit(main(fill_in(config.load())))
+
+
+@app.command()
 def gateway(lifeline_: Lifeline = False) -> None:
     """Kafka to web and program clients."""
     _hold(lifeline_)

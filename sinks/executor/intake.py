@@ -1,7 +1,7 @@
 """The log's side of the executor: orders.intents into the ledger, and news of orders to who watches them.
 
-The consumer group says which accounts are ours: those of its partitions. Offsets are committed after the intents
-are durable; what is read twice is known to the ledger.
+The consumer group says which accounts are ours: those of its partitions. Offsets are committed after the
+intents are durable; what is read twice is known to the ledger.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from schemas.codec import Codec
 from sinks.executor import intents
 from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
+from sinks.executor.ledger import FencedError
 from tidewire import dead_letters, log
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter
@@ -35,8 +36,8 @@ _log = log.get("executor-intake")
 
 Taken = list[tuple[Intent, bytes]]
 Settle = Callable[[Mapping[int, int]], Awaitable[None]]
-"""Told which partitions are ours, of how many in all: `{partition: partitions}`; returns once their accounts are
-claimed, or given up."""
+"""Told which partitions are ours, of how many in all: `{partition: partitions}`; returns once their accounts
+are claimed, or given up."""
 Take = Callable[[str, Taken], Awaitable[int]]
 """Makes intents of an account durable; returns how many were known."""
 Replayed = Callable[[Intent], Awaitable[None]]
@@ -65,7 +66,7 @@ class Intake:
         self._group, self._instance = group, instance
         self._settle, self._take_in, self._replayed, self._belongs = settle, take, replayed, belongs
         self._failpoint = failpoint
-        self._changed = True
+        self._changed, self._rejoin = True, False
         self._letters: AIOKafkaProducer | None = None
         self.trouble: str | None = "not reached yet"
         """Why nothing can be read at the moment; None: it can."""
@@ -74,10 +75,14 @@ class Intake:
         """Read until cancelled."""
         while True:
             consumer = self._consumer()
+            self._changed, self._rejoin = True, False
             try:
                 consumer.subscribe([self._topic], listener=_Listener(self))
                 await start(consumer)
                 await self._follow(consumer)
+            except FencedError:
+                self.trouble = "another executor has an account that was ours: asking the group anew"
+                _log.warning(self.trouble)
             except (KafkaError, OSError) as error:
                 self.trouble = f"Kafka: {error!r}"
                 _log.warning("intents are not readable at the moment", reason=repr(error))
@@ -91,13 +96,14 @@ class Intake:
         """The group is being shared out anew."""
         self._changed = True
 
-    async def revoked(self) -> None:
-        """Nothing is ours until the group is shared out again. What works, works on: it is fenced where
-        another claims it."""
-        self._changed = True
+    def rejoin(self) -> None:
+        """We wrote as an owner that we no longer are: ask the group anew before anything is claimed again."""
+        self._rejoin = True
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:
+            if self._rejoin:
+                raise FencedError("asking the group anew")
             if self._changed:
                 self._changed = False
                 total = len(consumer.partitions_for_topic(self._topic) or ())
@@ -113,7 +119,7 @@ class Intake:
                 await self._commit(consumer, partition, records[-1].offset + 1)
 
     async def _rewind(self, consumer: AIOKafkaConsumer, batches: Mapping[TopicPartition, Any]) -> None:
-        """Records that came while the group was shared out: they are read again once their account is ours."""
+        """Records that came while the group was shared out are read again once their account is ours."""
         for partition, records in batches.items():
             with suppress(IllegalStateError):
                 consumer.seek(partition, records[0].offset)
@@ -156,7 +162,9 @@ class Intake:
         try:
             await consumer.commit({partition: offset})
         except (CommitFailedError, IllegalStateError) as error:
-            _log.info("the group was shared out meanwhile; the ledger knows what is read again", why=repr(error))
+            _log.info(
+                "the group was shared out meanwhile; the ledger knows what is read again", why=repr(error)
+            )
             self._changed = True
         self._failpoint("commit.after")
 
@@ -195,7 +203,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._intake = intake
 
     async def on_partitions_revoked(self, revoked: object) -> None:
-        await self._intake.revoked()
+        # What works, works on until another claims it: it is fenced then.
+        self._intake.changed()
 
     async def on_partitions_assigned(self, assigned: object) -> None:
         self._intake.changed()
@@ -238,5 +247,12 @@ class News:
 
 def _letter(record: ConsumerRecord, reason: str) -> DeadLetter:
     return DeadLetter(
-        record.topic, record.partition, record.offset, record.key, record.value or b"", STAGE, "RecordError", reason
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value or b"",
+        STAGE,
+        "RecordError",
+        reason,
     )

@@ -1,8 +1,8 @@
 """The executor's ledger in PostgreSQL: who owns an account, its intents, its orders, its results' outbox.
 
-Every change first holds the account's owner row with our fence; when another has claimed the account meanwhile,
-nothing is written (FencedError). A lost connection or a conflict repeats the whole transaction, for as long as it
-takes: each is written so that it may have happened already. So nothing goes on without the ledger.
+Every change first holds the account's owner row with our fence; when another has claimed the account
+meanwhile, nothing is written (FencedError). A lost connection or a conflict repeats the whole transaction, for as
+long as it takes: each is written so that it may have happened already. So nothing goes on without the ledger.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _log = log.get("executor-ledger")
 
 _HOLD = "SELECT 1 FROM executor_owners WHERE account = %s AND fence = %s FOR UPDATE"
 _CLAIM = """INSERT INTO executor_owners (account, fence, owner) VALUES (%s, 1, %s)
-    ON CONFLICT (account) DO UPDATE SET fence = executor_owners.fence + 1, owner = excluded.owner, since = now()
-    RETURNING fence"""
+    ON CONFLICT (account) DO UPDATE
+    SET fence = executor_owners.fence + 1, owner = excluded.owner, since = now() RETURNING fence"""
 _TAKE = """INSERT INTO order_intents_ledger
     (intent_id, account, kind, symbol, position_epoch, exit_epoch, record, phase, state)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING intent_id"""
@@ -46,7 +46,8 @@ _MOVE = """UPDATE order_intents_ledger SET version = %(version)s + 1, phase = %(
     outcome = %(outcome)s, reason = %(reason)s, ended_at = CASE WHEN %(done)s THEN now() END
     WHERE intent_id = %(intent_id)s AND version = %(version)s"""
 _ATTEMPT = """INSERT INTO order_attempts (account, intent_id, attempt, client_order_id, kind, symbol, side,
-    order_type, quantity, notional, limit_price, fence) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    order_type, quantity, notional, limit_price, fence)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (account, intent_id, attempt) DO UPDATE SET side = excluded.side,
     order_type = excluded.order_type, quantity = excluded.quantity, notional = excluded.notional,
     limit_price = excluded.limit_price, fence = excluded.fence, sent_at = now()"""

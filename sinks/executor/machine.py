@@ -5,11 +5,11 @@
     received ──> clearing ──> sending ──> open ──> settling ──> done
                                  └──> unknown ──┘        └──> received, with the next attempt
 
-A state is kept before its action is carried out, so whoever takes over goes on from it. The rules that make an
-order exactly one: what is `sending` was never proved unsent, so a takeover looks it up first; an unknown outcome
-is looked up by its client_order_id, and when the broker has none the same id is sent again; the number of the
-attempt rises only when the broker has shown the last one terminal. An intent whose order may still be on its way
-(`doubt_ns`) ends in a refusal only after SETTLE_NS without a trace of it.
+A state is kept before its action is carried out, so whoever takes over goes on from it. The rules that make
+an order exactly one: what is `sending` was never proved unsent, so a takeover looks it up first; an unknown
+outcome is looked up by its client_order_id, and when the broker has none the same id is sent again; the number
+of the attempt rises only when the broker has shown the last one terminal. An intent whose order may still be on
+its way (`doubt_ns`) ends in a refusal only after SETTLE_NS without a trace of it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The broker refused the POST. `reused`: it knows the id; `held`: others hold the shares, or would be crossed."""
+    """The broker refused the POST. `reused`: it knows the id; `held`: others hold the shares, or would be
+    crossed."""
 
     reason: str
     now: int

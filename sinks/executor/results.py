@@ -1,7 +1,7 @@
 """What became of an intent -> records of orders.results, and their way out: the ledger's outbox to Kafka.
 
-A result is written in the transaction of the change that it tells of. It is marked once Kafka has acknowledged
-it; a crash in between publishes it twice, with the same event id.
+A result is written in the transaction of the change that it tells of. It is marked once Kafka has
+acknowledged it; a crash in between publishes it twice, with the same event id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from sinks.executor.intents import Intent
 from sinks.executor.ledger import Ledger
 from sinks.executor.machine import Result, State
 from tidewire import log
-from tidewire.clock import Clock
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments, start
 from tidewire.metrics import EXECUTOR_OUTBOX_WAITING, EXECUTOR_RESULTS
@@ -66,9 +65,11 @@ def _rounded(state: State) -> Any:
 
 
 class Relay:
-    """Publishes the outbox of the accounts that are ours; one that stays behind is the next owner's to publish."""
+    """Publishes the outbox of the accounts that are ours; what stays behind is the next owner's to publish."""
 
-    def __init__(self, settings: Settings, topic: str, ledger: Ledger, accounts: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, settings: Settings, topic: str, ledger: Ledger, accounts: Callable[[], list[str]]
+    ) -> None:
         self._settings, self._topic, self._ledger, self._accounts = settings, topic, ledger, accounts
         self._wake = asyncio.Event()
         self.trouble: str | None = None

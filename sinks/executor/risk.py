@@ -1,16 +1,17 @@
 """The checks before an order, each at its own boundary: at a limit is allowed, beyond it not. Pure.
 
-An exit passes only through `for_exit`. Exempt, since each could trap a position that a stop wants out of:
+An exit is exempt, since each of them could trap a position that a stop wants out of:
 
     quantity, notional    a position may have grown beyond what a new order may be
     price band            prices run away from the reference just when a stop fires
     orders per minute     a fall fires many stops at once (the broker's own limit still holds, exits first)
     daily loss            losing is what a stop is for
-    duplicate             the ledger has one exit a position and exit epoch: a second look would only add doubt
+    duplicate             the ledger has one exit a position and exit epoch already
     buying power          a cover buys back what is owed already; the broker has the margin for it
     tradable, fractionable, shortable   it opens nothing; whether it trades, the broker says
 
-Not exempt: trading hours. A market order for a closed exchange would trade at a price that nobody has seen.
+Not exempt, and checked where the order is shaped (shaping.py): trading hours. A market order for a closed
+exchange would trade at a price that nobody has seen.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An order beside what is known. `session` says whether it could trade now, by the order table."""
+    """An order beside what is known."""
 
     intent: Intent
     order: NewOrder
@@ -78,18 +79,15 @@ class Proposal:
         """How much of it opens or enlarges a position, the rest closes one."""
         position = self.facts.position
         against = position is not None and position.exit_side == self.order.side
-        closes = ZERO if position is None or not against else min(abs(position.quantity), position.qty_available)
+        closes = (
+            ZERO if position is None or not against else min(abs(position.quantity), position.qty_available)
+        )
         return max((self.quantity or ZERO) - closes, ZERO)
 
 
 def for_order(proposal: Proposal) -> Breach | None:
     """The first check that refuses a strategy's order; None: none does."""
     return next((Breach(name, why) for name, check in _CHECKS for why in check(proposal)), None)
-
-
-def for_exit(facts: Facts) -> Breach | None:
-    """The first check that refuses an exit; None: none does. See the module for what is not checked."""
-    return None
 
 
 def _account(proposal: Proposal) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How much an exit may order, and which open orders stand in its way: by the broker's word alone. Pure.
 
-Never more than the broker holds, nor more than it says is free, nor more than was held at the first look less
-what this intent has filled since: an answer that lags behind our own fill must not sell the same shares twice.
+Never more than the broker holds, nor more than it says is free, nor more than was held at the first look
+less what this intent has filled since: an answer that lags behind our own fill must not sell shares twice.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def exit_size(
         return NoSize("closed", "nothing is held")
     side = position.exit_side
     if side != intent.side:
-        return NoSize("flipped", f"the broker holds a {position.side} position: {intent.side} would enlarge it")
+        return NoSize(
+            "flipped", f"the broker holds a {position.side} position: {intent.side} would enlarge it"
+        )
     bounds = [held(position), max(position.qty_available, ZERO)]
     if base is not None:
         bounds.append(max(base - filled, ZERO))

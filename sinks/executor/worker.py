@@ -1,7 +1,7 @@
 """The intents of one account that is ours: each is driven through the machine, step by step, by the ledger.
 
-A step is kept before its action is carried out. Of one symbol one intent at a time looks, clears and sends; an
-order that works is watched beside the others.
+A step is kept before its action is carried out. Of one symbol one intent at a time looks, clears and sends;
+an order that works is watched beside the others.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ class Ground:
 class Worker:
     """One account under one claim. After `fenced` is set it does nothing more."""
 
-    def __init__(self, claim: Claim, ground: Ground, rules: Rules, actions: Actions) -> None:
+    def __init__(
+        self, claim: Claim, ground: Ground, rules: Rules, actions: Actions, on_fenced: Callable[[], None]
+    ) -> None:
         self.claim, self._ground, self._rules, self._actions = claim, ground, rules, actions
+        self._on_fenced = on_fenced
         self._running: dict[str, asyncio.Task[None]] = {}
         self._symbols: dict[str, asyncio.Lock] = {}
         self.fenced = asyncio.Event()
@@ -111,7 +114,8 @@ class Worker:
         except FencedError:
             if not self.fenced.is_set():
                 _log.warning("another executor has the account: nothing more is done here")
-            self.fenced.set()
+                self.fenced.set()
+                self._on_fenced()
         except Exception as error:  # one intent's failure must not stop the others; it stays in the ledger
             _log.exception("an intent has stopped")
             EXECUTOR_ALERTS.labels("broken").inc()
@@ -152,9 +156,7 @@ class Worker:
         told = before if step.state.attempt != before.attempt else step.state
         records = [results.record(intent, told, before.attempt, each, now) for each in step.results]
         outgoing = [(bytes(each["event_id"]), ground.encode(each)) for each in records]
-        await ground.ledger.move(
-            self.claim, intent, version, step.state, outgoing, before.attempt, sending
-        )
+        await ground.ledger.move(self.claim, intent, version, step.state, outgoing, before.attempt, sending)
         if before.phase in ("sending", "unknown") and step.state.phase in ("open", "settling", "done"):
             ground.failpoint("answer.after")
         if outgoing:
