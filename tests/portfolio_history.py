@@ -83,6 +83,7 @@ def a_snapshot(ts: int, **more: Any) -> Event:
         "orders": [],
         "activity_cursor": None,
         "contained_fills": [],
+        "contained_activities": None,
         "extra": None,
         "received_ts": ts,
         "source": "rest",

@@ -13,8 +13,8 @@ from typing import Any
 
 from processors.portfolio.cost import NOTHING, Standing
 from processors.portfolio.exact import ZERO
-from processors.portfolio.executions import deals
-from processors.portfolio.holding import NO_INPUT, Broker, Holding, Input, Price
+from processors.portfolio.executions import Deal
+from processors.portfolio.holding import CASH, NO_INPUT, Broker, Holding, Input, Price
 from processors.portfolio.opening import Reach, name_of, reach_of
 from processors.portfolio.orders import Order
 from schemas.fills import asset_class, multiplier
@@ -131,8 +131,8 @@ class Account:
             if holding is None:
                 holding = Holding(self.name, position["symbol"], _class_of(position))
                 self.holdings[position["symbol"]] = holding
-            holding.base, holding.base_price = _base(position, snapshot["ts"])
-            holding.now = holding.base
+            base, holding.base_price = _base(position, snapshot["ts"])
+            holding.begin(base)
 
     def look(self, snapshot: Mapping[str, Any]) -> list[Holding]:
         """Take what a snapshot brings besides the opening; returns the holdings of which it says news."""
@@ -142,6 +142,8 @@ class Account:
         received_ts = snapshot["received_ts"]
         news = []
         for symbol, holding in self.holdings.items():
+            if symbol == CASH:
+                continue
             said = told.get(symbol)
             quantity, average = (said["quantity"], said["average_price"]) if said else (ZERO, None)
             before = holding.broker
@@ -164,7 +166,7 @@ class Account:
         )
 
     def differences(self, snapshot: Mapping[str, Any]) -> list[Difference] | None:
-        """Where a later snapshot disagrees, as of its own moment; None: a fill listed is still to come.
+        """Where a later snapshot disagrees, as of its own moment; None: something listed is still to come.
 
         Raises:
             ValueError: its cursor cannot be read.
@@ -195,8 +197,12 @@ class Account:
 
     def _awaited(self, reach: Reach) -> bool:
         assert self.opening is not None
-        here = {name_of(e) for h in self.holdings.values() for e in h.kept if e.kind == "fill"}
-        return bool(reach.listed - here - self.opening.listed)
+        held = self.holdings.values()
+        here = {name_of(e) for h in held for e in h.kept if e.kind == "fill"}
+        told = {a.activity for h in held for a in h.actions.values()} if reach.activities else set()
+        return bool(
+            reach.listed - here - self.opening.listed or reach.activities - told - self.opening.activities
+        )
 
     # ---------------------------------------------------------------- rows
 
@@ -218,8 +224,9 @@ def from_row(name: str, row: dict[str, Any]) -> Account:
     """The account of `to_row`."""
     account = Account(name, row["next_snapshot"], LogFence(row.get("epochs", ())))
     if row["opening"] is not None:
-        cursor, cursor_ts, asked_ts, listed = row["opening"]
-        account.opening = Reach(cursor, cursor_ts, asked_ts, frozenset(listed))
+        cursor, cursor_ts, asked_ts, listed, *more = row["opening"]
+        activities = frozenset(more[0]) if more else frozenset()
+        account.opening = Reach(cursor, cursor_ts, asked_ts, frozenset(listed), activities)
     account.opening_cash = Decimal(row["opening_cash"])
     if row["broker"] is not None:
         ts, last, power, blocked, cursor, committed = row["broker"]
@@ -258,15 +265,22 @@ def _as_of(holding: Holding | None, reach: Reach) -> tuple[Decimal, Decimal]:
     if holding is None:
         return ZERO, ZERO
     quantity, flow = holding.base.quantity, holding.base.flow
-    for deal in deals(holding.kept):
-        if deal.signed and reach.contains(deal.of[0]):
-            quantity += deal.signed
-            flow -= deal.signed * deal.price * holding.multiplier
+    for part in holding.story.parts():
+        if isinstance(part, Deal):
+            if part.signed and reach.contains(part.of[0]):
+                quantity += part.signed
+                flow -= part.signed * part.price * holding.multiplier
+        elif all(map(reach.holds, part.of)):
+            quantity += part.signed
+            flow += part.cash
     return quantity, flow
 
 
 def _reach_row(reach: Reach | None) -> list[Any] | None:
-    return None if reach is None else [reach.cursor, reach.cursor_ts, reach.asked_ts, sorted(reach.listed)]
+    if reach is None:
+        return None
+    names = sorted(reach.listed), sorted(reach.activities)
+    return [reach.cursor, reach.cursor_ts, reach.asked_ts, *names]
 
 
 def _view_row(view: BrokerView | None) -> list[Any] | None:

@@ -19,12 +19,14 @@ from processors.columns.records import Records
 from processors.columns.single import Single, bury, read_singles
 from processors.portfolio import refusals
 from processors.portfolio.account import Difference
-from processors.portfolio.book import APPLIED, Announced, Book
+from processors.portfolio.announced import Announced
+from processors.portfolio.book import APPLIED, UNKNOWN, Book
 from processors.portfolio.exact import exact
 from processors.portfolio.holding import Holding
 from processors.portfolio.readout import account_record, position_record
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
     PORTFOLIO_ACCOUNTS,
     PORTFOLIO_MARKS,
     PORTFOLIO_ORDERS,
@@ -90,8 +92,8 @@ class Portfolio:
 
     def _inputs(self) -> Iterator[Input]:
         updates, snapshots = self._name(TRADE_UPDATES), self._name(ACCOUNT_SNAPSHOTS)
-        marks = self._name(PORTFOLIO_MARKS)
-        limits = {topic: PoisonLimit(topic) for topic in (updates, snapshots, marks)}
+        marks, activities = self._name(PORTFOLIO_MARKS), self._name(ACTIVITIES)
+        limits = {topic: PoisonLimit(topic) for topic in (updates, snapshots, marks, activities)}
         yield Input(
             updates,
             "trade_update",
@@ -111,6 +113,15 @@ class Portfolio:
             limits[snapshots],
         )
         yield Input(marks, "mark", "mark", "symbol", refusals.of_mark, Book.fold_mark, limits[marks])
+        yield Input(
+            activities,
+            "account_activity",
+            "activity",
+            "account",
+            refusals.of_activity,
+            _fold_activity,
+            limits[activities],
+        )
 
     # ---------------------------------------------------------------- in
 
@@ -244,6 +255,18 @@ def _fold_snapshot(book: Book, snapshot: Record, offset: int) -> str:
     result, differences = book.fold_snapshot(snapshot, offset)
     for difference in differences:
         _tell(snapshot["account"], difference)
+    return result
+
+
+def _fold_activity(book: Book, activity: Record, offset: int) -> str:
+    result = book.fold_activity(activity, offset)
+    if result == UNKNOWN:
+        _log.warning(
+            "an activity with a quantity whose meaning is not known",
+            account=activity["account"],
+            activity_type=activity["activity_type"],
+            id=activity["activity_id"],
+        )
     return result
 
 

@@ -1,4 +1,4 @@
-"""The portfolio service: a Faust app that folds order events, snapshots and marks into what is held, and
+"""The portfolio service: a Faust app that folds events, activities, snapshots and marks into what is held, and
 places the exits of what is held beside the prices that they watch."""
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from processors.portfolio.agents import STAGE, Portfolio
 from processors.worker import Plan, Worker
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
     PORTFOLIO_ACCOUNTS,
     PORTFOLIO_MARKS,
     PORTFOLIO_ORDERS,
@@ -37,7 +38,9 @@ def main(settings: Settings) -> int:
         name="portfolio",
         app_id=APP_ID,
         stage=STAGE,
-        inputs=tuple(map(name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, PORTFOLIO_MARKS, *placing.INPUTS))),
+        inputs=tuple(
+            map(name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, PORTFOLIO_MARKS, ACTIVITIES, *placing.INPUTS))
+        ),
         outputs=tuple(
             map(name, (PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, PORTFOLIO_ACCOUNTS, *placing.OUTPUTS))
         ),

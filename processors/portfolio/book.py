@@ -58,7 +58,9 @@ class Book:
 
     @property
     def folded(self) -> Mapping[str, int]:
-        """By input (update, snapshot, mark, activity): the greatest offset that a loaded row had folded, plus 1."""
+        """By input (update, snapshot, mark, activity): the greatest offset that a loaded row had folded, plus
+        1.
+        """
         return self._shelf.folded
 
     def account(self, name: str) -> Account:

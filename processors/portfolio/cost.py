@@ -1,8 +1,9 @@
-"""What a deal makes of a position, by average cost. Pure and exact.
+"""What a deal, a split or a transfer makes of a position, by average cost. Pure and exact.
 
 Cost is signed like the quantity: negative for a short position. A deal that reduces takes
 `cost * reduced / held` with it, rounded at 18 decimals (exact.py), and one that closes takes all: so cost and
-realized P&L move by opposite parts of one amount, and `flow + cost - realized` never changes.
+realized P&L move by opposite parts of one amount, and `flow + cost - realized` never changes. Only a transfer
+changes it, by the cost that comes or goes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Standing:
 
 
 NOTHING = Standing()
+ONE = Decimal(1)
 
 
 def trade(
@@ -76,3 +78,39 @@ def _reduce(before: Standing, signed: Decimal, price: Decimal, multiplier: Decim
         realized=before.realized + value - removed,
         flow=before.flow + value,
     )
+
+
+def rescale(before: Standing, signed: Decimal, ts: int) -> tuple[Standing, ...]:
+    """The standing with more or fewer of the same, as a split makes it: cost, P&L and epoch stay.
+
+    From nothing, to nothing or through zero there is no such thing: it is a deal at no price.
+    """
+    left = before.quantity + signed
+    if before.quantity and left and (left > 0) == (before.quantity > 0):
+        return (replace(before, quantity=left),)
+    return trade(before, signed, ZERO, ts, ONE)
+
+
+def receive(before: Standing, amount: Decimal) -> tuple[Standing, ...]:
+    """The standing after cash (USD) for what has left it before."""
+    return (replace(before, realized=before.realized + amount, flow=before.flow + amount),)
+
+
+def transfer(before: Standing, signed: Decimal, cost: Decimal, ts: int) -> tuple[Standing, ...]:
+    """The standing after something came with a cost (USD, signed like it) or left with its own.
+
+    No cash moves, and nothing is realized.
+    """
+    held = before.quantity
+    if not signed:
+        return (before,)
+    if not held:
+        return (Standing(signed, cost, ZERO, before.realized_ever, before.flow, before.epoch + 1, ts),)
+    if (held > 0) == (signed > 0):
+        return (replace(before, quantity=held + signed, cost=before.cost + cost),)
+    left = held + signed
+    if not left or (left > 0) == (held > 0):
+        removed = quotient(before.cost * -signed, held) if left else before.cost
+        return (replace(before, quantity=left, cost=before.cost - removed),)
+    flat = replace(before, quantity=ZERO, cost=ZERO)
+    return flat, *transfer(flat, left, quotient(cost * left, signed), ts)

@@ -1,25 +1,22 @@
-"""One symbol of one account: its base, the executions kept since, its mark, and where they leave it. Pure.
-
-The standing is a function of the base and the kept executions, so it does not matter in which order they
-came, and a crash can leave no half of a fill behind. Once ABSORB_AT are kept, the oldest go into the base
-until KEEP are left; their ids stay known for ever.
-"""
+"""One symbol of one account: what has happened to it, its prices, and what the broker says of it. Pure."""
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
-from processors.portfolio.cost import NOTHING, Standing, trade
+from processors.portfolio import broker_cost
+from processors.portfolio.actions import Action
+from processors.portfolio.cost import NOTHING, Standing
 from processors.portfolio.exact import ZERO, quotient
-from processors.portfolio.executions import Execution, Key, deals
+from processors.portfolio.executions import Execution, deals
+from processors.portfolio.history import History, Kept, Scale
+from schemas.activities import day_of
 from schemas.fills import multiplier
 
-KEEP = 500
-ABSORB_AT = 1_000
+CASH = ""
+"""The symbol of what is no position: activities that move cash alone."""
 
 Input = tuple[int, int, str, str]
 """An input that had its say: received_ts, ts, source, event id in hex."""
@@ -46,7 +43,8 @@ class Broker:
 
 @dataclass(slots=True)
 class Holding:
-    """`next_mark` is the offset that follows the last mark folded.
+    """`next_mark` is the offset that follows the last mark folded, `chunks` how many lists of ids there are
+    of what went into the base.
 
     `differs_since` is the time of the first of the snapshots in a row that said another quantity (ns; None:
     the newest one compared said ours); `unexplained`: a second one still does.
@@ -57,7 +55,6 @@ class Holding:
     asset_class: str
     base: Standing = NOTHING
     base_price: Price | None = None
-    absorbed: Key | None = None
     chunks: int = 0
     mark: Price | None = None
     next_mark: int = 0
@@ -65,102 +62,116 @@ class Holding:
     differs_since: int | None = None
     unexplained: bool = False
     newest: Input = NO_INPUT
-    kept: list[Execution] = field(default_factory=list)
-    now: Standing = NOTHING
     multiplier: Decimal = ZERO
-    _ids: dict[str, Execution] = field(default_factory=dict)
-    _revised: int = 0
+    story: History = field(init=False)
 
     def __post_init__(self) -> None:
         self.multiplier = multiplier(self.asset_class)
-        self.now = self.base
+        self.story = History(self.multiplier)
+        self.begin(self.base)
 
-    # ---------------------------------------------------------------- executions
+    def begin(self, base: Standing) -> None:
+        """Go on from an opening balance; `recompute` must follow if anything is kept."""
+        self.base = self.story.base = self.story.now = base
+        self.story.base_lots = self.story.lots = broker_cost.held(base.quantity, base.cost)
+
+    # ---------------------------------------------------------------- executions and activities
+
+    @property
+    def now(self) -> Standing:
+        """Where everything known leaves it."""
+        return self.story.now
+
+    @property
+    def kept(self) -> list[Execution]:
+        """The executions that are kept, in their order."""
+        return self.story.kept
+
+    @property
+    def actions(self) -> dict[str, Action]:
+        """The activities that are kept, by their ids."""
+        return self.story.actions
+
+    @property
+    def everything(self) -> Iterator[Kept]:
+        """All that is kept."""
+        yield from self.kept
+        yield from self.actions.values()
 
     def known(self, id: str) -> Execution | None:
         """The kept execution with this id."""
-        return self._ids.get(id)
+        return self.story.known(id)
 
-    def may_be_absorbed(self, execution: Execution) -> bool:
+    def may_be_absorbed(self, one: Kept) -> bool:
         """Whether it is as old as what the base has absorbed, so that only the chunks can tell."""
-        return self.absorbed is not None and execution.key <= self.absorbed
+        return self.story.may_be_absorbed(one)
 
-    def add(self, execution: Execution) -> tuple[Standing, ...]:
+    def add(self, one: Kept) -> tuple[Standing, ...]:
         """Fold one more; returns the standings that it led to, the flat one before a flip included.
 
         One that is late, or revises another, has everything kept folded anew; then the result is told, after
         the ends of the epochs that are over: of one that was told as open nobody would hear it otherwise.
         """
-        last = self.kept[-1].key if self.kept else None
-        in_order = (last is None or execution.key > last) and execution.kind == "fill" and not self._revised
-        self._keep(execution)
-        if not in_order:
+        self._heard(one)
+        steps = None
+        if isinstance(one, Action):
+            self.actions[one.id] = one
+        else:
+            steps = self.story.add(one)
+        if steps is None:
             told = self.now.epoch
             return (*(end for end in self.recompute() if end.epoch >= told), self.now)
-        steps = trade(self.now, execution.signed, execution.price, execution.ts, self.multiplier)
-        self.now = steps[-1]
         self._settle()
         return steps
 
-    def wait(self, execution: Execution) -> None:
+    def wait(self, one: Kept) -> None:
         """Keep one that cannot be folded before the opening balance is known."""
-        self._keep(execution)
+        self._heard(one)
+        if isinstance(one, Action):
+            self.actions[one.id] = one
+        else:
+            self.story.keep(one)
 
-    def restore(self, executions: Iterable[Execution]) -> None:
-        """Take all executions that were kept, then fold them."""
-        for execution in executions:
-            self._keep(execution)
+    def restore(self, kept: Iterable[Kept]) -> None:
+        """Take all that was kept, then fold it."""
+        for one in kept:
+            self.wait(one)
         self.recompute()
 
     def recompute(self) -> list[Standing]:
         """Fold the base and everything kept anew; returns how each epoch before the newest ended."""
-        now, ended = self.base, []
-        for deal in deals(self.kept):
-            for step in trade(now, deal.signed, deal.price, deal.key[0], self.multiplier):
-                if 0 < now.epoch < step.epoch:
-                    ended.append(now)
-                now = step
-        self.now = now
+        ended = self.story.recompute()
         self._settle()
         return ended
 
-    def remove(self, execution: Execution) -> None:
-        """Take out an execution that the opening balance contains; `recompute` must follow."""
-        self.kept.remove(execution)
-        del self._ids[execution.id]
-        self._revised -= execution.kind != "fill"
+    def remove(self, one: Kept) -> None:
+        """Take out what the opening balance contains; `recompute` must follow."""
+        self.story.remove(one)
 
     def unmatched(self, revision: Execution) -> bool:
         """Whether a bust or correction refers to nothing that is kept."""
         return any(deal.of == (revision,) for deal in deals(self.kept))
 
-    def absorb(self) -> list[Execution]:
-        """Move the oldest executions into the base, if there are too many; returns those moved."""
-        if len(self.kept) < ABSORB_AT:
+    def absorb(self) -> list[Kept]:
+        """Move the oldest into the base, if there are too many; returns those moved."""
+        moved, splits = self.story.absorb()
+        if not moved:
             return []
-        moved: list[Execution] = []
-        for deal in deals(self.kept):
-            if len(self.kept) - len(moved) <= KEEP:
-                break
-            self.base = trade(self.base, deal.signed, deal.price, deal.key[0], self.multiplier)[-1]
-            self.base_price = Price(deal.price, deal.key[0])
-            self.absorbed = deal.key if self.absorbed is None else max(self.absorbed, deal.key)
-            moved += deal.of
-        gone = {e.id for e in moved}
-        self.kept = [e for e in self.kept if e.id not in gone]
-        self._ids = {e.id: e for e in self.kept}
-        self._revised = sum(e.kind != "fill" for e in self.kept)
+        fills = [one for one in moved if isinstance(one, Execution)]
+        if fills:
+            self.base_price = Price(fills[-1].price, fills[-1].ts)
+        self.base_price = _scaled(self.base_price, splits)
+        self.base = self.story.base
         self.chunks += 1
         return moved
 
-    def _keep(self, execution: Execution) -> None:
-        insort(self.kept, execution, key=lambda e: e.key)
-        self._ids[execution.id] = execution
-        self._revised += execution.kind != "fill"
-        self.saw((execution.received_ts, execution.ts, execution.source, execution.id))
-        if execution.kind == "fill" and execution.broker_quantity is not None:
+    def _heard(self, one: Kept) -> None:
+        self.saw((one.received_ts, one.ts, one.source, one.event if isinstance(one, Action) else one.id))
+        if isinstance(one, Execution) and one.kind == "fill" and one.broker_quantity is not None:
             average = self.broker.average_price if self.broker else None
-            self.broker_says(Broker(execution.broker_quantity, average, execution.received_ts))
+            self.broker_says(Broker(one.broker_quantity, average, one.received_ts))
+
+    # ---------------------------------------------------------------- what the broker says
 
     def broker_says(self, broker: Broker) -> None:
         """Remember what the broker said last, with a fill or in a snapshot."""
@@ -182,6 +193,13 @@ class Holding:
             self.unexplained = True
         return (self.differs_since, self.unexplained) != before
 
+    def explained(self) -> bool:
+        """Whether an activity that was heard late made ours the broker's quantity; then nothing differs."""
+        if self.differs_since is None or self.broker is None or self.broker.quantity != self.now.quantity:
+            return False
+        self.differs_since, self.unexplained = None, False
+        return True
+
     def _settle(self) -> None:
         if not self.now.quantity:
             self.mark = None  # a later position must not be valued by the price of an earlier one
@@ -201,12 +219,16 @@ class Holding:
 
     @property
     def price(self) -> Price | None:
-        """What values it: the newest mark, else the last fill, else what it was opened with."""
+        """What values it: the newest mark, else the last fill, else what it was opened with.
+
+        One of before a split counts as what it came to by it.
+        """
         if self.mark is not None:
-            return self.mark
+            return _scaled(self.mark, self.story.scales)
         fills = (e for e in reversed(self.kept) if e.kind == "fill")
         last = next(fills, None)
-        return self.base_price if last is None else Price(last.price, last.ts)
+        price = self.base_price if last is None else Price(last.price, last.ts)
+        return _scaled(price, self.story.scales)
 
     @property
     def market_value(self) -> Decimal:
@@ -222,58 +244,17 @@ class Holding:
             return ZERO
         return quotient(standing.cost, standing.quantity * self.multiplier)
 
-    # ---------------------------------------------------------------- rows
-
-    def to_row(self) -> dict[str, Any]:
-        """Everything but the executions, as JSON can hold it."""
-        b = self.base
-        return {
-            "class": self.asset_class,
-            "base": [
-                *map(str, (b.quantity, b.cost, b.realized, b.realized_before, b.flow)),
-                b.epoch,
-                b.opened_ts,
-            ],
-            "base_price": _price_row(self.base_price),
-            "absorbed": None if self.absorbed is None else [*self.absorbed[:2], str(self.absorbed[2])],
-            "chunks": self.chunks,
-            "mark": _price_row(self.mark),
-            "next_mark": self.next_mark,
-            "broker": _broker_row(self.broker),
-            "differs": [self.differs_since, self.unexplained],
-            "newest": list(self.newest),
-        }
+    @property
+    def broker_rule_cost(self) -> Decimal:
+        """Cost basis in USD as the broker counts it, on the day of the newest deal or mark."""
+        lots, mark = self.story.lots, self.mark
+        return (lots if mark is None else broker_cost.on(lots, day_of(mark.ts))).cost
 
 
-def from_row(account: str, symbol: str, row: dict[str, Any]) -> Holding:
-    """The holding of `to_row`, without its executions."""
-    quantity, cost, realized, before, flow = map(Decimal, row["base"][:5])
-    base = Standing(quantity, cost, realized, before, flow, *row["base"][5:])
-    held = Holding(account, symbol, row["class"], base)
-    held.base_price = _row_price(row["base_price"])
-    if row["absorbed"] is not None:
-        ts, order, cumulative = row["absorbed"]
-        held.absorbed = ts, order, Decimal(cumulative)
-    held.chunks, held.mark, held.next_mark = row["chunks"], _row_price(row["mark"]), row["next_mark"]
-    if row["broker"] is not None:
-        said, average, received = row["broker"]
-        held.broker = Broker(Decimal(said), None if average is None else Decimal(average), received)
-    held.differs_since, held.unexplained = row.get("differs", (None, False))
-    received_ts, ts, source, id = row["newest"]
-    held.newest = received_ts, ts, source, id
-    return held
-
-
-def _price_row(price: Price | None) -> list[Any] | None:
-    return None if price is None else [str(price.price), price.ts]
-
-
-def _row_price(row: list[Any] | None) -> Price | None:
-    return None if row is None else Price(Decimal(row[0]), row[1])
-
-
-def _broker_row(broker: Broker | None) -> list[Any] | None:
-    if broker is None:
+def _scaled(price: Price | None, splits: Iterable[Scale]) -> Price | None:
+    if price is None:
         return None
-    average = None if broker.average_price is None else str(broker.average_price)
-    return [str(broker.quantity), average, broker.received_ts]
+    for split in splits:
+        if split.ts > price.ts:
+            price = Price(quotient(price.price, split.ratio), split.ts)
+    return price

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from processors.portfolio.account import Account
@@ -26,6 +27,7 @@ def position_record(holding: Holding, standing: Standing | None = None) -> dict[
         "quantity": rounded(now.quantity),
         "average_price": holding.average_price(now),
         "cost_basis": rounded(now.cost),
+        "broker_rule_cost": _broker_rule_cost(holding, now),
         "multiplier": holding.multiplier,
         "realized_pnl": rounded(now.realized),
         "mark_price": None if price is None else price.price,
@@ -38,6 +40,13 @@ def position_record(holding: Holding, standing: Standing | None = None) -> dict[
         "opened_ts": now.opened_ts,
         "strategy": None,
     } | _origin(holding.newest)
+
+
+def _broker_rule_cost(holding: Holding, standing: Standing) -> Decimal | None:
+    """USD; None for a standing on the way, whose lots nobody has kept."""
+    if not standing.quantity:
+        return ZERO
+    return rounded(holding.broker_rule_cost) if standing is holding.now else None
 
 
 def account_record(account: Account) -> dict[str, Any]:

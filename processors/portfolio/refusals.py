@@ -8,6 +8,7 @@ from typing import Any
 
 from processors.portfolio.exact import LARGEST
 from processors.portfolio.opening import reach_of
+from schemas.activities import effect_of
 from schemas.fills import Fill, fills
 from tidewire.accounts import NAME
 
@@ -39,6 +40,20 @@ def of_snapshot(snapshot: Mapping[str, Any]) -> str | None:
         reach_of(snapshot)
     except ValueError as error:
         return str(error)
+    return None
+
+
+def of_activity(activity: Mapping[str, Any]) -> str | None:
+    """Why an account activity cannot be folded; None: it can."""
+    if not NAME.fullmatch(activity["account"]):
+        return f"{activity['account']!r} is no name of an account"
+    if not activity["activity_id"]:
+        return "an activity without an id"
+    if _too_large(*(v for v in activity.values() if isinstance(v, Decimal))):
+        return f"a number beyond {LARGEST:.0e}"
+    effect = effect_of(activity)
+    if _too_large(effect.quantity * effect.price):
+        return f"{activity['activity_type']} of {effect.quantity} at {effect.price}: beyond what is folded"
     return None
 
 

@@ -1,9 +1,9 @@
 """The accounts of one partition as live objects, and as the rows of its table. Pure.
 
-Rows by key: `execution|account|symbol|id` (a fill, bust or correction), `chunk|account|symbol|n` (ids of
-executions in a holding's base), `holding|account|symbol`, `order|account|order id`, `account|account`. A row
-may be lost in a crash while others are not, as long as a replay brings it: what a row depends on is put
-before it, and deletions come last (Records).
+Rows by key: `execution|account|symbol|id` (a fill, bust or correction), `action|account|symbol|id` (an
+activity), `chunk|account|symbol|n` (ids of what is in a holding's base), `holding|account|symbol`,
+`order|account|order id`, `account|account`. A row may be lost in a crash while others are not, as long as a
+replay brings it: what a row depends on is put before it, and deletions come last (Records).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 
 from processors.columns.records import Records
 from processors.portfolio import account as accounts
-from processors.portfolio import executions, holding, orders
+from processors.portfolio import actions, executions, holding_rows, orders
 from processors.portfolio.account import Account
+from processors.portfolio.actions import Action
 from processors.portfolio.exact import exact
-from processors.portfolio.executions import Execution
+from processors.portfolio.history import Kept
 from processors.portfolio.holding import Holding
 from processors.portfolio.orders import Order
 from schemas.event_id import SIZE
@@ -27,13 +28,13 @@ Live = Holding | Order | Account
 class Shelf:
     """Loads what the table holds; `touch`, `keep` and `drop` say what it is to write at the next commit.
 
-    `folded` holds, by input (update, snapshot, mark), the greatest offset that a loaded row had folded,
-    plus 1.
+    `folded` holds, by input (update, snapshot, mark, activity), the greatest offset that a loaded row had
+    folded, plus 1.
     """
 
     def __init__(self, records: Records) -> None:
         self.accounts: dict[str, Account] = {}
-        self.folded = {"update": 0, "snapshot": 0, "mark": 0}
+        self.folded = {"update": 0, "snapshot": 0, "mark": 0, "activity": 0}
         self._records = records
         self._dirty: dict[bytes, Live] = {}
         self._rows: dict[bytes, dict[str, Any] | None] = {}
@@ -51,23 +52,24 @@ class Shelf:
         """It has changed."""
         self._dirty[_key_of(live)] = live
 
-    def keep(self, held: Holding, execution: Execution) -> None:
-        """A new execution."""
-        self._rows[_execution_key(held, execution.id)] = executions.to_row(execution)
+    def keep(self, held: Holding, one: Kept) -> None:
+        """A new execution or activity."""
+        row = actions.to_row(one) if isinstance(one, Action) else executions.to_row(one)
+        self._rows[_kept_key(held, one)] = row
 
-    def drop(self, held: Holding, execution: Execution) -> None:
-        """An execution that is no longer kept on its own."""
-        self._rows[_execution_key(held, execution.id)] = None
+    def drop(self, held: Holding, one: Kept) -> None:
+        """One that is no longer kept on its own."""
+        self._rows[_kept_key(held, one)] = None
 
-    def absorbed(self, held: Holding, moved: list[Execution]) -> None:
-        """Executions that have gone into the holding's base, whose ids stay known."""
-        self._rows[_chunk_key(held, held.chunks - 1)] = {"ids": "".join(e.id for e in moved)}
-        for execution in moved:
-            self.drop(held, execution)
+    def absorbed(self, held: Holding, moved: list[Kept]) -> None:
+        """Those that have gone into the holding's base, whose ids stay known."""
+        self._rows[_chunk_key(held, held.chunks - 1)] = {"ids": "".join(one.id for one in moved)}
+        for one in moved:
+            self.drop(held, one)
 
-    def is_absorbed(self, held: Holding, execution: Execution) -> bool:
+    def is_absorbed(self, held: Holding, one: Kept) -> bool:
         """Whether it has gone into the holding's base."""
-        return any(execution.id in self._chunk(held, chunk) for chunk in range(held.chunks))
+        return any(one.id in self._chunk(held, chunk) for chunk in range(held.chunks))
 
     def forget(self, order: Order) -> None:
         """An order that ended long ago."""
@@ -75,15 +77,15 @@ class Shelf:
         self._rows[_key_of(order)] = None
 
     def _load(self) -> None:
-        kept: dict[tuple[str, str], list[Execution]] = {}
+        kept: dict[tuple[str, str], list[Kept]] = {}
         for key in list(self._records.keys()):
             kind, name, *rest = key.decode().split("|")
             row = self._records.get(key)
             assert row is not None
-            if kind == "execution":
-                execution = executions.from_row(rest[-1], row)
-                kept.setdefault((name, "|".join(rest[:-1])), []).append(execution)
-                self._saw("update", execution.offset + 1)
+            if kind in ("execution", "action"):
+                one: Kept = (executions if kind == "execution" else actions).from_row(rest[-1], row)
+                kept.setdefault((name, "|".join(rest[:-1])), []).append(one)
+                self._saw("update" if kind == "execution" else "activity", one.offset + 1)
             elif kind != "chunk":
                 self._load_live(kind, name, "|".join(rest), row)
         for (name, symbol), found in kept.items():
@@ -101,31 +103,31 @@ class Shelf:
             order = account.orders[rest] = orders.from_row(name, rest, row)
             self._saw("update", order.next_update)
         else:
-            held = account.holdings[rest] = holding.from_row(name, rest, row)
+            held = account.holdings[rest] = holding_rows.from_row(name, rest, row)
             self._saw("mark", held.next_mark)
 
     def _saw(self, kind: str, offset: int) -> None:
         self.folded[kind] = max(self.folded[kind], offset)
 
-    def _restore(self, account: Account, held: Holding, found: list[Execution]) -> None:
+    def _restore(self, account: Account, held: Holding, found: list[Kept]) -> None:
         gone = self._left_over(account, held, found)
-        for execution in gone:
-            self.drop(held, execution)
-        rest = sorted((e for e in found if e not in gone), key=attrgetter("key"))
+        for one in gone:
+            self.drop(held, one)
+        rest = sorted((one for one in found if one not in gone), key=attrgetter("key"))
         if account.opening is None:
-            for execution in rest:
-                held.wait(execution)
+            for one in rest:
+                held.wait(one)
         else:
             held.restore(rest)
 
-    def _left_over(self, account: Account, held: Holding, found: list[Execution]) -> list[Execution]:
+    def _left_over(self, account: Account, held: Holding, found: list[Kept]) -> list[Kept]:
         """Rows that a crash kept from being deleted."""
         opening = account.opening
         return [
-            e
-            for e in found
-            if (opening is not None and opening.contains(e))
-            or (held.may_be_absorbed(e) and self.is_absorbed(held, e))
+            one
+            for one in found
+            if (opening is not None and opening.has(one))
+            or (held.may_be_absorbed(one) and self.is_absorbed(held, one))
         ]
 
     def _chunk(self, held: Holding, chunk: int) -> frozenset[str]:
@@ -141,7 +143,7 @@ class Shelf:
             if row is not None:
                 self._records.put(key, row)
         for key, live in sorted(dirty.items(), key=lambda item: isinstance(item[1], Account)):
-            self._records.put(key, live.to_row())
+            self._records.put(key, holding_rows.to_row(live) if isinstance(live, Holding) else live.to_row())
         for key, row in rows.items():
             if row is None:
                 self._records.delete(key)
@@ -155,8 +157,9 @@ def _key_of(live: Live) -> bytes:
     return f"account|{live.name}".encode()
 
 
-def _execution_key(held: Holding, id: str) -> bytes:
-    return f"execution|{held.account}|{held.symbol}|{id}".encode()
+def _kept_key(held: Holding, one: Kept) -> bytes:
+    kind = "action" if isinstance(one, Action) else "execution"
+    return f"{kind}|{held.account}|{held.symbol}|{one.id}".encode()
 
 
 def _chunk_key(held: Holding, chunk: int) -> bytes:

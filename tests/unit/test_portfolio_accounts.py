@@ -17,7 +17,8 @@ from processors.portfolio import refusals
 from processors.portfolio.account import Difference
 from processors.portfolio.book import APPLIED, DUPLICATE, LATE, NOT_HELD, Book
 from processors.portfolio.exact import exact
-from processors.portfolio.holding import Holding, from_row
+from processors.portfolio.holding import Holding
+from processors.portfolio.holding_rows import from_row, to_row
 from processors.portfolio.readout import account_record, position_record
 from tests.portfolio_history import (
     BASE,
@@ -163,7 +164,7 @@ def test_unexplained_is_two_differing_snapshots_in_a_row_whatever_is_read_again(
     for number, (differs, crashed) in enumerate(history):
         for _ in range(1 + crashed):
             held.compared(differs, BASE + number)
-            held = from_row("demo-1", "IBM", json.loads(json.dumps(held.to_row())))
+            held = from_row("demo-1", "IBM", json.loads(json.dumps(to_row(held))))
         rows.append((held.unexplained, differs and before))
         before = differs
     assert all(got == expected for got, expected in rows)

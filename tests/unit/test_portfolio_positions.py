@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.columns.records import Records
-from processors.portfolio import holding
+from processors.portfolio import history as folding
 from processors.portfolio.book import APPLIED, CONTAINED, DUPLICATE, UNMATCHED, Book
 from processors.portfolio.exact import exact
 from processors.portfolio.readout import account_record, position_record
@@ -161,8 +161,8 @@ def test_absorbed_fills_stay_counted_and_known(fills: list[Any], data: st.DataOb
         for i, (buy, quantity, price) in enumerate(fills)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(holding, "KEEP", 4)
-        patch.setattr(holding, "ABSORB_AT", 8)
+        patch.setattr(folding, "KEEP", 4)
+        patch.setattr(folding, "ABSORB_AT", 8)
         changelog: dict[bytes, bytes] = {}
         records = Records(1)
         book = Book(records)
