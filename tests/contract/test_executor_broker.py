@@ -56,7 +56,7 @@ async def trading(
         "strategy": False,
         "orders_per_minute": None,
     }
-    simulator = Simulator(load(_env_file=None, tidewire_home=home), SimulatorOptions(**(chosen | options)))
+    simulator = Simulator(load(_env_file=None, tidewire_home=home), SimulatorOptions(**{**chosen, **options}))
     await simulator.start()
     try:
         async with ClientSession() as session:
