@@ -264,8 +264,8 @@ def _notes(gathered: Gathered, outcomes: Mapping[str, Outcome], known: bool) -> 
     if lost := gathered.completeness.board.unrecoverable():
         notes.append(f"{len(lost)} gaps are unrecoverable, in whole or in part (`tidewire gaps` says why).")
     notes += [
-        f"{o.doubled} of the extra {name} equal others that were sent: a frame of quotes of one time that comes"
-        " twice cannot be told from true repeats."
+        f"{o.doubled} of the extra {name} equal others that were sent: a frame of quotes of one time"
+        " that comes twice cannot be told from true repeats."
         for name, o in outcomes.items()
         if o.doubled
     ]

@@ -6,16 +6,17 @@ reached is kept with its seed in build/chaos-feeds.json, so that a full run that
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import feeds_fuzz, feeds_scenario, feeds_skew
-from tests.chaos.feeds_scenario import FeedsOutcome, Skip, Step
+from tests.chaos import feeds_fuzz, feeds_scenario, feeds_skew, feeds_steps
+from tests.chaos.feeds_session import FeedsOutcome, Step
+from tests.chaos.feeds_skips import Skip, skips
+from tests.chaos.run_state import RunState
 
 STATE = Path("build/chaos-feeds.json")
 FUZZED = 100_000
@@ -37,13 +38,8 @@ _DROPPED = (
 )
 
 
-@dataclass
-class State:
-    """What is done of an area's work. `outcomes`: the numbers of each demo that was played to its end."""
-
-    seed: int
-    full: bool
-    outcomes: list[dict[str, Any]] = field(default_factory=list)
+class State(RunState):
+    """The demos that were played to their end, and sums over them."""
 
     def total(self, name: str) -> float:
         """The sum of a number over the demos."""
@@ -73,22 +69,6 @@ class State:
                 found[key] = found.get(key, 0) + value
         return found
 
-    @classmethod
-    def load(cls, seed: int, full: bool) -> State:
-        """That of a full run which was broken off; otherwise a new one."""
-        try:
-            kept = cls(**json.loads(STATE.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            return cls(seed, full)
-        return kept if full and kept.full else cls(seed, full)
-
-    def save(self) -> None:
-        """Keep it; replaced whole, so that a kill leaves the one before."""
-        STATE.parent.mkdir(exist_ok=True)
-        new = STATE.with_suffix(".new")
-        new.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        new.replace(STATE)
-
 
 def run(seed: int, full: bool, tell: Tell, seconds: float) -> dict[str, Result]:
     """All results of the area, ready for chaos.json; a demo that breaks is a result that says why.
@@ -96,7 +76,7 @@ def run(seed: int, full: bool, tell: Tell, seconds: float) -> dict[str, Result]:
     `seconds`: what the area may take, unless it is a full run.
     """
     seconds = float("inf") if full else max(0.0, seconds - _END_SECONDS)
-    state = State.load(seed, full)
+    state = State.load(STATE, seed, full)
     broken: list[str] = []
     if state.outcomes:
         tell(f"going on after {len(state.outcomes)} demos, seed {state.seed}; delete {STATE} to begin anew")
@@ -105,7 +85,7 @@ def run(seed: int, full: bool, tell: Tell, seconds: float) -> dict[str, Result]:
             state.outcomes.append(_demo(state, tell, seconds).numbers())
         except Exception as error:
             broken.append(str(error)[:500])
-        state.save()
+        state.save(STATE)
     results = of_demos(state, broken) | _fuzzed(seed) | _skewed(seed)
     if not broken:
         STATE.unlink(missing_ok=True)
@@ -129,8 +109,8 @@ def _demo(state: State, tell: Tell, seconds: float) -> FeedsOutcome:
 
 def every_fault(seed: int) -> list[Step]:
     """Each kind of fault at least once, in an order made from the seed; the silent losses come first."""
-    cuts, mute, refused = feeds_scenario.cuts, feeds_scenario.mute, feeds_scenario.refused
-    ends, harmless, kill = feeds_scenario.ends, feeds_scenario.harmless, feeds_scenario.kill
+    cuts, mute, refused = feeds_steps.cuts, feeds_steps.mute, feeds_steps.refused
+    ends, harmless, kill = feeds_steps.ends, feeds_steps.harmless, feeds_steps.kill
     steps = [
         *(cuts() for _ in range(8)),
         *(mute(venue) for venue in ("stocks", "stocks", "crypto")),
@@ -155,13 +135,13 @@ def every_fault(seed: int) -> list[Step]:
         *(kill(name) for name in ("producer", "kafka", "accounts", "backfiller", "producer")),
     ]
     random.Random(seed).shuffle(steps)
-    return [feeds_scenario.skips(_DROPPED), *steps]
+    return [skips(_DROPPED), *steps]
 
 
 def cuts_and_mutes(seed: int) -> list[Step]:
     """What a full run is made of: 20 cuts of all sockets, 26 mutes, in an order made from the seed."""
-    steps = [feeds_scenario.cuts() for _ in range(20)]
-    steps += [feeds_scenario.mute("stocks", "crypto") for _ in range(13)]
+    steps = [feeds_steps.cuts() for _ in range(20)]
+    steps += [feeds_steps.mute("stocks", "crypto") for _ in range(13)]
     random.Random(seed).shuffle(steps)
     return steps
 
@@ -210,7 +190,11 @@ def of_demos(state: State, broken: list[str]) -> dict[str, Result]:
     for name, count in skipped.items():
         back = repaired.get(name, 0)
         found[f"feeds.silently_dropped.{name.replace(' ', '_')}"] = _result(
-            back, "repaired", back == count and within[name] <= 120, goal=count, within_s=within.get(name)
+            back,
+            "repaired",
+            back == count and within.get(name, float("inf")) <= 120,
+            goal=count,
+            within_s=within.get(name),
         )
     if broken:
         found["feeds.broken"] = _result(None, "", False, reason=broken[0], seed=state.seed)

@@ -7,17 +7,15 @@ are; what was done is kept in build/chaos-processing.json, so that one that was 
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.chaos import processing_scenario, tick_files
 from tests.chaos.processing_scenario import Outcome
+from tests.chaos.run_state import RunState
 
 STATE = Path("build/chaos-processing.json")
 RECORDED = Path(__file__).parents[3] / "shared" / "data" / "lean"
@@ -31,56 +29,31 @@ Result = dict[str, object]
 Tell = Callable[[str], None]
 
 
-@dataclass
-class State:
-    """What is done of an area's work. `runs`: what each run that came to its end has found."""
-
-    seed: int
-    full: bool
-    runs: list[dict[str, Any]] = field(default_factory=list)
-
-    @classmethod
-    def load(cls, seed: int, full: bool) -> State:
-        """That of a full run which was broken off; otherwise a new one."""
-        try:
-            kept = cls(**json.loads(STATE.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            return cls(seed, full)
-        return kept if full and kept.full else cls(seed, full)
-
-    def save(self) -> None:
-        """Keep it; replaced whole, so that a kill leaves the one before."""
-        STATE.parent.mkdir(exist_ok=True)
-        new = STATE.with_suffix(".new")
-        new.write_text(json.dumps(vars(self), indent=2) + "\n")
-        new.replace(STATE)
-
-
 def run(seed: int, full: bool, tell: Tell, seconds: float) -> dict[str, Result]:
     """All results of the area, ready for chaos.json; a run that breaks is a result that says why.
 
     `seconds`: what the area may take, unless it is a full run.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its clients say at length that Kafka is away
-    state = State.load(seed, full)
+    state = RunState.load(STATE, seed, full)
     broken: str | None = None
-    if state.runs:
-        tell(f"going on after {len(state.runs)} runs, seed {state.seed}; delete {STATE} to begin anew")
-    while broken is None and len(state.runs) < (FULL_RUNS if full else 1):
+    if state.outcomes:
+        tell(f"going on after {len(state.outcomes)} runs, seed {state.seed}; delete {STATE} to begin anew")
+    while broken is None and len(state.outcomes) < (FULL_RUNS if full else 1):
         try:
-            state.runs.append(_one(state, tell, min(_SECONDS, seconds)).numbers())
+            state.outcomes.append(_one(state, tell, min(_SECONDS, seconds)).numbers())
         except Exception as error:
             broken = str(error)[:2_000]
-        state.save()
+        state.save(STATE)
     if broken is None:
         STATE.unlink(missing_ok=True)
     return results(state, broken)
 
 
-def _one(state: State, tell: Tell, seconds: float) -> Outcome:
-    seed = state.seed + len(state.runs)
+def _one(state: RunState, tell: Tell, seconds: float) -> Outcome:
+    seed = state.seed + len(state.outcomes)
     chosen = processing_scenario.steps(seed, CHANGES, KILLS, SINK_KILLS, KAFKA_KILLS)
-    tell(f"run {len(state.runs) + 1}: {len(chosen)} steps, seed {seed}")
+    tell(f"run {len(state.outcomes) + 1}: {len(chosen)} steps, seed {seed}")
     with tempfile.TemporaryDirectory(prefix="tidewire-chaos-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # below a private folder PostgreSQL's own user would not reach its data
@@ -110,30 +83,30 @@ def _none(found: list[str], unit: str, **more: object) -> Result:
     return _result(len(found), unit, not found, goal=0, **more, first=[text[:1_000] for text in found[:5]])
 
 
-def results(state: State, broken: str | None) -> dict[str, Result]:
+def results(state: RunState, broken: str | None) -> dict[str, Result]:
     """What all runs together have found."""
     name = "processing"
     if broken is not None:
         return {f"{name}.run": _result(None, "", False, reason=broken, seed=state.seed)}
 
     def every(key: str) -> list[str]:
-        return [text for one in state.runs for text in one[key]]
+        return [text for one in state.outcomes for text in one[key]]
 
     def verdicts(key: str) -> list[str]:
-        return [text for one in state.runs for text in one["verdict"][key]]
+        return [text for one in state.outcomes for text in one["verdict"][key]]
 
     def total(key: str) -> int:
-        return sum(one["verdict"][key] for one in state.runs)
+        return sum(one["verdict"][key] for one in state.outcomes)
 
     ran: Counter[str] = Counter()
     seen: Counter[str] = Counter()
-    for one in state.runs:
+    for one in state.outcomes:
         ran.update(one["ran"])
         seen.update(one["verdict"]["seen"])
     worst: dict[str, float] = {}
-    for one in state.runs:
+    for one in state.outcomes:
         worst |= {what: max(took, worst.get(what, 0.0)) for what, took in one["recovery"].items()}
-    changes, wanted = ran["join"] + ran["leave"], CHANGES * len(state.runs)
+    changes, wanted = ran["join"] + ran["leave"], CHANGES * len(state.outcomes)
     missing, extra = total("missing"), total("extra")
     return {
         f"{name}.wrong_values": _none(verdicts("wrong"), "values of changelog and features", **seen),
@@ -147,6 +120,6 @@ def results(state: State, broken: str | None) -> dict[str, Result]:
             changes, "joins and leaves", changes == wanted or not state.full, goal=wanted, ran=dict(ran)
         ),
         f"{name}.recovered_within": _result(
-            max(worst.values(), default=0.0), "s", True, by_kind=worst, runs=len(state.runs)
+            max(worst.values(), default=0.0), "s", True, by_kind=worst, runs=len(state.outcomes)
         ),
     }

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import feeds_scenario
-from tests.chaos.feeds_scenario import Skip
+from tests.chaos import feeds_scenario, feeds_steps
+from tests.chaos.feeds_skips import Skip, late_in_the_minute, skips
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
 
@@ -17,11 +17,11 @@ def test_after_cuts_repeats_silent_losses_and_a_kill_nothing_is_missing_but_what
 ) -> None:
     """Otherwise the user's log has holes after a bad connection, and nobody says where."""
     steps = [
-        feeds_scenario.cuts(),
-        feeds_scenario.harmless("repeat", "news", kind="repeat", frames=2),
-        feeds_scenario.kill("producer"),
-        feeds_scenario.late_in_the_minute(),
-        feeds_scenario.skips([Skip("trading", "fill", 2), Skip("news", "news", 2)]),
+        feeds_steps.cuts(),
+        feeds_steps.harmless("repeat", "news", kind="repeat", frames=2),
+        feeds_steps.kill("producer"),
+        late_in_the_minute(),
+        skips([Skip("trading", "fill", 2), Skip("news", "news", 2)]),
     ]
     outcome = feeds_scenario.play(tmp_path, steps, seed=31, tell=print)
     assert outcome.complete, outcome.problems

@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import processing_run, processing_scenario
-from tests.chaos.processing_run import State
 from tests.chaos.processing_scenario import Outcome
+from tests.chaos.run_state import RunState
 
 
 def test_a_run_that_was_broken_off_goes_on_with_what_it_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """A full run takes hours; what was found before is kept, and tells at the end."""
-    monkeypatch.setattr(processing_run, "STATE", tmp_path / "build" / "state.json")
+    path = tmp_path / "build" / "state.json"
     outcome = Outcome(crashed=["processor 7 ended with 1"])
     outcome.ran.update({"join": 60, "leave": 40})
     outcome.did("kill -9 of a processor", 12.34)
     outcome.verdict.seen["keys"] = 8
-    State(5, True, [outcome.numbers()]).save()
-    state = State.load(6, True)
-    assert (state.seed, len(state.runs)) == (5, 1)
+    RunState(5, True, [outcome.numbers()]).save(path)
+    state = RunState.load(path, 6, True)
+    assert (state.seed, len(state.outcomes)) == (5, 1)
     found = processing_run.results(state, None)
     assert found["processing.joins_and_leaves"]["value"] == 100
     assert found["processing.recovered_within"]["value"] == 12.3
@@ -30,7 +30,7 @@ def test_a_run_that_was_broken_off_goes_on_with_what_it_had(
         "value": 0, "unit": "values of changelog and features", "goal": 0, "keys": 8, "first": [], "ok": True,
     }  # fmt: skip
     assert not found["processing.crashed"]["ok"]
-    assert State.load(6, False).runs == []
+    assert RunState.load(path, 6, False).outcomes == []
 
 
 @pytest.mark.parametrize("seed", range(20))
