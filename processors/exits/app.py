@@ -35,7 +35,7 @@ EVENTS = {
 }
 OUTPUTS = (topics.EXIT_TRIGGERS, topics.EXIT_EVENTS, topics.ORDER_INTENTS)
 WHOLE = (topics.GAPS, topics.CONNECTIONS)
-_FETCH = Fetch(wait_ms=10, min_bytes=1)
+_FETCH = Fetch(wait_ms=20, min_bytes=1)
 """A price that crosses a stop must not wait for others to come."""
 
 
