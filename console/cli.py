@@ -57,6 +57,7 @@ _VERBS = {
     "watch": _Verb("console.commands.watch:app", "Follow a portfolio or a tape through the gateway."),
     "accounts": _Verb("console.commands.accounts:app", "List the accounts and check their keys."),
     "users": _Verb("console.commands.users:app", "Add, list and remove the gateway's users."),
+    "exits": _Verb("console.commands.exits:app", "Set, list and remove exit rules; explain what fired."),
     "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
     "backfill": _Verb("console.commands.backfill:backfill", "Fetch an interval over REST, and watch it."),
     "reconcile": _Verb("console.commands.reconcile:reconcile", "Compare every account with its broker, now."),
