@@ -1,9 +1,9 @@
-"""When a market is open: stocks and options by the exchange's calendar, crypto always. Pure but for loading it."""
+"""When a market is open: stocks and options by the exchange's calendar, crypto always. Pure."""
 
 from __future__ import annotations
 
 import warnings
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -59,6 +59,18 @@ def day_of(ts: int) -> date:
     return _day_of_hour(ts // _HOUR)  # days there begin on UTC's hours
 
 
+def day_bounds(ts: int) -> tuple[int, int]:
+    """Begin and end (ns) of the New York day of an event time."""
+    return _bounds(day_of(ts))
+
+
+def close_of(session: Session | None, ts: int) -> int | None:
+    """When the regular hours of the day of `ts` end: where a market never closes, at New York's midnight."""
+    if session is None:
+        return None
+    return day_bounds(ts)[1] if session.closes == ALWAYS.closes else session.closes
+
+
 def is_open(session: Session | None, ts: int, extended: bool) -> bool:
     """Whether orders can fill at `ts` (ns); `extended`: before and after the regular hours too."""
     if session is None:
@@ -71,6 +83,11 @@ def is_open(session: Session | None, ts: int, extended: bool) -> bool:
 @lru_cache(maxsize=4096)
 def _day_of_hour(hour: int) -> date:
     return datetime.fromtimestamp(hour * 3600, _NEW_YORK).date()
+
+
+@lru_cache(maxsize=4096)
+def _bounds(day: date) -> tuple[int, int]:
+    return _at(day, 0), _at(day + timedelta(days=1), 0)
 
 
 @lru_cache(maxsize=4096)

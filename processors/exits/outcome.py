@@ -13,17 +13,18 @@ APPLIED, DUPLICATE, LATE, UNWATCHED, STALE, REFUSED = (
     "stale",
     "refused",
 )
-"""What became of one input. late: older than what is known of its symbol; stale: a watch of a former epoch."""
+"""What became of one input. late: older than what is known of its symbol; stale: of a former epoch."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """Since the last `take`. Order of writing: `rows`, acknowledged; `triggers`; intents; the rest at a commit.
+    """Since the last `take`. Order of writing: `rows`, acknowledged; `triggers`; intents; the rest at a
+    commit.
 
     `triggers`: exit_trigger records (state pending when made, sent after `result_published`).
     `events`: exit_event records. `changed`: keys of `rows`.
-    `rows`: table rows (as `Records` would write them) of triggers that must be durable before their intents go
-    out; all other rows come with `Records.take_changed` at a commit. Events go out before that commit.
+    `rows`: table rows (as `Records` would write them) of triggers that must be durable before their intents
+    go out; all other rows come with `Records.take_changed` at a commit. Events go out before that commit.
     """
 
     triggers: list[dict[str, Any]] = field(default_factory=list)
