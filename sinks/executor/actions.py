@@ -27,6 +27,7 @@ from sinks.executor.machine import (
     Surveyed,
     Unsent,
 )
+from sinks.executor.refusals import verdict
 from tidewire import log
 from tidewire.clock import Clock
 from tidewire.metrics import EXECUTOR_ALERTS, EXECUTOR_POSTS
@@ -37,9 +38,6 @@ LONGEST_POLL = 15.0
 """Seconds between looks at an exit's order that works; other orders are looked at four times less often."""
 RETRY = 0.25
 LONGEST_RETRY = 5.0
-_REUSED = "client_order_id"
-_HELD = 40310000
-_HELD_WORDS = ("insufficient qty", "insufficient balance", "wash trade")
 
 _log = log.get("executor")
 
@@ -162,9 +160,11 @@ class Actions:
         try:
             shown = await self._broker.submit(order, exit=intent.exit, last_check=last_check)
         except Refused as refused:
-            reused = refused.status in (400, 409, 422) and _REUSED in refused.message
-            held = refused.code == _HELD and any(words in refused.message for words in _HELD_WORDS)
-            return Denied(refused.message, self._now(), reused=reused, held=held), "refused"
+            meaning = verdict(refused)
+            if meaning.alert:
+                _log.error("an order was refused", why=meaning.name, reason=str(refused))
+                EXECUTOR_ALERTS.labels("refusal").inc()
+            return Denied(refused.message, self._now(), meaning), "refused"
         except Unknown as unknown:
             if not unknown.sent:
                 await self._sleep(RETRY)

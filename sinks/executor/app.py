@@ -18,6 +18,7 @@ from schemas.codec import Codec, load_codec
 from sinks.executor import failpoints
 from sinks.executor.desks import Desks
 from sinks.executor.intake import Intake, News
+from sinks.executor.kill_switch import KillSwitch
 from sinks.executor.ledger import Ledger
 from sinks.executor.results import Relay
 from sinks.executor.worker import Ground
@@ -97,7 +98,9 @@ class Executor:
                 ledger, encode, lambda value: codec.decode(value)[1], self._clock, failpoint, relay.poke
             )
             session = await ending.enter_async_context(ClientSession())
-            desks = self._desks = Desks(settings, found, ground, session)
+            switch = KillSwitch(settings.tidewire_home, url)
+            ending.push_async_callback(switch.close)
+            desks = self._desks = Desks(settings, found, ground, session, switch)
             await self._work(codec, slot.instance, names, desks, health, stop, failpoint)
 
     async def _work(

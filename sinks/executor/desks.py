@@ -9,15 +9,14 @@ from aiohttp import ClientSession
 
 from sinks.executor import results
 from sinks.executor.actions import Actions
-from sinks.executor.broker import AlpacaBroker
-from sinks.executor.broker_types import Broker
 from sinks.executor.intents import Intent
+from sinks.executor.kill_switch import KillSwitch
 from sinks.executor.ledger import Claim, FencedError
 from sinks.executor.look import Looker
 from sinks.executor.machine import Result, State
 from sinks.executor.rulebook import rules_of
 from sinks.executor.worker import Ground, Worker
-from tidewire import addresses, log
+from tidewire import log
 from tidewire.accounts import Account
 from tidewire.config import Settings
 from tidewire.metrics import EXECUTOR_CLAIMS
@@ -34,11 +33,19 @@ class Desks:
     """
 
     def __init__(
-        self, settings: Settings, accounts: Iterable[Account], ground: Ground, session: ClientSession
+        self,
+        settings: Settings,
+        accounts: Iterable[Account],
+        ground: Ground,
+        session: ClientSession,
+        switch: KillSwitch,
     ) -> None:
         self._settings, self._ground = settings, ground
         self._accounts = {account.name: account for account in accounts}
-        self._brokers = {name: _broker(settings, each, session) for name, each in self._accounts.items()}
+        self._brokers = {
+            name: of_account(session, settings, each, switch.before_orders(name))
+            for name, each in self._accounts.items()
+        }
         self._workers: dict[str, Worker] = {}
         self._settled = False
         self.on_fenced: Callable[[], None] = lambda: None
@@ -151,18 +158,3 @@ class Desks:
     def _fenced(self) -> None:
         EXECUTOR_CLAIMS.labels("fenced").inc()
         self.on_fenced()
-
-
-def _broker(settings: Settings, account: Account, session: ClientSession) -> Broker:
-    url = account.trading_url(settings)
-    addresses.check_trading(url)
-    key, secret = account.keys(settings)
-    return AlpacaBroker(
-        session, url, settings.data_url, key, secret, _switch,
-        stock_feed=settings.tidewire_feed if settings.tidewire_feed != "test" else "iex",
-        crypto_location=settings.tidewire_crypto_location, option_feed=settings.tidewire_option_feed,
-    )  # fmt: skip
-
-
-async def _switch() -> None:
-    return

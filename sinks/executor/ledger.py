@@ -1,8 +1,8 @@
 """The executor's ledger in PostgreSQL: who owns an account, its intents, its orders, its results' outbox.
 
 Every change first holds the account's owner row with our fence; when another has claimed the account
-meanwhile, nothing is written (FencedError). A lost connection or a conflict repeats the whole transaction, for as
-long as it takes: each is written so that it may have happened already. So nothing goes on without the ledger.
+meanwhile, nothing is written (FencedError). A lost connection or a conflict repeats the whole transaction,
+for as long as it takes: each is written so that it may have happened already. So nothing goes on without it.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
 
 A state is kept before its action is carried out, so whoever takes over goes on from it. The rules that make
 an order exactly one: what is `sending` was never proved unsent, so a takeover looks it up first; an unknown
-outcome is looked up by its client_order_id, and when the broker has none the same id is sent again; the number
-of the attempt rises only when the broker has shown the last one terminal. An intent whose order may still be on
-its way (`doubt_ns`) ends in a refusal only after SETTLE_NS without a trace of it.
+outcome is looked up by its client_order_id, and when the broker has none the same id is sent again; the
+number of the attempt rises only when the broker has shown the last one terminal. An intent whose order may
+still be on its way (`doubt_ns`) ends in a refusal only after SETTLE_NS without a trace of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
+from schemas.exit_rules import PERMANENT
 from schemas.order_ids import client_order_id
 from sinks.executor import sizing
 from sinks.executor.broker_types import BrokerOrder, NewOrder
 from sinks.executor.facts import Facts
 from sinks.executor.intents import Intent
+from sinks.executor.refusals import Verdict
 from sinks.executor.risk import Breach
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
 
@@ -119,13 +121,11 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The broker refused the POST. `reused`: it knows the id; `held`: others hold the shares, or would be
-    crossed."""
+    """The broker refused the POST; `verdict` says what that means."""
 
     reason: str
     now: int
-    reused: bool = False
-    held: bool = False
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,8 @@ def _exit(intent: Intent, state: State, facts: Facts, rules: Rules) -> Step:
     size = sizing.exit_size(intent, position, state.base, state.all_filled)
     if isinstance(size, sizing.NoSize):
         outcome = "closed" if size.kind == "closed" else "refused"
-        return _end(intent, state, outcome, size.reason, facts.now, facts)
+        why = PERMANENT + size.reason if size.kind == "flipped" else size.reason
+        return _end(intent, state, outcome, why, facts.now, facts)
     return _propose(intent, state, size, facts, rules)
 
 
@@ -314,7 +315,7 @@ def _propose(intent: Intent, state: State, size: sizing.Size | None, facts: Fact
     breach = order if isinstance(order, Breach) else rules.check(intent, order, facts)
     if isinstance(order, Breach) or breach is not None:
         assert breach is not None
-        return _end(intent, state, "refused", f"{breach.check}: {breach.reason}", facts.now, facts)
+        return _end(intent, state, "refused", _reason(breach), facts.now, facts)
     base = state.base
     if size is not None and base is None:
         base = sizing.held(facts.position)
@@ -354,15 +355,17 @@ def _missing(intent: Intent, state: State, now: int) -> Step:
 def _denied(intent: Intent, state: State, event: Denied) -> Step:
     if state.phase != "sending":
         return Step(state, None)
-    if event.reused:  # an order of ours is there: find it, and take it for what this POST was to be
+    verdict = event.verdict
+    if verdict.next == "look_up":  # an order of ours is there: find it, it is what this POST was to be
         doubtful = replace(state, phase="unknown", doubt_ns=event.now, ending=("rejected", event.reason))
         return Step(doubtful, _look_up(intent, doubtful))
-    if event.held and intent.exit:
+    if verdict.next in ("clear", "look_again") and intent.exit:
         if state.doubt_ns is not None:  # what holds the shares may be our own order
             unknown = replace(state, phase="unknown")
             return Step(unknown, _look_up(intent, unknown))
         return Step(replace(state, phase="clearing", looks=0), Survey(PAUSE_NS))
-    return _end(intent, state, "rejected", event.reason, event.now)
+    why = PERMANENT + event.reason if verdict.permanent else event.reason
+    return _end(intent, state, "rejected", why, event.now)
 
 
 def _settle(intent: Intent, state: State, facts: Facts, rules: Rules) -> Step:
@@ -416,6 +419,11 @@ def _tell(state: State, action: Action, outcome: str, reason: str) -> Step:
         return Step(state, action)
     told = replace(state, told=(*state.told, outcome))
     return Step(told, action, (Result(outcome, reason, final=False),))
+
+
+def _reason(breach: Breach) -> str:
+    why = breach.reason.removeprefix(PERMANENT)
+    return f"{PERMANENT if why != breach.reason else ''}{breach.check}: {why}"
 
 
 def _satisfied(intent: Intent, state: State) -> bool:

@@ -65,7 +65,7 @@ def _rounded(state: State) -> Any:
 
 
 class Relay:
-    """Publishes the outbox of the accounts that are ours; what stays behind is the next owner's to publish."""
+    """Publishes the outbox of the accounts that are ours; the rest is the next owner's to publish."""
 
     def __init__(
         self, settings: Settings, topic: str, ledger: Ledger, accounts: Callable[[], list[str]]

@@ -1,0 +1,226 @@
+"""What the tests of the executor share: a simulated broker, intents into Kafka, an executor to run or kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+from aiokafka import AIOKafkaProducer
+
+from schemas import cluster
+from schemas.catalogue import ORDER_INTENTS, ORDER_RESULTS, TRADE_UPDATES
+from schemas.codec import load_codec
+from schemas.event_id import intent_event_id
+from schemas.order_ids import client_order_id, trigger_name
+from simulator.app import Simulator, SimulatorOptions
+from sinks.executor.app import Executor
+from sinks.postgres import connection
+from tests.integration.service_run import running as service_running
+from tests.integration.topic_content import decoded
+from tidewire.config import Settings, load
+from tidewire.health import Health
+from tidewire.kafka import client_arguments
+from tidewire.placing import partition_of
+
+Record = dict[str, Any]
+ROOT = Path(__file__).parents[2]
+ACCOUNT = "one"
+KEYS = "demo-key demo-secret"
+_PROGRAM = (
+    "import sys; from sinks.executor.app import main; from tidewire import config; "
+    "sys.exit(main(config.load(_env_file=None)))"
+)
+
+
+class Broker:
+    """The simulator's side, as account 1 sees it over REST."""
+
+    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession) -> None:
+        self.simulator, self._session = simulator, session
+        self.url = simulator.url
+        key, secret = KEYS.split()
+        self._headers = {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
+
+    async def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """GET, or POST a body."""
+        verb = method or ("GET" if body is None else "POST")
+        async with self._session.request(
+            verb, f"{self.url}/v2/{path}", headers=self._headers, json=body
+        ) as answer:
+            return await answer.json()
+
+    async def buy(self, symbol: str, quantity: str) -> None:
+        """Hold so much of it once this returns."""
+        body = {"symbol": symbol, "side": "buy", "type": "market", "qty": quantity, "time_in_force": "day"}
+        held = self.held(symbol) + Decimal(quantity)
+        await self.ask("orders", body)
+        await until(lambda: self.held(symbol) == held)
+
+    def held(self, symbol: str) -> Decimal:
+        """Quantity of a position; negative: short."""
+        return self.simulator.broker.broker.accounts[1].book.quantity(symbol)
+
+    def orders(self) -> list[Any]:
+        """Every order of tidewire."""
+        found = self.simulator.broker.broker.accounts[1].orders.values()
+        return [order for order in found if order.client_order_id.startswith("tw-")]
+
+
+@asynccontextmanager
+async def market(home: Path) -> AsyncIterator[Broker]:
+    """A simulator whose market plays at once, without limits of rate."""
+    options = SimulatorOptions(
+        symbols=("AAPL", "MSFT"),
+        wait_for_subscriber=False,
+        strategy=False,
+        fresh=True,
+        orders_per_minute=None,
+    )
+    simulator = Simulator(load(_env_file=None, tidewire_home=home / "simulator"), options)
+    await simulator.start()
+    try:
+        await until(lambda: all(simulator.prices.quote(symbol) for symbol in ("AAPL", "MSFT")))
+        async with aiohttp.ClientSession() as session:
+            yield Broker(simulator, session)
+    finally:
+        await simulator.stop()
+
+
+async def prepared(settings: Settings, broker: Broker, home: Path, risk: str = "") -> Settings:
+    """Topics and accounts.toml; `risk` are lines of its table."""
+    await cluster.apply(settings, (ORDER_INTENTS, ORDER_RESULTS, TRADE_UPDATES))
+    own = settings.model_copy(
+        update={
+            "tidewire_accounts_file": home / "accounts.toml",
+            "tidewire_trading_url": broker.url,
+            "tidewire_data_url": broker.url,
+        }
+    )
+    keys = home / "one.keys"
+    keys.write_text(KEYS.replace(" ", "\n"))
+    keys.chmod(0o600)
+    table = f'[accounts.{ACCOUNT}]\nkey_file = "{keys.name}"\n[accounts.{ACCOUNT}.risk]\n{risk}\n'
+    own.tidewire_accounts_file.write_text(table)
+    return own
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Executor, Health]]:
+    """An executor in this process, ready."""
+    executor = Executor(settings)
+    async with service_running(executor, "executor") as health:
+        await until(lambda: health.not_ready is None)
+        yield executor, health
+
+
+def process_environment(settings: Settings, **more: str) -> dict[str, str]:
+    """That of an executor as a process."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TIDEWIRE_")},
+        "KAFKA_BOOTSTRAP_SERVERS": str(settings.kafka_bootstrap_servers),
+        "DATABASE_URL": connection.url(settings),
+        "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
+        "TIDEWIRE_PARTITIONS": str(settings.tidewire_partitions),
+        "TIDEWIRE_HOME": str(settings.tidewire_home),
+        "TIDEWIRE_ACCOUNTS_FILE": str(settings.tidewire_accounts_file),
+        "TIDEWIRE_TRADING_URL": str(settings.tidewire_trading_url),
+        "TIDEWIRE_DATA_URL": str(settings.tidewire_data_url),
+        **more,
+    }
+
+
+async def start_process(settings: Settings, **more: str) -> asyncio.subprocess.Process:
+    """An executor in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROGRAM, cwd=ROOT, env=process_environment(settings, **more)
+    )
+
+
+def exit_intent(symbol: str, *, epoch: int = 0, exit_epoch: int = 0, age: float = 0, **more: Any) -> Record:
+    """An exit of a long position, fresh unless `age` (seconds) says otherwise."""
+    name = trigger_name(ACCOUNT, symbol, epoch, exit_epoch)
+    now = time.time_ns() - int(age * 1e9)
+    return {
+        "account": ACCOUNT, "ts": now, "intent_id": name, "client_order_id": client_order_id(name, 0),
+        "origin": "exit:stop", "symbol": symbol, "side": "sell", "order_type": "market",
+        "time_in_force": "day", "quantity": None, "notional": None, "limit_price": None, "stop_price": None,
+        "position_epoch": epoch, "attempt": 0, "expires_ts": None, "reason": "test", "trigger_id": name,
+        "kind": "exit", "extended_hours": False, "foreign_orders": "cancel", "reference_price": None,
+        "run_id": None, "received_ts": now, "source": "ws", "event_id": intent_event_id(ACCOUNT, name),
+        **more,
+    }  # fmt: skip
+
+
+def order_intent(name: str, symbol: str, side: str, quantity: str, **more: Any) -> Record:
+    """A strategy's order."""
+    own = {
+        "intent_id": name, "client_order_id": client_order_id(name, 0), "origin": "strategy:test",
+        "side": side, "quantity": Decimal(quantity), "position_epoch": None, "trigger_id": None,
+        "kind": "order", "event_id": intent_event_id(ACCOUNT, name),
+    }  # fmt: skip
+    return exit_intent(symbol, **(own | more))
+
+
+async def send(settings: Settings, *records: Record | bytes) -> None:
+    """Intents into the account's partition; bytes go as they are."""
+    encode = load_codec(settings).encoder("order_intent")
+    producer = AIOKafkaProducer(**client_arguments(settings))
+    await producer.start()
+    try:
+        for record in records:
+            value = record if isinstance(record, bytes) else encode(record)
+            await producer.send_and_wait(
+                settings.tidewire_topic_prefix + ORDER_INTENTS, key=ACCOUNT.encode(), value=value,
+                partition=partition_of(ACCOUNT.encode(), settings.tidewire_partitions or 1),
+            )  # fmt: skip
+    finally:
+        await producer.stop()
+
+
+async def told(settings: Settings, intent_id: str) -> list[Record]:
+    """The results of an intent, a repeated one once."""
+    found = [r for r in await decoded(settings, ORDER_RESULTS) if r["intent_id"] == intent_id]
+    return list({record["event_id"]: record for record in found}.values())
+
+
+async def final(settings: Settings, intent_id: str, seconds: float = 30) -> Record:
+    """The last result of an intent; fails when there are two."""
+
+    async def ended() -> bool:
+        return any(record["final"] for record in await told(settings, intent_id))
+
+    await until_held(ended, seconds)
+    finals = [record for record in await told(settings, intent_id) if record["final"]]
+    assert len(finals) == 1, finals
+    return finals[0]
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    """Of the ledger."""
+    with psycopg.connect(connection.url(settings)) as database:
+        return database.execute(query.encode()).fetchall()
+
+
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def until_held(held: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    """Wait for a condition that has to be asked for."""
+    deadline = time.monotonic() + seconds
+    while not await held():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.1)
