@@ -56,6 +56,7 @@ _VERBS = {
     ),
     "watch": _Verb("console.commands.watch:app", "Follow a portfolio or a tape through the gateway."),
     "accounts": _Verb("console.commands.accounts:app", "List the accounts and check their keys."),
+    "kill": _Verb("console.commands.kill:app", "Stop all orders, here and at the broker: on, off, status."),
     "users": _Verb("console.commands.users:app", "Add, list and remove the gateway's users."),
     "exits": _Verb("console.commands.exits:app", "Set, list and remove exit rules; explain what fired."),
     "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),

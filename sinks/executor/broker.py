@@ -32,7 +32,10 @@ from sinks.executor.broker_types import (
 )
 from sinks.executor.limiter import Turnstile, Window
 from sinks.executor.trading_http import REQUEST_SECONDS, TradingHttp
+from tidewire import addresses
+from tidewire.accounts import Account
 from tidewire.clock import Clock, now_ns
+from tidewire.config import Settings
 from tidewire.errors import RecordError
 
 PAGE = 500
@@ -223,6 +226,24 @@ class AlpacaBroker:
             if refused.status == 404:
                 return None
             raise
+
+
+def of_account(
+    session: ClientSession, settings: Settings, account: Account, switch: LastCheck
+) -> AlpacaBroker:
+    """The broker of an account of accounts.toml.
+
+    Raises:
+        ConfigError: it has no keys, or they would cross a network in the clear.
+    """
+    url = account.trading_url(settings)
+    addresses.check_trading(url)
+    key, secret = account.keys(settings)
+    feed = "iex" if settings.tidewire_feed == "test" else settings.tidewire_feed
+    return AlpacaBroker(
+        session, url, settings.data_url, key, secret, switch, stock_feed=feed,
+        crypto_location=settings.tidewire_crypto_location, option_feed=settings.tidewire_option_feed,
+    )  # fmt: skip
 
 
 def _read(read: Callable[[Json], T], answer: Any) -> T:

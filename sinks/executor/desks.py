@@ -9,11 +9,12 @@ from aiohttp import ClientSession
 
 from sinks.executor import results
 from sinks.executor.actions import Actions
+from sinks.executor.broker import of_account
 from sinks.executor.intents import Intent
 from sinks.executor.kill_switch import KillSwitch
 from sinks.executor.ledger import Claim, FencedError
 from sinks.executor.look import Looker
-from sinks.executor.machine import Result, State
+from sinks.executor.moves import Result, State
 from sinks.executor.rulebook import rules_of
 from sinks.executor.worker import Ground, Worker
 from tidewire import log
