@@ -21,6 +21,7 @@ OPTION_MULTIPLIER = Decimal(100)
 """Shares of a standard option contract; adjusted contracts differ and are not known here."""
 
 _OCC = re.compile(r"[A-Z0-9.]{1,6}\d{6}[CP]\d{8}")
+_OCC_TAIL = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ def asset_class(symbol: str, named: str = "") -> str:
     if _OCC.fullmatch(symbol):
         return "us_option"
     return "crypto" if "/" in symbol else "us_equity"
+
+
+def underlying(symbol: str) -> str:
+    """The stock of an option's OCC symbol; anything else is its own."""
+    return symbol[:-_OCC_TAIL] if _OCC.fullmatch(symbol) else symbol
 
 
 def multiplier(of_class: str) -> Decimal:

@@ -467,3 +467,27 @@ EXECUTOR_CLAIMS = Counter(
     "Accounts that this process claimed, and claims that it lost to another: claimed, fenced",
     ["what"],
 )
+
+# -- corporate actions
+
+CORPORATE_ACTION_LOOKS = Counter(
+    "tidewire_corporate_action_looks_total",
+    "Looks at Alpaca's corporate actions, by outcome: good, failed (asked again a minute later)",
+    ["outcome"],
+)
+CORPORATE_ACTIONS = Counter(
+    "tidewire_corporate_actions_total",
+    "Announcements of corporate actions, by what was seen: announced, changed, removed (published), "
+    "unchanged, filtered (of a symbol not asked for), unreadable (dead-lettered)",
+    ["what"],
+)
+CORPORATE_ACTIONS_LOOKED = Gauge(
+    "tidewire_corporate_actions_last_look_timestamp_seconds",
+    "When the last good look at Alpaca's corporate actions began, seconds since 1970",
+)
+
+# -- account activities
+
+ACCOUNT_ACTIVITIES = Counter(
+    "tidewire_account_activities_total", "Account activities that are no fills, published: each once a status"
+)

@@ -117,6 +117,23 @@ class History:
             if isinstance(parts, dict)
         }
 
+    async def corporate_actions(self, parameters: Mapping[str, str]) -> AsyncIterator[tuple[str, Message]]:
+        """(list, announcement) of all pages; which are asked for `parameters` say. Raises HistoryError."""
+        path = "/v1/corporate-actions"
+        parameters = {"limit": "1000", **parameters}
+        while True:
+            answer = await self._get(path, parameters)
+            lists = answer.get("corporate_actions") or {}
+            if not isinstance(lists, dict):
+                raise HistoryError(200, f"GET {path}: an object expected, got {type(lists).__name__}")
+            for name, actions in lists.items():
+                for action in actions or ():
+                    yield name, action
+            token = answer.get("next_page_token")
+            if not token:
+                return
+            parameters = {**parameters, "page_token": str(token)}
+
     async def clock(self) -> MarketClock:
         """Whether the stock market is open, and when that changes. Raises HistoryError."""
         answer = await self._get("/v2/clock", {}, self._trading)

@@ -16,6 +16,9 @@ from aiokafka.structs import ConsumerRecord
 from producers import contact
 from producers.announce import small_producer
 from producers.contact import START_SECONDS
+from producers.corporate_actions.poller import SHARE as ACTIONS_SHARE
+from producers.corporate_actions.poller import TOPICS as ACTIONS_TOPICS
+from producers.corporate_actions.poller import CorporateActions
 from producers.history.client import History, pace_of
 from producers.interest import Entry
 from producers.lease import Leases
@@ -25,11 +28,12 @@ from producers.subscriber.rising import Rising
 from producers.subscriber.standing import Book
 from schemas.catalogue import LEASES, PORTFOLIO_POSITIONS, SUBSCRIPTIONS, Catalogue
 from schemas.codec import Codec, load_codec
+from schemas.fills import underlying
 from schemas.unchanged import Unchanged
 from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
-from tidewire.errors import RecordError
+from tidewire.errors import ConfigError, RecordError
 from tidewire.health import Health
 from tidewire.metrics import SUBSCRIPTION_CHANGES, SUBSCRIPTION_REPAIRS
 
@@ -74,6 +78,8 @@ class Subscriber:
         self._book = Book(self._grace_ns)
         self._unchanged: Callable[[bytes, bytes | None], bool] = lambda key, value: False
         self._rising: Rising | None = None
+        self._actions: CorporateActions | None = None
+        self._actions_history: History | None = None
         self._trouble: str | None = "starting"
         self._compared_at: float | None = None
         self._unreadable = 0
@@ -87,6 +93,7 @@ class Subscriber:
             "entries": self._book.standing(),
             "movers": None if rising is None else rising.found(),
             "movers_trouble": None if rising is None else rising.trouble,
+            "corporate_actions": None if self._actions is None else self._actions.details(),
             "seconds_since_comparison": None if compared is None else round(time.monotonic() - compared, 1),
             "unreadable_records": self._unreadable,
         }
@@ -109,23 +116,51 @@ class Subscriber:
             if self._settings.tidewire_movers:
                 history = History(self._settings, session, pace_of(self._settings, MOVERS_SHARE))
                 self._rising = Rising(history, self._universe, self._clock)
+            self._actions_history = await self._prepare_actions(session)
 
-            async def owned(_feed: str, _epoch: int) -> None:
-                await self._own(codec, producer)
+            async def owned(_feed: str, epoch: int) -> None:
+                await self._own(codec, producer, epoch)
 
             leases = self._leases = Leases(self._settings, codec, producer, GROUP, (FEED,), owned)
             showing = asyncio.create_task(self._show_health(health, leases))
             ending.callback(showing.cancel)
             await leases.run(stop)
 
-    async def _own(self, codec: Codec, producer: AIOKafkaProducer) -> None:
+    async def _prepare_actions(self, session: ClientSession) -> History | None:
+        """The client that looks for corporate actions; None: there are no keys to look with.
+
+        Raises:
+            SchemaError: a topic is missing.
+        """
+        try:
+            history = History(self._settings, session, pace_of(self._settings, ACTIONS_SHARE))
+        except ConfigError as error:
+            _log.warning("nobody looks for corporate actions", reason=str(error))
+            return None
+        name = Catalogue(self._settings.tidewire_topic_prefix, 1).name
+        await contact.check_topics(self._settings, tuple(map(name, ACTIONS_TOPICS)))
+        return history
+
+    async def _own(self, codec: Codec, producer: AIOKafkaProducer, epoch: int) -> None:
         """The work, while the lease is ours; entries of a former owner are ours, it had the same holders."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._forever(codec, producer))
                 if self._rising is not None:
                     tasks.create_task(self._rising.run())
+                if self._actions_history is not None:
+                    self._actions = CorporateActions(
+                        self._settings,
+                        codec,
+                        producer,
+                        self._actions_history,
+                        self._stocks,
+                        self._clock,
+                        epoch,
+                    )
+                    tasks.create_task(self._actions.run())
         finally:
+            self._actions = None
             self._book, self._trouble = Book(self._grace_ns), "starting"
 
     # -- reading
@@ -227,6 +262,13 @@ class Subscriber:
 
     def _universe(self) -> set[str]:
         return (self._book.stocks() | set(self._settings.symbols)) - {"*"}
+
+    def _stocks(self) -> set[str]:
+        """Stocks that somebody holds, also as an option's underlying, watches, or follows."""
+        options = (
+            s for s, of_class in self._book.holdings.held(self._clock()).items() if of_class == "us_option"
+        )
+        return self._universe() | {underlying(symbol) for symbol in options}
 
     async def _show_health(self, health: Health, leases: Leases) -> None:
         while True:

@@ -1,0 +1,1 @@
+"""Alpaca's announcements of splits, dividends and the like -> alpaca.corporate-actions."""
