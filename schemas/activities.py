@@ -34,7 +34,9 @@ _SPLITS = frozenset({"SPLIT", "SSP"})
 _OPTIONS = frozenset({"OPEXP", "OPEXC", "OPXRC", "OPASN", "OPCSH", "OPCA", "OPTRD"})
 _REMOVALS = frozenset({"MA", "REORG", "FIMAT"})
 _FEES = frozenset({"CFEE", "FEE"})
-_TRANSFERS = frozenset({"NC", "SC", "SPIN", "SSO", "JNLS", "JNL", "ACATS", "VOF", "PTR"})
+_TRANSFERS = frozenset({"NC", "SC", "SPIN", "SSO", "JNLS", "JNL", "ACATS", "FOPT", "VOF", "PTR"})
+_PAID = ("DIV", "CGD", "INT")
+"""What is paid for a quantity that stays where it is."""
 _AT_OPENING = _SPLITS | _REMOVALS | frozenset({"NC", "SC", "SPIN", "SSO", "VOF"})
 """Happen before the session of their date; what else has only a date happens after it."""
 
@@ -48,8 +50,8 @@ _SECOND = 1_000_000_000
 @dataclass(frozen=True, slots=True)
 class Effect:
     """`quantity` is the signed change of the position in `symbol` (empty: of none), `price` USD each, `cash`
-    the signed change of cash in USD. `ts` is its place among the fills in ns. Activities of one `group` (empty:
-    it is alone) belong together. `known` is False where a quantity was told and its meaning is not known.
+    the signed change of cash in USD. `ts` is its place among the fills in ns. Activities of one `group`
+    (empty: it is alone) belong together. `known` is False where a quantity was told that means nothing known.
     """
 
     kind: Kind
@@ -71,7 +73,7 @@ def effect_of(activity: Mapping[str, Any]) -> Effect:
     if of_type in EXECUTIONS:
         return Effect("none", "", _ZERO, _ZERO, _ZERO, ts)
     if kind == "cash":
-        known = not quantity or of_type.startswith("DIV") or of_type in _FEES
+        known = not quantity or of_type.startswith(_PAID) or of_type in _FEES
         return Effect("cash", "", _ZERO, _ZERO, cash, ts, known=known)
     price = _price(activity, kind, quantity, cash)
     return Effect(kind, symbol, quantity, price, cash, ts, _group(activity, kind))
@@ -89,6 +91,13 @@ def moment(activity: Mapping[str, Any]) -> int:
     if created is not None and created > ts:
         return int(created)
     return _next_midnight(ts) - 1
+
+
+def booked(activity: Mapping[str, Any]) -> int:
+    """When Alpaca booked it, as far as is told, ns by its clock."""
+    created: int | None = activity["created_ts"]
+    ts: int = activity["ts"]
+    return ts if created is None else max(ts, created)
 
 
 def _kind(activity: Mapping[str, Any], of_type: str, quantity: Decimal, cash: Decimal) -> Kind:

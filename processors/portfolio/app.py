@@ -1,5 +1,5 @@
-"""The portfolio service: a Faust app that folds events, activities, snapshots and marks into what is held, and
-places the exits of what is held beside the prices that they watch."""
+"""The portfolio service: a Faust app that folds events, activities, snapshots and marks into what is held,
+and places the exits of what is held beside the prices that they watch."""
 
 from __future__ import annotations
 

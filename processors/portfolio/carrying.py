@@ -1,5 +1,4 @@
-"""Costs that move from one symbol to another: a change of name, a merger for shares, a unit that splits.
-Pure.
+"""Costs that move from one symbol to another: changes of name, mergers for shares, units that split. Pure.
 
 What leaves one symbol and what comes into others belong together by their group. The cost that left is shared
 among those that came by what Alpaca says that they are worth; alone it goes over whole.

@@ -24,6 +24,7 @@ from producers.publisher import Publisher
 from producers.session import Session
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
     AUDITS,
     CONNECTIONS,
     GAPS,
@@ -113,7 +114,7 @@ class Accounts:
         self, ending: AsyncExitStack, publisher: Publisher, keyed: tuple[Keyed, ...]
     ) -> Leases:
         settings, codec = self._settings, load_codec(self._settings)
-        written = [*map(self._name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, GAPS, AUDITS))]
+        written = [*map(self._name, (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, ACTIVITIES, GAPS, AUDITS))]
         others = [*map(self._name, (CONNECTIONS, LEASES, REQUESTS))]
         frames = self._name(TRADE_UPDATE_FRAMES)
         await contact.check_topics(settings, (*written, *others, frames + SUFFIX))

@@ -18,14 +18,19 @@ from tidewire import log
 from tidewire.clock import NS_PER_MS
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
-from tidewire.metrics import MESSAGES_DUPLICATE, MESSAGES_RECEIVED, TRADE_UPDATES_RECOVERED
+from tidewire.metrics import (
+    ACCOUNT_ACTIVITIES,
+    MESSAGES_DUPLICATE,
+    MESSAGES_RECEIVED,
+    TRADE_UPDATES_RECOVERED,
+)
 from tidewire.redaction import Redactor
 
 FEED = "trading"
 """Label of the metrics of all trading streams together: accounts are no labels."""
 CHANNEL = "trade_updates"
 
-_FREE_TEXTS = ("extra", "reason", "client_order_id")
+_FREE_TEXTS = ("extra", "reason", "client_order_id", "description")
 """Where a server's words, or a careless user's key, may stand."""
 
 Add = Callable[[bytes, bytes, int], None]
@@ -47,7 +52,7 @@ class Log(Protocol):
 
 
 class Journal:
-    """One account's. `updates_topic`, `snapshots_topic` and `frames_topic` are real names."""
+    """One account's. `updates_topic` and the like are real names."""
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class Journal:
         *,
         updates_topic: str,
         snapshots_topic: str,
+        activities_topic: str,
         frames_topic: str,
         owner_epoch: int,
     ) -> None:
@@ -66,7 +72,9 @@ class Journal:
         self._key = account.encode()
         self._encode_update = codec.encoder("trade_update")
         self._encode_snapshot = codec.encoder("account_snapshot")
+        self._encode_activity = codec.encoder("account_activity")
         self._add_update, self._add_snapshot = log.adder(updates_topic), log.adder(snapshots_topic)
+        self._add_activity = log.adder(activities_topic)
         self._log, self._redactor, self._frames = log, redactor, frames_topic
         self._epoch = owner_epoch
         self._received = MESSAGES_RECEIVED.labels(FEED, CHANNEL)
@@ -116,6 +124,15 @@ class Journal:
     def snapshot(self, content: Content, received_ns: int) -> None:
         """Publish a snapshot. Raises RecordError."""
         self._publish(self._encode_snapshot, self._add_snapshot, content, "rest", received_ns)
+
+    def activity(self, content: Content, received_ns: int) -> bool:
+        """Publish an activity unless the log has it in this status; whether it was. Raises RecordError."""
+        if self.memory.holds_activity(content):
+            return False
+        self._publish(self._encode_activity, self._add_activity, content, "rest", received_ns)
+        self.memory.add_activity(content)
+        ACCOUNT_ACTIVITIES.inc()
+        return True
 
     def _publish(
         self, encode: Callable[[Any], bytes], add: Add, content: Content, source: str, received_ns: int

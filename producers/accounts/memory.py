@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from producers.accounts.recovered import ENDINGS
 from producers.accounts.updates import MULTI_LEG
+from schemas.activities import CANCELED, EXECUTED, booked, effect_of
 from schemas.event_id import fill_id
 from schemas.fills import FILL_EVENTS, REVISION_EVENTS, Fill, fills
 
@@ -48,9 +49,12 @@ class Memory:
         self._events: OrderedDict[bytes, None] = OrderedDict()
         self._orders: OrderedDict[str, _Order] = OrderedDict()
         self._positions: OrderedDict[str, Position] = OrderedDict()
+        self._activities: OrderedDict[str, str] = OrderedDict()
         self._submitted_ts: int | None = None
         self.newest_ts: int | None = None
         """Of the newest event in the log, by the broker's clock, ns; None: there is none."""
+        self.newest_activity_ts: int | None = None
+        """When the newest activity in the log that is no fill was booked, ns; None: there is none."""
 
     def holds(self, update: Mapping[str, Any]) -> bool:
         """Whether the log has this event (a `trade_update` record or its content)."""
@@ -63,6 +67,18 @@ class Memory:
     def holds_fill(self, order_id: str, cumulative: str) -> bool:
         """Whether the log has the fill of an order (or leg) up to this plain cumulative quantity."""
         return fill_id(order_id, cumulative) in self._events
+
+    def holds_activity(self, activity: Mapping[str, Any]) -> bool:
+        """Whether the log has this activity in this status (an `account_activity` record or its content)."""
+        known = self._activities.get(activity["activity_id"])
+        return known is not None and known in (_status(activity), CANCELED)
+
+    def add_activity(self, activity: Mapping[str, Any]) -> None:
+        """Remember an activity that is in the log, or on its way there."""
+        self._keep(self._activities, activity["activity_id"], _status(activity))
+        self.newest_activity_ts = max(self.newest_activity_ts or 0, booked(activity))
+        if effect_of(activity).quantity:  # the next fill says what is held now
+            self._positions.pop(activity["symbol"], None)
 
     def add(self, update: Mapping[str, Any]) -> None:
         """Remember an event that is in the log, or on its way there."""
@@ -156,3 +172,8 @@ class Memory:
         kept.move_to_end(key)
         if len(kept) > self._limit:
             kept.popitem(last=False)
+
+
+def _status(activity: Mapping[str, Any]) -> str:
+    status = activity["status"] or ""
+    return "" if status in EXECUTED else str(status)

@@ -28,7 +28,15 @@ from producers.accounts.watch import Watch
 from producers.announce import Announcer
 from producers.connection import Connection
 from producers.publisher import Publisher
-from schemas.catalogue import ACCOUNT_SNAPSHOTS, AUDITS, GAPS, TRADE_UPDATE_FRAMES, TRADE_UPDATES, Catalogue
+from schemas.catalogue import (
+    ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
+    AUDITS,
+    GAPS,
+    TRADE_UPDATE_FRAMES,
+    TRADE_UPDATES,
+    Catalogue,
+)
 from schemas.codec import Codec
 from schemas.gaps import CLOSED, Gap
 from tidewire import kafka
@@ -77,6 +85,7 @@ async def own(one: Keyed, epoch: int, ground: Ground, show: Callable[[Watch | No
         kafka.client_arguments(ground.settings), ground.codec, name,
         updates=ground.partition(TRADE_UPDATES, name.encode()),
         snapshots=ground.partition(ACCOUNT_SNAPSHOTS, name.encode()),
+        activities=ground.partition(ACTIVITIES, name.encode()),
         gaps=ground.publisher.partitions(ground.topic(GAPS)),
     )  # fmt: skip
     # Lanes that were written to know their ends better; another account's records may be on their way.
@@ -99,7 +108,8 @@ def _assemble(one: Keyed, epoch: int, ground: Ground, recalled: Recalled) -> Wat
     journal = Journal(
         account.name, ground.codec, ground.publisher, recalled.memory, redactor,
         updates_topic=ground.topic(TRADE_UPDATES), snapshots_topic=ground.topic(ACCOUNT_SNAPSHOTS),
-        frames_topic=ground.topic(TRADE_UPDATE_FRAMES), owner_epoch=epoch,
+        activities_topic=ground.topic(ACTIVITIES), frames_topic=ground.topic(TRADE_UPDATE_FRAMES),
+        owner_epoch=epoch,
     )  # fmt: skip
     api = TradingApi(ground.rest, account.trading_url(settings), one.key, one.secret)
     savings = Savings(lambda: api.made, asyncio.get_running_loop().time)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from producers.accounts.recovered import flattened
-from producers.accounts.rest import PAGE_ACTIVITIES, PAGE_ORDERS, RestError, TradingApi
+from producers.accounts.rest import PAGE_ACTIVITIES, PAGE_ORDERS, RestError, TradingApi, rfc3339
 from schemas import activity
 from schemas import trading_values as values
 from schemas.trading_values import Json
@@ -114,7 +113,7 @@ async def _fills(api: TradingApi, bound: int | None, opening: bool) -> list[Json
 async def _orders(api: TradingApi, status: str, after: int | None) -> list[Json]:
     found: dict[str, Json] = {}
     while True:
-        since = {} if after is None else {"after": _rfc3339(after)}
+        since = {} if after is None else {"after": rfc3339(after)}
         page = await api.orders(status=status, **since)
         new = [order for order in page if _id(order) not in found]
         found |= {_id(order): order for order in new}
@@ -136,8 +135,3 @@ def _id(order: Json) -> str:
 
 def _newest_id(fills: Sequence[Json]) -> str | None:
     return values.identity(fills[0], "id") if fills else None
-
-
-def _rfc3339(ns: int) -> str:
-    moment = datetime.fromtimestamp(ns // NS_PER_SECOND, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ns % NS_PER_SECOND:09d}Z"

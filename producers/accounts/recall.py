@@ -1,4 +1,4 @@
-"""What the log holds of an account already: its newest events, its last snapshot, its open gaps.
+"""What the log holds of an account: its newest events and activities, its last snapshot, its open gaps.
 
 Snapshots are read from the end of the account's partition backwards until its last one is found; only an
 account that is new makes the search go to the beginning. Events of a stale owner are left out.
@@ -6,7 +6,7 @@ account that is new makes the search go to the beginning. Events of a stale owne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ _log = log.get("accounts")
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """One account's memory, its last snapshot, and its gaps that are not closed. `ends`: of the partitions of
-    its events and snapshots.
+    its events, activities and snapshots.
     """
 
     memory: Memory
@@ -52,32 +52,36 @@ async def recall(
     *,
     updates: TopicPartition,
     snapshots: TopicPartition,
+    activities: TopicPartition,
     gaps: Sequence[TopicPartition],
 ) -> Recalled:
     """Read the tails of the account's own partitions, and of those of the gaps."""
     async with log_tail.reader(client_arguments) as consumer:
-        memory, ends = await _updates(consumer, codec, updates, account)
+        memory, ends = Memory(), await log_tail.ends(consumer, [updates, activities])
+        fence = Fence()
+        async for update in _newest(consumer, codec, updates, ends[updates], account):
+            if not fence.stale(update):
+                memory.add(update)
+        async for activity in _newest(consumer, codec, activities, ends[activities], account):
+            memory.add_activity(activity)
         last, snapshot_ends = await _snapshots(consumer, codec, snapshots, account)
         board = await _gaps(consumer, codec, gaps, account)
     _log.info("recalled", account=account, history=last is not None, open_gaps=len(board.open()))
     return Recalled(memory, last, tuple(board.open()), ends | snapshot_ends)
 
 
-async def _updates(
-    consumer: AIOKafkaConsumer, codec: Codec, partition: TopicPartition, account: str
-) -> tuple[Memory, Ends]:
-    memory, fence = Memory(), Fence()
-    ends = await log_tail.ends(consumer, [partition])
+async def _newest(
+    consumer: AIOKafkaConsumer, codec: Codec, partition: TopicPartition, end: int, account: str
+) -> AsyncIterator[dict[str, Any]]:
+    """The account's among the newest LIMIT records of a partition."""
     starts: Ends = await consumer.beginning_offsets([partition])
-    at, end = max(starts[partition], ends[partition] - LIMIT), ends[partition]
+    at = max(starts[partition], end - LIMIT)
     while at < end:
         span = at, min(at + LARGEST_STEP, end)
         found = await log_tail.read(consumer, {partition: span})
-        for update in _decoded(codec, found[partition], account.encode()):
-            if not fence.stale(update):
-                memory.add(update)
+        for record in _decoded(codec, found[partition], account.encode()):
+            yield record
         at = span[1]
-    return memory, ends
 
 
 async def _snapshots(
@@ -92,7 +96,8 @@ async def _snapshots(
         records = list(_decoded(codec, found[partition], account.encode()))
         if records:
             newest = records[-1]
-            return Last(newest["ts"], newest["broker_account"], newest["activity_cursor"]), ends
+            looked = newest["contained_activities"] is not None
+            return Last(newest["ts"], newest["broker_account"], newest["activity_cursor"], looked), ends
         at, step = span[0], min(step * 4, LARGEST_STEP)
     return None, ends
 

@@ -12,6 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 
 from schemas import trading_values as values
 from schemas.trading_values import Json
+from tidewire.clock import NS_PER_SECOND
 from tidewire.errors import RecordError
 from tidewire.metrics import TRADING_REST_REQUESTS
 from tidewire.redaction import Redactor
@@ -99,6 +101,17 @@ class TradingApi:
         path = "/account/activities/FILL"
         return _list(await self._get(path, direction="desc", page_size=str(size), **token), path)
 
+    async def activities(self, booked_after: int | None, page_token: str | None = None) -> list[Json]:
+        """A page of at most 100 activities that are no fills, newest first, those before `page_token`.
+
+        `booked_after`: only those that Alpaca booked after this time (ns); None: all. Raises RestError.
+        """
+        token = {} if page_token is None else {"page_token": page_token}
+        after = {} if booked_after is None else {"after": rfc3339(booked_after)}
+        path, size = "/account/activities", str(PAGE_ACTIVITIES)
+        fixed = {"category": "non_trade_activity", "direction": "desc", "page_size": size}
+        return _list(await self._get(path, **fixed, **after, **token), path)
+
     async def _get(self, path: str, **parameters: str) -> Any:
         kind = path.split("/")[1]
         for attempt in range(1, _TRIES + 1):
@@ -149,6 +162,12 @@ class TradingApi:
             return "the answer is no JSON"
         words = said.get("message") if isinstance(said, dict) else None
         return self._redactor.text(str(words or "no reason given"))[:200]
+
+
+def rfc3339(ns: int) -> str:
+    """A time in ns as Alpaca reads it."""
+    moment = datetime.fromtimestamp(ns // NS_PER_SECOND, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ns % NS_PER_SECOND:09d}Z"
 
 
 def _object(answer: Any, path: str) -> Json:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from producers.accounts import reading, snapshots
+from producers.accounts.activity_rounds import ActivityRounds
 from producers.accounts.comparison import Comparison, Found
 from producers.accounts.journal import Journal
 from producers.accounts.reading import MARGIN_NS, Reading, cursor_ts, fill_ts
@@ -33,11 +34,12 @@ from tidewire.redaction import Redactor
 FILL_SECONDS = 2.0
 """So long after a fill positions and cash are looked up: one look for all fills of a burst."""
 SPACING_SECONDS = 20.0
-"""Between rounds that fills ask for: six requests each, of 200 a minute that the executor needs as well."""
+"""Between rounds that fills ask for: seven requests each, of 200 a minute that the executor needs as well."""
 LISTENING_SECONDS = 5.0
 """The first round waits so long for the stream: what happens after it must come by the stream."""
 POLL_SECONDS = 5.0
-"""Between rounds where there is no stream: six requests each, of 200 a minute."""
+"""Between rounds where there is no stream: seven requests each, of 200 a minute."""
+OPENING_LOOKS = 5
 
 Mode = Literal["stream", "hybrid", "poll"]
 
@@ -46,11 +48,14 @@ _log = log.get("accounts")
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last snapshot in the log. `broker` is Alpaca's id of the account, `ts` in ns."""
+    """The last snapshot in the log. `broker` is Alpaca's id of the account, `ts` in ns. `activities`: those
+    that are no fills were looked for as well.
+    """
 
     ts: int
     broker: str | None
     cursor: str | None
+    activities: bool = True
 
 
 class Rounds:
@@ -73,6 +78,8 @@ class Rounds:
         self._settle, self._clock, self._truth = settle, clock, truth
         self._mode, self._every = mode, every_seconds
         self._comparison = Comparison(api, journal, clock)
+        since = None if last is None or last.activities else last.ts
+        self._activities = ActivityRounds(api, journal, clock, since)
         self._broker = None if last is None else last.broker
         self._opened = last is not None
         self._bound = _bound_of(last)
@@ -183,7 +190,7 @@ class Rounds:
         """
         opening = not self._opened
         begun = self._truth.begin(self._api)
-        found = await reading.read(self._api, self._clock, self._bound, opening=opening)
+        found = await self._read(opening)
         self._check_broker(found.account)
         if opening:
             compared = await self._comparison.opening(found)
@@ -204,6 +211,16 @@ class Rounds:
         self._unfinished = None
         if again:
             self.ask(FILL_SECONDS)  # to say that it is all there now
+
+    async def _read(self, opening: bool) -> Reading:
+        """Activities that are no fills go into the log first: what a snapshot shows of them is explained."""
+        await self._activities.look()
+        for _ in range(OPENING_LOOKS):
+            found = await reading.read(self._api, self._clock, self._bound, opening=opening)
+            # An opening balance must say which activities it contains: none may have come meanwhile.
+            if not opening or not await self._activities.look():
+                return found
+        raise RestError("/account/activities", 0, "activities came while the opening balance was read")
 
     async def _until_due(self) -> None:
         while (left := self._due - self._now()) > 0:
@@ -238,8 +255,10 @@ class Rounds:
         content = snapshots.content(
             self._journal.account, found.account, found.positions, found.orders,
             ts=found.asked, cursor=found.cursor, contained=self._comparison.names(listed),
+            activities=self._activities.told,
         )  # fmt: skip
         self._journal.snapshot(content, self._clock())
+        self._activities.named()
         self.snapshot_ts = found.asked
         ACCOUNT_SNAPSHOTS.labels("published").inc()
         _log.debug("snapshot", account=self._journal.account, fills=len(listed))

@@ -29,11 +29,12 @@ def content(
     ts: int,
     cursor: str | None,
     contained: Iterable[tuple[str, str]],
+    activities: Iterable[str] = (),
 ) -> Content:
     """The record of a snapshot asked for at `ts` (ns), without when it was received.
 
     `cursor` is the id of the newest FILL activity contained, `contained` names (order id, plain cumulative
-    quantity) the fills shortly before it.
+    quantity) the fills shortly before it. `activities` are ids of others that no snapshot has named before.
 
     Raises:
         RecordError: something is missing or does not fit; half a snapshot is none.
@@ -51,6 +52,7 @@ def content(
         "orders": [_order(order, ts) for order in flattened(orders)],
         "activity_cursor": cursor,
         "contained_fills": [f"{order_id}:{quantity}" for order_id, quantity in contained],
+        "contained_activities": list(activities),
         "extra": values.leftovers(values.without(account, _ACCOUNT_FIELDS), {"unrounded": unrounded}),
         "source": "rest",
         "event_id": snapshot_id(name, ts),

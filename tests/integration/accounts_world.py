@@ -11,6 +11,7 @@ from typing import Any
 from producers.accounts.app import Accounts
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
     AUDITS,
     CONNECTIONS,
     GAPS,
@@ -25,7 +26,10 @@ from tidewire.config import Settings
 from tidewire.health import Health
 
 Record = dict[str, Any]
-TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS, TRADE_UPDATE_FRAMES)
+TOPICS = (
+    TRADE_UPDATES, ACCOUNT_SNAPSHOTS, ACTIVITIES, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS,
+    TRADE_UPDATE_FRAMES,
+)  # fmt: skip
 
 
 def accounts(settings: Settings, **keys: str) -> None:

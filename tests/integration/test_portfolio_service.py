@@ -30,6 +30,11 @@ from aiokafka.partitioner import DefaultPartitioner
 from schemas import cluster
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
+    EXIT_RULES,
+    EXIT_WATCH,
+    GAPS,
+    ORDER_RESULTS,
     PORTFOLIO_ACCOUNTS,
     PORTFOLIO_MARKS,
     PORTFOLIO_ORDERS,
@@ -53,8 +58,9 @@ from tidewire.kafka import client_arguments
 
 pytestmark = pytest.mark.kafka
 
-TOPICS = [TRADE_UPDATES, ACCOUNT_SNAPSHOTS, PORTFOLIO_MARKS]
+TOPICS = [TRADE_UPDATES, ACCOUNT_SNAPSHOTS, PORTFOLIO_MARKS, ACTIVITIES]
 TOPICS += [PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, PORTFOLIO_ACCOUNTS]
+TOPICS += [EXIT_RULES, EXIT_WATCH, ORDER_RESULTS, GAPS]
 ACCOUNTS = [f"demo-{n}" for n in range(1, 7)]
 SYMBOLS = ["AAPL", "IBM", "BTC/USD"]
 PARTITIONS = [0, 1, 2, 3]

@@ -29,6 +29,8 @@ class Broker:
         self.account_id = str(uuid.uuid4())
         self.orders: dict[str, Json] = {}
         self.activities: list[Json] = []
+        self.others: list[Json] = []
+        """Activities that are no fills, in the order in which they were booked."""
         self.positions: dict[str, Decimal] = {}
         self.sockets: set[web.WebSocketResponse] = set()
         self.requests: Counter[str] = Counter()
@@ -110,6 +112,22 @@ class Broker:
         said = datetime.fromisoformat(now) + timedelta(microseconds=late)
         await self._tell(order, event, said.isoformat(), told)
 
+    def book(self, of_type: str, **more: str) -> str:
+        """An activity that is no fill; `moves` of `symbol` change the position."""
+        now = self._now()
+        moment = datetime.fromisoformat(now).astimezone(ZoneInfo("America/New_York"))
+        moves = more.pop("moves", None)
+        made = {
+            "id": f"{moment:%Y%m%d}000000000::{uuid.uuid4()}",
+            "activity_type": of_type,
+            "created_at": now,
+        }
+        made |= {"date": f"{moment:%Y-%m-%d}", "net_amount": "0", "status": "executed", **more}
+        self.others.append(made)
+        if moves is not None:
+            self.positions[more["symbol"]] = self.positions.get(more["symbol"], Decimal(0)) + Decimal(moves)
+        return str(made["id"])
+
     async def drop(self) -> None:
         for socket in list(self.sockets):
             await socket.close()
@@ -187,6 +205,13 @@ class Broker:
             if token := query.get("page_token"):
                 newest = newest[[a["id"] for a in newest].index(token) + 1 :]
             return newest[: int(query["page_size"])]
+        if path == "account/activities":
+            assert query["category"] == "non_trade_activity"
+            since = query.get("after", "")[:19]
+            newest = sorted(self.others, key=lambda a: str(a["id"]), reverse=True)
+            if token := query.get("page_token"):
+                newest = newest[[a["id"] for a in newest].index(token) + 1 :]
+            return [a for a in newest if str(a["created_at"])[:19] >= since][: int(query["page_size"])]
         if path == "orders":
             after = datetime.fromisoformat(
                 query.get("after", "2000-01-01T00:00:00Z")[:26].rstrip("Z") + "+00:00"
