@@ -14,7 +14,7 @@ from tidewire.config import Settings
 from verify.completeness import Completeness
 from verify.content import ALL_BARS, CHANNELS, Channel
 from verify.coverage import Coverage
-from verify.report import cover_channel, spans_of
+from verify.report import cover_all
 from verify.topic import Ends, consumer, ends, whole
 
 
@@ -39,9 +39,7 @@ async def coverage(
             (channel, await _events(client, channel, codec, stops[names[channel.name]], since_ns))
             for channel in channels
         ]
-    spans = spans_of(events)
-    found = {c.name: cover_channel(c, frame, told, spans.get(c.venue)) for c, frame in events}
-    return {name: covered for name, covered in found.items() if covered.states.height}
+    return cover_all(events, told)
 
 
 async def _events(

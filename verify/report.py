@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from verify.gather import Gathered, gather
 from verify.orders import OrderOutcome
 
 Source = Literal["ledger", "alpaca"]
+DAILY = "dailyBars"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +183,17 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
 
 def _coverage(g: Gathered) -> dict[str, Coverage]:
     """The four words of every channel of which there is anything to say."""
-    found = {}
-    events = {channel.name: g.channels[channel.name].topic for channel in CHANNELS}
-    spans = spans_of((channel, events[channel.name]) for channel in CHANNELS)
-    for channel in CHANNELS:
-        covered = cover_channel(channel, events[channel.name], g.completeness, spans.get(channel.venue))
-        if covered.states.height:
-            found[channel.name] = covered
-    return found
+    return cover_all([(channel, g.channels[channel.name].topic) for channel in CHANNELS], g.completeness)
+
+
+def cover_all(events: Sequence[tuple[Channel, pl.DataFrame]], told: Completeness) -> dict[str, Coverage]:
+    """The four words by channel, of the events that the topics hold; bars of days apart, as `daily_bars`."""
+    spans, found = spans_of(events), dict[str, Coverage]()
+    for channel, frame in events:
+        found[channel.name] = cover_channel(channel, frame, told, spans.get(channel.venue))
+        if channel in ALL_BARS:
+            found[channel.name.replace("bars", "daily_bars")] = cover_days(channel, frame, told)
+    return {name: covered for name, covered in found.items() if covered.states.height}
 
 
 def spans_of(events: Iterable[tuple[Channel, pl.DataFrame]]) -> dict[str, Span]:
@@ -219,6 +223,20 @@ def cover_channel(channel: Channel, events: pl.DataFrame, told: Completeness, sp
     if channel in ALL_BARS:  # a bar comes when its minute has ended
         gaps = [_earlier(gap) for gap in gaps]
     return cover(minutes_of(events), gaps, told.audits_of(channel.venue, name), span=span)
+
+
+def cover_days(channel: Channel, events: pl.DataFrame, told: Completeness) -> Coverage:
+    """The words of daily bars: a day counts as one, as the minute with which it begins."""
+    days = minutes_of(events.filter(pl.col("interval") == "day"))
+    audits = told.audits_of(channel.venue, DAILY)
+    begins = sorted({*days["minute"], *(audit["ts"] for audit in audits)})
+    gaps = [
+        replace(gap, from_ts=day, until_ts=day)
+        for gap in told.gaps_of(channel.venue, (DAILY,))
+        for day in begins
+        if gap.from_ts < day + MINUTE and (gap.until_ts is None or gap.until_ts >= day)
+    ]
+    return cover(days, gaps, audits)
 
 
 def _earlier(gap: Gap) -> Gap:

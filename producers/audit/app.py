@@ -13,6 +13,7 @@ from producers import contact
 from producers.announce import small_producer
 from producers.audit.asking import Asking
 from producers.audit.board import Gaps
+from producers.audit.daily import DailyRounds
 from producers.audit.decoding import sampler
 from producers.audit.news import NewsAudit
 from producers.audit.outbox import Outbox
@@ -159,6 +160,15 @@ class Auditor:
             scope.feed, Asking(history, scope.kind), gaps, outbox.put, reader.position, self._clock,
             self._epoch, has_bars="bars" in scope.topics,
         )  # fmt: skip
+        daily = DailyRounds(
+            scope.feed,
+            Asking(history, scope.kind),
+            gaps,
+            outbox.put,
+            reader.position,
+            self._clock,
+            self._epoch,
+        )
         sampled = sampler(self._settings.tidewire_audit_quotes)
         pause = ROUND_SECONDS
         while True:
@@ -171,6 +181,8 @@ class Auditor:
                     station.open_cases(before, sampled)
             try:
                 await rounds.run(stations, reader.read_on)
+                if "bars" in scope.topics:
+                    await daily.run(stations, reader.market[scope.kind], reader.read_on)
             except HistoryError as error:
                 _log.warning("no answer from the history", feed=scope.feed, reason=str(error))
                 AUDIT_FAILURES.labels(scope.kind).inc()

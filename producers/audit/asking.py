@@ -40,6 +40,15 @@ class Asking:
                     found[message["t"], message["S"]] = bar_of(message)
         return found
 
+    async def days(self, places: Iterable[Place]) -> dict[Place, Bar]:
+        """The daily bars that there are of these symbols and days (their beginnings). Raises HistoryError."""
+        found: dict[Place, Bar] = {}
+        for symbols, start, end in requests(places, 1):
+            async for page in self._history.pages(self._kind, "dailyBars", symbols, start, end + MINUTE - 1):
+                for message in page:
+                    found[message["t"], message["S"]] = bar_of(message)
+        return found
+
     async def trades(self, places: Iterable[Place]) -> dict[Place, Sums]:
         """The sums of the trades that count, by the history's own trades. Raises HistoryError."""
         found: dict[Place, Sums] = {}

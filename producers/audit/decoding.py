@@ -73,10 +73,19 @@ def _sums(row: Mapping[str, Any]) -> Sums:
 
 def bar_pieces(frame: pl.DataFrame) -> list[Piece]:
     """Minute bars with their revisions."""
-    minutes = frame.filter(pl.col("interval").cast(pl.String) == "minute")
+    return _bars(frame, "minute")
+
+
+def day_pieces(frame: pl.DataFrame) -> list[Piece]:
+    """Daily bars with their revisions; the piece's minute is the beginning of the day."""
+    return _bars(frame, "day")
+
+
+def _bars(frame: pl.DataFrame, interval: str) -> list[Piece]:
+    chosen = frame.filter(pl.col("interval").cast(pl.String) == interval)
     return [
         Piece(row["ts"], row["symbol"], Revised(row["revision"], _bar(row)), row["offset"])
-        for row in minutes.iter_rows(named=True)
+        for row in chosen.iter_rows(named=True)
     ]
 
 

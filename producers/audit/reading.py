@@ -22,6 +22,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from producers.audit import decoding
 from producers.audit.cases import Extent
+from producers.audit.days import Days
 from producers.audit.event_clock import EventClock
 from producers.audit.minutes import MINUTE, Lane, Piece
 from producers.audit.scope import Audited
@@ -128,6 +129,9 @@ class Reader:
                 continue
             offset = station.lane.resume_offset(source.channel, position)
             note = {"floor": station.lane.floor, "rises": station.fences[source.channel].rises}
+            if source.channel == "bars":
+                offset = min(offset, station.days.resume_offset(position))
+                note["days"] = station.days.floor
             place = OffsetAndMetadata(offset, json.dumps(note))
             if self._committed.get(tp) != place:
                 found[tp] = place
@@ -158,6 +162,8 @@ class Reader:
         newest = kept["ts"].max()
         assert isinstance(newest, int)
         self._advance(station, channel, newest + (MINUTE if channel == "bars" else 0))
+        if channel == "bars":
+            station.days.add(decoding.day_pieces(kept))
         late = station.lane.late
         station.reopened(station.lane.add(channel, self._pieces(kind, channel, kept)))
         RECORDS_SKIPPED.labels(STAGE, tp.topic, "late").inc(station.lane.late - late)
@@ -238,6 +244,8 @@ class Reader:
             station = self.stations.get((source.scope.kind, tp.partition))
             if station is not None:
                 station.fences[source.channel] = fence.LogFence(notes.get(tp, {}).get("rises", ()))
+                if source.channel == "bars":
+                    station.days = Days(notes.get(tp, {}).get("days", 0))
         self._placed.set()
 
     def revoked(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from producers.audit.cases import UNKNOWN, Case, Extent
 from producers.audit.comparison import add_contents, add_sums, newest
+from producers.audit.days import Days
 from producers.audit.event_clock import EventClock
 from producers.audit.minutes import Lane, minute_of
 from producers.audit.scope import Audited
@@ -35,6 +36,7 @@ class Station:
     clock: EventClock = field(default_factory=EventClock)
     fences: dict[str, LogFence] = field(default_factory=dict)
     cases: dict[int, list[Case]] = field(default_factory=dict)
+    days: Days = field(default_factory=Days)
     caught_up: bool = False
     extent: Extent = UNKNOWN
     newest: dict[str, int] = field(default_factory=dict)
