@@ -9,6 +9,7 @@ import sys
 import termios
 
 import pytest
+from aiohttp import web
 
 from console.commands.runs import keys
 from console.commands.runs.disasters import DISASTERS, Disasters, parse
@@ -62,6 +63,38 @@ def test_a_simulator_that_does_not_answer_is_said() -> None:
         return disasters.said[0]
 
     assert "does not answer" in asyncio.run(run())
+
+
+def test_a_key_that_hit_nothing_says_so() -> None:
+    """Who presses before the socket is open would wait for a gap that never comes."""
+
+    async def run(hit: int) -> list[str]:
+        async def fault(_: web.Request) -> web.Response:
+            return web.json_response({"kind": "drop", "sockets": hit})
+
+        app = web.Application()
+        app.router.add_post("/sim/faults", fault)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            disasters = _disasters(simulator_url=f"http://127.0.0.1:{runner.addresses[0][1]}")
+            said: list[str] = []
+            for key in "cmts":
+                before = disasters.said
+                disasters.press(key)
+                async with asyncio.timeout(5):
+                    while disasters.said == before:
+                        await asyncio.sleep(0.01)
+                said.append(disasters.said[-1].partition("  ")[2])
+            return said
+        finally:
+            await runner.cleanup()
+
+    none, one = asyncio.run(run(0)), asyncio.run(run(1))
+    assert none[:3] == [DISASTERS[key].unhurt for key in "cmt"]
+    assert none[3] == DISASTERS["s"].done, "trades are dropped from the next socket, too"
+    assert one == [DISASTERS[key].done for key in "cmts"]
 
 
 def test_q_ends_the_run() -> None:

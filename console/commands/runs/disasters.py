@@ -26,20 +26,29 @@ class Disaster:
     name: str
     label: str
     done: str
+    unhurt: str = ""
+    """What is said instead when no socket was there to be hit; empty: it needs none."""
     fault: Mapping[str, Any] = field(default_factory=dict)
 
 
+_NO_STOCKS = "no stock socket is open just now: nothing was broken"
 DISASTERS: Mapping[str, Disaster] = {
-    "c": Disaster("cut", "cut stocks", "the stock socket was cut", {"kind": "drop"}),
-    "m": Disaster("mute", "mute them", "the stock socket is mute: open, and nothing comes", {"kind": "mute"}),
+    "c": Disaster("cut", "cut stocks", "the stock socket was cut", _NO_STOCKS, {"kind": "drop"}),
+    "m": Disaster(
+        "mute", "mute them", "the stock socket is mute: open, and nothing comes", _NO_STOCKS, {"kind": "mute"}
+    ),
     "s": Disaster(
         "skip",
         "drop 20 trades",
         "20 trades are dropped in silence; the next audit of their minute finds them",
-        {"kind": "skip", "count": 20, "channels": ["trades"]},
+        fault={"kind": "skip", "count": 20, "channels": ["trades"]},
     ),
     "t": Disaster(
-        "trading", "cut trading", "the trading streams were cut", {"kind": "drop", "venue": "trading"}
+        "trading",
+        "cut trading",
+        "the trading streams were cut",
+        "no trading stream is open just now: nothing was broken",
+        {"kind": "drop", "venue": "trading"},
     ),
     KILL_KAFKA: Disaster("kafka", "kill Kafka", "Kafka was killed (-9); it is started again"),
 }
@@ -131,7 +140,10 @@ class Disasters:
         disaster = DISASTERS[key]
         try:
             if disaster.fault:
-                await self._inflict(disaster.fault)
+                hit = await self._inflict(disaster.fault)
+                if disaster.unhurt and not hit:
+                    self.say(disaster.unhurt)
+                    return
             elif self._kill_kafka is not None:
                 await asyncio.to_thread(self._kill_kafka)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -140,7 +152,9 @@ class Disasters:
         self.skipping |= key == "s"
         self.say(disaster.done)
 
-    async def _inflict(self, fault: Mapping[str, Any]) -> None:
+    async def _inflict(self, fault: Mapping[str, Any]) -> int:
+        """Ask the simulator; returns how many sockets it hit."""
         url, body = f"{self._url}/sim/faults", dict(fault)
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as http, http.post(url, json=body) as answer:
             answer.raise_for_status()
+            return int((await answer.json())["sockets"])
