@@ -37,6 +37,7 @@ STEMS = {
     "trades": (catalogue.STOCK_TRADES, "stock_trade"),
     "quotes": (catalogue.STOCK_QUOTES, "stock_quote"),
     "bars": (catalogue.STOCK_BARS, "stock_bar"),
+    "dailyBars": (catalogue.STOCK_BARS, "stock_bar"),
     "news": (catalogue.NEWS, "news"),
 }
 TAIL = {"source": "ws", "owner_epoch": 1, "extra": None, "received_ts": M0}
@@ -64,6 +65,11 @@ def bar(minute: int, trades: int, symbol: str = "AAPL", revision: int = 0) -> Re
         "high": 10.0, "low": 10.0, "close": 10.0, "volume": 100 * trades, "trade_count": trades, "vwap": 10.0,
         "event_id": bar_id(symbol, "minute", minute, revision), **TAIL,
     }  # fmt: skip
+
+
+def day_bar(day: int, trades: int, symbol: str = "AAPL", revision: int = 0) -> Record:
+    id = bar_id(symbol, "day", day, revision)
+    return bar(day, trades, symbol, revision) | {"interval": "day", "event_id": id}
 
 
 def article(id: str, ts: int) -> Record:
@@ -103,13 +109,14 @@ class Alpaca:
     url: str = ""
 
     async def rows(self, request: web.Request) -> web.Response:
-        channel, query = request.match_info["channel"], request.query
+        name, query = request.match_info["channel"], request.query
+        channel = "dailyBars" if query.get("timeframe") == "1Day" else name
         found: dict[str, list[Record]] = {}
         for record in self._between(channel, query):
             if record["symbol"] in query["symbols"].split(","):
-                row = {short: record[name] for short, name in _WIRE[channel].items()}
+                row = {short: record[long] for short, long in _WIRE[name].items()}
                 found.setdefault(record["symbol"], []).append({**row, "t": rfc3339(record["ts"])})
-        return self._answer({channel: found, "next_page_token": None})
+        return self._answer({name: found, "next_page_token": None})
 
     async def news(self, request: web.Request) -> web.Response:
         rows = [
@@ -206,7 +213,7 @@ async def world(settings: Settings) -> AsyncIterator[tuple[Settings, Alpaca, Log
                 "tidewire_news_symbols": ("*",),
             }
         )  # fmt: skip
-        topics = [*(topic for topic, _ in STEMS.values()), catalogue.GAPS, catalogue.AUDITS]
+        topics = [*{topic for topic, _ in STEMS.values()}, catalogue.GAPS, catalogue.AUDITS]
         await cluster.apply(changed, topics)
         producer = AIOKafkaProducer(**client_arguments(changed), acks="all")
         await producer.start()
@@ -329,5 +336,56 @@ def test_a_difference_that_a_repair_leaves_is_named_once_and_a_restart_goes_on(s
             new = [r for r in await log.all(catalogue.AUDITS) if r["event_id"] not in known]
             assert min(r["ts"] for r in new if r["channel"] == "trades") == M0 + 8 * MINUTE
             assert len(await log.gaps()) == 1
+
+    asyncio.run(case())
+
+
+def test_a_days_bars_are_compared_once_its_session_is_over(settings: Settings) -> None:
+    """The last word on a day was lost in silence, of one symbol, and its whole bar of another."""
+    day = M0 - 34_200 * 10**9  # midnight in New York
+    evening = day + 20 * 60 * MINUTE
+
+    async def case() -> None:
+        async with world(settings) as (changed, history, log):
+            final = [day_bar(day, 9, revision=1), day_bar(day, 5, "MSFT")]
+            history.has["dailyBars"] = final
+            await log.put("dailyBars", day_bar(day, 8))
+            before = trade(1, evening - 3 * MINUTE), trade(2, evening - 3 * MINUTE, "MSFT")
+            history.has["trades"] += before
+            await log.put("trades", *before)
+
+            async def asked() -> list[Gap] | None:
+                return [g for g in await log.gaps() if g.channel == "dailyBars"] or None
+
+            async def told() -> dict[str, bool]:
+                found = {
+                    s: same for (what, _, s), same in (await log.audited()).items() if what == "dailyBars"
+                }
+                return found if set(found.values()) == {True} else {}
+
+            async with auditor(changed):
+                found = await until(asked)
+                assert found, "a session that is over is compared"
+                assert {s for g in found for s in g.symbols} == {"AAPL", "MSFT"}
+                assert {(g.from_ts, g.until_ts, g.reason) for g in found} == {
+                    (day, day + MINUTE - 1, gaps.AUDIT)
+                }
+                placed = await log.put("dailyBars", *({**r, "source": "rest"} for r in final))
+                for gap in found:
+                    await log.close(gap, placed, len(gap.symbols))
+                assert await until(told) == {"AAPL": True, "MSFT": True}
+            known = {r["event_id"] for r in await log.all(catalogue.AUDITS)}
+            more = trade(3, evening + 5 * MINUTE), trade(4, evening + 5 * MINUTE, "MSFT")
+            history.has["trades"] += more
+            await log.put("trades", *more)
+
+            async def later() -> list[Record]:
+                new = [r for r in await log.all(catalogue.AUDITS) if r["event_id"] not in known]
+                return [r for r in new if r["ts"] == evening + 5 * MINUTE]
+
+            async with auditor(changed):
+                assert await until(later), "the one that was started again goes on"
+            new = [r for r in await log.all(catalogue.AUDITS) if r["event_id"] not in known]
+            assert not [r for r in new if r["channel"] == "dailyBars"], "a day is compared once"
 
     asyncio.run(case())
