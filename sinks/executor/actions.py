@@ -10,7 +10,7 @@ from sinks.executor.broker_types import Broker, BrokerError, Limited, NewOrder, 
 from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
 from sinks.executor.look import Looker
-from sinks.executor.machine import (
+from sinks.executor.moves import (
     Action,
     Blind,
     Clear,

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from sinks.executor import state_json
 from sinks.executor.broker_types import NewOrder
 from sinks.executor.intents import Intent
-from sinks.executor.machine import State
+from sinks.executor.moves import State
 from sinks.postgres import connection
 from sinks.postgres.connection import Connection
 from sinks.postgres.failures import Verdict, judge

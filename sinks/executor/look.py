@@ -11,7 +11,7 @@ from sinks.executor.broker_types import Asset, Broker, BrokerClock, BrokerOrder,
 from sinks.executor.facts import Facts
 from sinks.executor.intents import Intent
 from sinks.executor.ledger import Ledger
-from sinks.executor.machine import Rules, State
+from sinks.executor.moves import Rules, State
 from sinks.executor.shaping import needs_quote
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.risk_limits import RiskLimits

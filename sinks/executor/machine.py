@@ -14,18 +14,35 @@ still be on its way (`doubt_ns`) ends in a refusal only after SETTLE_NS without 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from typing import Literal
 
 from schemas.exit_rules import PERMANENT
 from schemas.order_ids import client_order_id
 from sinks.executor import sizing
-from sinks.executor.broker_types import BrokerOrder, NewOrder
 from sinks.executor.facts import Facts
 from sinks.executor.intents import Intent
-from sinks.executor.refusals import Verdict
+from sinks.executor.moves import (
+    Action,
+    Blind,
+    Clear,
+    Denied,
+    Doubtful,
+    Event,
+    LookUp,
+    Missing,
+    Post,
+    Result,
+    Resumed,
+    Rules,
+    Shown,
+    State,
+    Step,
+    Survey,
+    Surveyed,
+    Unsent,
+    Watch,
+)
 from sinks.executor.risk import Breach
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
 
@@ -37,195 +54,6 @@ MOST_LOOKS = 5
 PAUSE_NS = 200 * NS_PER_MS
 LONGEST_PAUSE_NS = 5 * NS_PER_SECOND
 ZERO = Decimal(0)
-
-Phase = Literal["received", "clearing", "sending", "unknown", "open", "settling", "done"]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where an intent is. Kept whole in the ledger."""
-
-    phase: Phase = "received"
-    attempt: int = 0
-    order: NewOrder | None = None
-    """What was last sent, or is about to be."""
-    order_id: str | None = None
-    doubt_ns: int | None = None
-    """When an order of this attempt was last sent without an answer; None: all have been answered."""
-    ending: tuple[str, str] | None = None
-    """Outcome and reason that wait until no doubt is left."""
-    base: Decimal | None = None
-    """What was held at the first order of an exit."""
-    before: Decimal = ZERO
-    """Filled by former attempts."""
-    worth_before: Decimal = ZERO
-    filled: Decimal = ZERO
-    """Filled by this attempt."""
-    average: Decimal | None = None
-    status: str | None = None
-    looks: int = 0
-    told: tuple[str, ...] = ()
-    """What of this attempt was told already."""
-    outcome: str | None = None
-    reason: str = ""
-    remaining: Decimal | None = None
-
-    @property
-    def done(self) -> bool:
-        """Nothing more will come of it."""
-        return self.phase == "done"
-
-    @property
-    def all_filled(self) -> Decimal:
-        """Filled by all attempts."""
-        return self.before + self.filled
-
-    @property
-    def all_average(self) -> Decimal | None:
-        """USD, over all attempts."""
-        worth = self.worth_before + self.filled * (self.average or ZERO)
-        return worth / self.all_filled if self.all_filled and worth else None
-
-
-# -- what is learnt
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """It was taken from the log, or over from an executor that is gone."""
-
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Surveyed:
-    """The broker was looked at."""
-
-    facts: Facts
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The broker showed the order: in answer to the POST, a look-up or a poll."""
-
-    order: BrokerOrder
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """The broker has no order under the id."""
-
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The broker refused the POST; `verdict` says what that means."""
-
-    reason: str
-    now: int
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """Nobody knows what became of the POST."""
-
-    reason: str
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """Nothing was sent; the last look before the POST, or the broker's rate limit, forbade it.
-
-    `outcome` None: try again; else the intent's end (refused, stale, dry_run).
-    """
-
-    reason: str
-    now: int
-    outcome: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Blind:
-    """The broker could not be looked at."""
-
-    reason: str
-    now: int
-
-
-Event = Resumed | Surveyed | Shown | Missing | Denied | Doubtful | Unsent | Blind
-
-# -- what to do
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """Look at the broker, after a pause (ns)."""
-
-    pause: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """Ask for the end of these orders, then look again."""
-
-    order_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """Send the order, with one request."""
-
-    order: NewOrder
-
-
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    """Ask for the order by its client's id, after a pause (ns)."""
-
-    client_order_id: str
-    pause: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Wait for news of the order."""
-
-    order_id: str
-
-
-Action = Survey | Clear | Post | LookUp | Watch | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What to tell on orders.results."""
-
-    outcome: str
-    reason: str
-    final: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The new state, what to tell of it, and what to do once both are kept."""
-
-    state: State
-    action: Action
-    results: tuple[Result, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What decides about orders. `shape` makes the order of a size (None: the intent's own), or says why none
-    can be made; `check` are the risk checks."""
-
-    max_age_ns: int
-    shape: Callable[[Intent, sizing.Size | None, Facts, str], NewOrder | Breach]
-    check: Callable[[Intent, NewOrder, Facts], Breach | None]
 
 
 def step(intent: Intent, state: State, event: Event, rules: Rules) -> Step:

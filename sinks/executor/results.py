@@ -18,7 +18,7 @@ from schemas.event_id import plain_quantity, result_event_id
 from schemas.order_ids import client_order_id
 from sinks.executor.intents import Intent
 from sinks.executor.ledger import Ledger
-from sinks.executor.machine import Result, State
+from sinks.executor.moves import Result, State
 from tidewire import log
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments, start

@@ -6,7 +6,7 @@ from sinks.executor import risk, shaping
 from sinks.executor.broker_types import NewOrder
 from sinks.executor.facts import Facts
 from sinks.executor.intents import Intent
-from sinks.executor.machine import Rules
+from sinks.executor.moves import Rules
 from sinks.executor.risk import Breach, Proposal
 from sinks.executor.sizing import Size
 from tidewire.risk_limits import RiskLimits

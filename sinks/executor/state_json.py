@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sinks.executor.broker_types import NewOrder
-from sinks.executor.machine import State
+from sinks.executor.moves import State
 
 _AMOUNTS = frozenset(
     {"base", "before", "worth_before", "filled", "average", "remaining"}

@@ -17,7 +17,7 @@ from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
 from sinks.executor.intents import read as read_intent
 from sinks.executor.ledger import Claim, FencedError, Ledger
-from sinks.executor.machine import Action, Event, Post, Resumed, Rules, State, Step, Surveyed, Watch
+from sinks.executor.moves import Action, Event, Post, Resumed, Rules, State, Step, Surveyed, Watch
 from tidewire import log
 from tidewire.clock import Clock
 from tidewire.errors import RecordError

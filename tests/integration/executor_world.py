@@ -1,4 +1,4 @@
-"""What the tests of the executor share: a simulated broker, intents into Kafka, an executor to run or kill."""
+"""What the tests of the executor share: a simulated broker, intents into Kafka, an executor to run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Broker:
         async with self._session.request(
             verb, f"{self.url}/v2/{path}", headers=self._headers, json=body
         ) as answer:
-            return await answer.json()
+            return None if answer.status == 204 else await answer.json()
 
     async def buy(self, symbol: str, quantity: str) -> None:
         """Hold so much of it once this returns."""
@@ -162,7 +162,7 @@ def exit_intent(symbol: str, *, epoch: int = 0, exit_epoch: int = 0, age: float 
 
 def order_intent(name: str, symbol: str, side: str, quantity: str, **more: Any) -> Record:
     """A strategy's order."""
-    own = {
+    own: dict[str, Any] = {
         "intent_id": name, "client_order_id": client_order_id(name, 0), "origin": "strategy:test",
         "side": side, "quantity": Decimal(quantity), "position_epoch": None, "trigger_id": None,
         "kind": "order", "event_id": intent_event_id(ACCOUNT, name),
