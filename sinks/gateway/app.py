@@ -17,8 +17,12 @@ from sinks.gateway.account_feed import AccountFeed
 from sinks.gateway.alpaca_state import Connections
 from sinks.gateway.clients import Clients
 from sinks.gateway.database import Database
+from sinks.gateway.exit_feed import ExitFeed
+from sinks.gateway.exit_rules import ExitRules
+from sinks.gateway.exits import Exits
 from sinks.gateway.interest import Interest
 from sinks.gateway.interest_writer import InterestWriter
+from sinks.gateway.kill import KillRoutes
 from sinks.gateway.portfolio import Portfolios
 from sinks.gateway.responses import middleware
 from sinks.gateway.rest import Rest
@@ -93,6 +97,9 @@ class Gateway:
         loaded = asyncio.Event()
         feed = AccountFeed(settings, codec, portfolios, alpaca, loaded.set)
         staleness = Staleness(feed, alpaca, portfolios, tape, now)
+        exit_rules = ExitRules()
+        exit_feed = ExitFeed(settings, codec, exit_rules)
+        exits = Exits(exit_rules, exit_feed, visibility, now)
 
         def starting() -> bool:
             return not loaded.is_set()
@@ -102,12 +109,16 @@ class Gateway:
         sockets = Sockets(
             settings, sign_in, self.clients, portfolios, tape, visibility, staleness.reasons, starting
         )
-        runner = await self._listen([*sign_in.routes(), *rest.routes(sign_in), *sockets.routes()])
+        switch = KillRoutes(settings).routes(sign_in)
+        runner = await self._listen(
+            [*sign_in.routes(), *rest.routes(sign_in), *exits.routes(sign_in), *sockets.routes(), *switch]
+        )
         try:
             await _all(
                 stop,
                 feed.run(),
                 tape_feed.run(),
+                exit_feed.run(),
                 writer.run(),
                 portfolios.run(),
                 sessions.watch(self.clients.sessions),
@@ -119,6 +130,7 @@ class Gateway:
         finally:
             await self.clients.close_all()
             await writer.release()
+            await exit_feed.close()
             await runner.cleanup()
             sign_in.close()
             await database.close()
