@@ -16,6 +16,8 @@ from schemas.fills import FILL_EVENTS, REVISION_EVENTS, Fill, fills
 
 LIMIT = 50_000
 """Events, and as many orders, that are remembered of an account."""
+LARGEST_FEE = Decimal("0.01")
+"""Part of what was bought that a fee in kind takes at most; Alpaca's largest is 0.0025."""
 UNTOLD_BEGINNING = "how its order began was never told"
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -35,10 +37,14 @@ class _Order:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What the broker said that a fill left of a symbol, carried on by fills that say nothing. ns."""
+    """What the broker said that a fill left of a symbol, carried on by fills that say nothing. ns.
+
+    `bought`: what was bought since it was said, that fill included: a fee in kind may have gone of it.
+    """
 
     quantity: Decimal
     ts: int
+    bought: Decimal = Decimal(0)
 
 
 class Memory:
@@ -123,7 +129,9 @@ class Memory:
         known = self._positions.get(fill.symbol)
         if fill.position_quantity is None or known is None or fill.ts < known.ts:
             return False
-        return fill.position_quantity != known.quantity + fill.signed
+        lacking = known.quantity + fill.signed - fill.position_quantity
+        paid = fill.asset_class == "crypto" and 0 < lacking <= known.bought * LARGEST_FEE
+        return bool(lacking) and not paid
 
     def _stand(self, fill: Fill) -> None:
         known = self._positions.get(fill.symbol)
@@ -134,9 +142,11 @@ class Memory:
                 fill.symbol, None
             )  # it undoes an earlier one: the next fill says what is held
         elif fill.position_quantity is not None:
-            self._keep(self._positions, fill.symbol, Position(fill.position_quantity, fill.ts))
+            bought = max(fill.signed, Decimal(0))
+            self._keep(self._positions, fill.symbol, Position(fill.position_quantity, fill.ts, bought))
         elif known is not None:
-            self._keep(self._positions, fill.symbol, Position(known.quantity + fill.signed, fill.ts))
+            bought = known.bought + max(fill.signed, Decimal(0))
+            self._keep(self._positions, fill.symbol, Position(known.quantity + fill.signed, fill.ts, bought))
 
     @property
     def positions(self) -> Mapping[str, Position]:

@@ -90,6 +90,7 @@ POSITIONS = RecordTable(
         *money("quantity", "average_price", "cost_basis", "multiplier", "realized_pnl", "mark_price"),
         *integer("mark_ts"),
         *money("market_value", "unrealized_pnl", "broker_quantity", "broker_average_price"),
+        *money("broker_rule_cost"),
         *same("boolean", "unexplained"),
         *integer("opened_ts"),
         *text("strategy"),
@@ -127,7 +128,7 @@ ACCOUNT_SNAPSHOTS = RecordTable(
         *same("boolean", "trading_blocked"),
         records("orders"),
         *text("activity_cursor"),
-        *same("text[]", "contained_fills"),
+        *same("text[]", "contained_fills", "contained_activities"),
         *text("extra"),
         *ORIGIN,
         *PLACE,
@@ -143,6 +144,22 @@ SNAPSHOT_POSITIONS = RecordTable(
         *TIME,
         *text("symbol", "asset_class"),
         *money("quantity", "average_price", "market_value", "cost_basis", "current_price"),
+    ),
+)
+ACTIVITIES = RecordTable(
+    "account_activities",
+    ("event_id",),
+    (
+        *ID,
+        *text("account", "activity_id", "activity_type", "subtype"),
+        *TIME,
+        *text("date"),
+        *integer("created_ts"),
+        *text("symbol"),
+        *money("quantity", "price", "net_amount", "per_share_amount"),
+        *text("group_id", "status", "previous_id", "description", "extra"),
+        *ORIGIN,
+        *PLACE,
     ),
 )
 NEWS = RecordTable(
@@ -228,6 +245,7 @@ SOURCES = (
         ACCOUNT_SNAPSHOTS,
         (Parts(SNAPSHOT_POSITIONS, _positions),),
     ),
+    Source(catalogue.ACTIVITIES, "account_activity", ACTIVITIES),
     Source(catalogue.NEWS, "news", NEWS),
     Source(catalogue.NEWS_SENTIMENT, "news_sentiment", NEWS_SENTIMENT),
     Source(catalogue.WATCHLIST_SCORES, "watchlist_score", WATCHLIST_SCORES),
