@@ -14,7 +14,6 @@ from pathlib import Path
 from sinks.executor import kill_file, kill_table
 from sinks.executor.broker_types import Broker, BrokerError, Limited
 from sinks.executor.kill_file import ALL
-from tidewire import log
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.errors import ConfigError, TidewireError
 
@@ -23,8 +22,6 @@ PATIENCE = 15.0
 CLEAR_SECONDS = 30.0
 """Seconds that orders may take to end, and then positions to close."""
 _PAUSE = 0.25
-
-_log = log.get("kill")
 
 
 @dataclass(slots=True)
@@ -99,7 +96,6 @@ class Kill:
         if wish.account is not None and self._names and wish.account not in self._names:
             raise ConfigError([f"no account {wish.account}; there are {', '.join(self._names)}"])
         names = self._names if wish.account is None else [wish.account]
-        _log.warning("kill switch", on=wish.on, account=wish.account or "all", by=wish.by)
         if wish.on:
             here = await self._here(wish)
             accounts = await asyncio.gather(*(self._stop(name, wish) for name in names))
