@@ -33,6 +33,10 @@ key_file = "keys/paper-1"     # two lines: key id, secret. Relative to this file
 mode = "paper"                # the default
 users = ["anna", "ben"]       # who sees it through the gateway (`tidewire users add anna`)
 
+[[accounts.paper-1.exits.us_equity]]    # default exits of its positions, by asset class: us_equity, us_option,
+kind = "stop_loss"                      # crypto; `tidewire exits set` overrules one for a symbol by its name
+percent = 5
+
 [accounts.main]
 key_file = "/run/secrets/alpaca-main"
 mode = "live"                 # also needs TIDEWIRE_ALLOW_LIVE=true

@@ -19,6 +19,7 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered, check_same_topic
+from processors.columns.output import Sent
 from processors.columns.single import Single, bury, read_singles
 from processors.placing import refusals
 from processors.placing.desk import APPLIED, Change, Desk, Policies
@@ -80,7 +81,8 @@ class Placing:
         self._policies = policies_of(accounts)
         self._encode = codec.encoder("exit_watch")
         self._table = app.record_table(TABLE, version=VERSION)
-        self._table.before_write.append(app.output.settle)
+        self._table.before_write.append(self._acknowledged)
+        self._queued: list[Sent] = []
         self._desks: dict[int, Desk] = {}
         self._counted = False
         self._sending: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -201,12 +203,24 @@ class Placing:
                 return  # given away in a rebalance: its new owner looks at everything
             try:
                 for number, pairs in self._lanes(changes).items():
-                    await self._app.output.send(self._watches, number, pairs)
+                    self._queued += await self._app.output.write(self._watches, number, pairs)
             except BaseException:
                 desk.again(changes)
                 raise
             desk.written(changes)
             self._counted = False
+
+    async def _acknowledged(self) -> None:
+        """Wait for Kafka's answer to every watch sent so far; what `settle` waits for may be another's by now.
+
+        Raises:
+            KafkaError: a watch did not arrive; its row must not be written.
+        """
+        queued, self._queued = self._queued, []
+        if queued:
+            await asyncio.wait([sent.answer for sent in queued])
+        for sent in queued:
+            sent.answer.result()
 
     def _lanes(self, changes: Iterable[Change]) -> Mapping[int, list[tuple[bytes, bytes | None]]]:
         lanes: defaultdict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
