@@ -116,19 +116,15 @@ class Ledger:
             FencedError: the account is another's.
         """
 
-        def work(db: Connection) -> set[str]:
+        def work(db: Connection) -> list[bool]:
             _hold(db, claim)
-            known = {intent_id for each in taken if (intent_id := _insert(db, *each)) is not None}
-            return known
+            return [_insert(db, *each) for each in taken]
 
         fresh = await self._run(work)
-        seen: set[str] = set()
-        new = []
-        for intent, _ in taken:
-            if intent.intent_id in fresh and intent.intent_id not in seen:
-                new.append(intent)
-                seen.add(intent.intent_id)
-        return new, [intent for intent, _ in taken if intent.intent_id not in seen]
+        return (
+            [intent for (intent, _), new in zip(taken, fresh, strict=True) if new],
+            [intent for (intent, _), new in zip(taken, fresh, strict=True) if not new],
+        )
 
     async def unfinished(self, claim: Claim) -> list[Entry]:
         """Every intent of the account that has not ended, oldest first. Raises FencedError."""
@@ -262,13 +258,12 @@ def _hold(db: Connection, claim: Claim) -> None:
         raise FencedError(claim.account)
 
 
-def _insert(db: Connection, intent: Intent, record: bytes) -> str | None:
+def _insert(db: Connection, intent: Intent, record: bytes) -> bool:
     row = (
         intent.intent_id, intent.account, intent.kind, intent.symbol,
         intent.position_epoch, intent.exit_epoch, record, "received", Jsonb(state_json.dump(State())),
     )  # fmt: skip
-    found = db.execute(_TAKE, row).fetchone()
-    return None if found is None else intent.intent_id
+    return db.execute(_TAKE, row).fetchone() is not None
 
 
 def _attempt_row(claim: Claim, intent: Intent, state: State, order: NewOrder) -> tuple[Any, ...]:

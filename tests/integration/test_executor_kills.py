@@ -1,4 +1,4 @@
-"""An executor that dies at any point, or is stopped and wakes: each exit is exactly one order all the same."""
+"""An executor that dies at any point, or is stopped and wakes: each exit is one order all the same."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_only_what_talks_to_alpaca_gets_keys(composed: dict[str, Any]) -> None:
     holders = {
         name for name, s in composed["services"].items() if "APCA_API_KEY_ID" in s.get("environment", ())
     }
-    assert holders == {"producer", "accounts", "backfiller", "auditor", "subscriber"}
+    assert holders == {"producer", "accounts", "backfiller", "auditor", "subscriber", "executor"}
 
 
 def test_docker_compose_reads_it() -> None:

@@ -1,5 +1,5 @@
-"""The checks before an order: at each limit it passes, one step beyond it is refused. An unchecked order can lose
-more than an account holds; an exit that is checked like one traps its position."""
+"""The checks before an order: at each limit it passes, one step beyond it is refused. An unchecked order can
+lose more than an account holds; an exit that is checked like one traps its position."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ BOUNDARIES: list[tuple[str, RiskLimits, dict[str, Any], dict[str, Any], dict[str
     ("shortable", SHORT, SELL, asset(easy_to_borrow=True), asset(easy_to_borrow=False)),
     ("shortable", SHORT, SELL, {}, account(shorting_enabled=False)),
     ("shortable", NONE, SELL, {"position": position(10)}, {"position": position(9)}),
-    ("orders_per_minute", replace(NONE, orders_per_minute=3), {}, {"orders_in_minute": 2}, {"orders_in_minute": 3}),
+    (
+        "orders_per_minute", replace(NONE, orders_per_minute=3), {},
+        {"orders_in_minute": 2}, {"orders_in_minute": 3},
+    ),
     (
         "daily_loss", replace(NONE, max_daily_loss=D(100)), {},
         account(equity=D(9_900)), account(equity=D("9899.99")),

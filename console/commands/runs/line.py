@@ -145,7 +145,7 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
 _SHOWS_PRICES = ("producer", "processor", "sink", "gateway")
 """The services that bring data to people; those that only mend and keep come after them."""
 
-_IN_A_HURRY = ("producer", "accounts", "portfolio", "exits", "processor", "gateway")
+_IN_A_HURRY = ("producer", "accounts", "portfolio", "exits", "executor", "processor", "gateway")
 """The services between a stream and people; on a busy machine the others, which keep and mend, give way."""
 _GIVES_WAY = 5
 
@@ -172,6 +172,7 @@ def pipeline(
     later = (*_SHOWS_PRICES, *(each.name for each in account_side))
     holder = [service("subscriber", env, after=later)] if accounts else []
     exits = [service("exits", env, after=later)] if accounts else []  # nothing to guard before the portfolio
+    orders = [service("executor", env, after=("portfolio",))] if accounts else []
     return [
         service("producer", env),
         *account_side,
@@ -179,6 +180,7 @@ def pipeline(
         service("sink", env),
         service("gateway", env),
         *exits,
+        *orders,
         service("backfiller", env, after=later),
         service("auditor", env, after=later),
         *holder,
