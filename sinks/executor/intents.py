@@ -83,9 +83,7 @@ def _exit_epoch(record: Mapping[str, Any]) -> tuple[int | None, list[str]]:
     name, epoch = str(record["trigger_id"] or ""), record["position_epoch"]
     last = name.rpartition(":")[2]
     exit_epoch = int(last) if last.isdecimal() and len(last) < 19 else -1
-    known = epoch is not None and name == trigger_name(
-        record["account"], record["symbol"], epoch, exit_epoch
-    )
+    known = epoch is not None and name == trigger_name(record["account"], record["symbol"], epoch, exit_epoch)
     if not known or record["intent_id"] != name:
         return None, ["an exit's intent_id and trigger_id are account:symbol:position_epoch:exit_epoch"]
     return exit_epoch, []
