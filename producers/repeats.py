@@ -14,7 +14,7 @@ from typing import Any
 from producers.frames import Unreadable
 
 FRAMES = 16
-"""How many frames back a repeat is looked for."""
+"""How many frames back a repeat is looked for; those of one message do not count."""
 LARGEST_FRAME = 1 << 18
 """Bytes; larger frames are not remembered, so that all of them take 4 MiB at most."""
 
@@ -32,18 +32,20 @@ class Repeats:
 
         A frame that was broken off is a copy of any near one that begins with its bytes, before it or after.
         """
-        broken = bool(messages) and isinstance(messages[-1], Unreadable)
+        if len(messages) < 2:  # a trade's id tells, and of anything else alone nobody can
+            return 0
+        broken = isinstance(messages[-1], Unreadable)
         known = len(messages) if raw in self._kept and _is_one(messages) else 0
         if broken:
             if any(kept.startswith(raw) for kept in self._kept):
                 known = len(messages)
         elif self._broken:
             known = max((known, *(-n for kept, n in self._kept.items() if n < 0 and raw.startswith(kept))))
-        self._keep(raw, 1 - len(messages) if broken else len(messages))
+        self._keep(raw, 1 - len(messages) if broken else len(messages))  # broken: the last is no message
         return known
 
     def _keep(self, raw: bytes, count: int) -> None:
-        if len(raw) > LARGEST_FRAME or not count:
+        if len(raw) > LARGEST_FRAME:
             return
         former = self._kept.pop(raw, 0)
         self._kept[raw] = count

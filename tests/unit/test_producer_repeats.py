@@ -51,9 +51,10 @@ def test_a_frame_that_comes_again_counts_once_only_if_it_cannot_be_another(
 
 def test_other_frames_may_come_between_but_not_many() -> None:
     twice = frame(QUOTE, {**QUOTE, **LATER})
-    others = [frame({**QUOTE, "S": f"S{n}"}) for n in range(FRAMES)]
-    assert published(twice, *others[1:], twice) == (2 + FRAMES - 1, 0)
-    assert published(twice, *others, twice) == (2 + FRAMES + 2, 0)
+    others = [frame({**QUOTE, "S": f"S{n}"}, {**QUOTE, "S": f"R{n}"}) for n in range(FRAMES)]
+    single = [frame({**QUOTE, "S": f"T{n}"}) for n in range(FRAMES)]
+    assert published(twice, *single, *others[1:], twice) == (2 + FRAMES + 2 * (FRAMES - 1), 0)
+    assert published(twice, *others, twice) == (2 + 2 * FRAMES + 2, 0)
 
 
 def test_a_frame_that_broke_off_is_the_same_as_the_whole_one_before_or_after_it() -> None:
