@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.catalogue import STOCK_FEATURES
 from schemas.codec import Codec
-from tests.integration.processor_process import PARTITIONS, read_all
+from tests.integration.processor_process import read_all
 from tidewire.config import Settings
 
 SYMBOLS = [f"SYM{i}" for i in range(9)]
@@ -64,13 +64,6 @@ def naive(trades: list[dict[str, Any]], quotes: list[dict[str, Any]]) -> dict[st
             "notional": sum((Decimal(repr(t["price"])) * t["size"] for t in session), Decimal(0)),
         }
     return features
-
-
-def caught_up(health: dict[str, Any]) -> bool:
-    """The lag of a partition is known once it has been fetched from."""
-    known = {t.rsplit(".", 1)[-1]: len(p) for t, p in health.get("partitions", {}).items() if ".stocks." in t}
-    complete = known == {"trades": len(PARTITIONS), "quotes": len(PARTITIONS)}
-    return is_healthy(health) and complete and not any(health["lag"].values())
 
 
 def is_healthy(health: dict[str, Any]) -> bool:

@@ -19,7 +19,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from processors.app import INPUTS, OTHERS, OUTPUTS
+from processors.app import APP_ID, INPUTS, OTHERS, OUTPUTS
+from schemas.catalogue import STOCK_QUOTES, STOCK_TRADES
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments
 
@@ -122,5 +123,30 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
             for found in (await client.getmany(timeout_ms=500)).values():
                 records += found
         return records
+    finally:
+        await client.stop()
+
+
+async def until_folded(settings: Settings, *running: Worker) -> None:
+    """Every record is folded and committed; what a worker says of its lag is as old as its last fetch."""
+    deadline = time.monotonic() + 90
+    while (found := await offsets(settings))[0] != found[1]:
+        for one in running:
+            assert one.process.poll() is None, one.log.read_text()[-4000:]
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
+
+
+async def offsets(settings: Settings) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Committed by the processor's group, and the ends, of its inputs."""
+    prefix = settings.tidewire_topic_prefix
+    client = AIOKafkaConsumer(**client_arguments(settings), group_id=prefix + APP_ID)
+    await client.start()
+    try:
+        lanes = [
+            TopicPartition(prefix + topic, p) for topic in (STOCK_TRADES, STOCK_QUOTES) for p in PARTITIONS
+        ]
+        ends = await client.end_offsets(lanes)
+        return {lane: await client.committed(lane) or 0 for lane in lanes}, ends
     finally:
         await client.stop()

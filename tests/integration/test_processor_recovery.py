@@ -23,7 +23,6 @@ from tests.integration.processor_market import (
     a_quote,
     a_trade,
     assert_equal,
-    caught_up,
     has_keys,
     is_healthy,
     last_features,
@@ -35,6 +34,7 @@ from tests.integration.processor_process import (
     PARTITIONS,
     Feeder,
     read_all,
+    until_folded,
     worker,
 )
 from tidewire.config import Settings
@@ -84,7 +84,8 @@ async def test_every_record_is_folded_once_although_the_worker_is_killed_again_a
             running.process.wait()
             await feeding
     with worker(settings) as running:
-        health = await running.until(caught_up)
+        await until_folded(settings, running)  # what it says of its lag is as old as its last fetch
+        health = await running.until(is_healthy)
         assert health["keys"] == len(SYMBOLS)
         assert sorted(health["partitions"][settings.tidewire_topic_prefix + STOCK_TRADES]) == PARTITIONS
         running.process.send_signal(signal.SIGTERM)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from processors.app import APP_ID
@@ -37,7 +36,9 @@ from tests.integration.processor_process import (
     PARTITIONS,
     Feeder,
     Worker,
+    offsets,
     read_all,
+    until_folded,
     worker,
 )
 from tidewire.config import Settings
@@ -111,16 +112,6 @@ async def until_shared(settings: Settings, one: Worker, other: Worker) -> None:
     first = await one.until(half)
     second = await other.until(half)
     assert sorted(served(settings, first) + served(settings, second)) == PARTITIONS
-
-
-async def until_folded(settings: Settings, *running: Worker) -> None:
-    """Every record is folded and committed; what a worker says of its lag is as old as its last fetch."""
-    deadline = time.monotonic() + 90
-    while (found := await offsets(settings))[0] != found[1]:
-        for one in running:
-            assert one.process.poll() is None, one.log.read_text()[-4000:]
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)
 
 
 async def until_alone(settings: Settings, running: Worker) -> dict[str, Any]:
@@ -249,21 +240,6 @@ async def test_a_changelog_that_kafka_refuses_stops_the_worker_before_anything_i
 async def committed(settings: Settings) -> dict[TopicPartition, int]:
     """Of the processor's group, for its inputs."""
     return (await offsets(settings))[0]
-
-
-async def offsets(settings: Settings) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Committed by the processor's group, and the ends, of its inputs."""
-    prefix = settings.tidewire_topic_prefix
-    client = AIOKafkaConsumer(**client_arguments(settings), group_id=prefix + APP_ID)
-    await client.start()
-    try:
-        lanes = [
-            TopicPartition(prefix + topic, p) for topic in (STOCK_TRADES, STOCK_QUOTES) for p in PARTITIONS
-        ]
-        ends = await client.end_offsets(lanes)
-        return {lane: await client.committed(lane) or 0 for lane in lanes}, ends
-    finally:
-        await client.stop()
 
 
 def alter(settings: Settings, topic: str, largest: str) -> None:
