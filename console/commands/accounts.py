@@ -28,10 +28,21 @@ _EXAMPLE = """\
 # accounts.toml: the brokerage accounts of this installation. One table an account; its name is its id in
 # Kafka, PostgreSQL and the gateway, and belongs to one brokerage account for ever (a-z 0-9 . _ -).
 
+admins = ["anna"]             # who may turn the kill switch through the gateway
+
 [accounts.paper-1]
 key_file = "keys/paper-1"     # two lines: key id, secret. Relative to this file; chmod 600
 mode = "paper"                # the default
 users = ["anna", "ben"]       # who sees it through the gateway (`tidewire users add anna`)
+
+[accounts.paper-1.risk]       # what its orders may be at most; these are the defaults
+max_quantity = 10000          # shares, coins or contracts an order; "none": no limit
+max_notional = 25000          # USD an order
+price_band_percent = 10       # how far a limit price may lie from what whoever wants the order saw
+orders_per_minute = 60        # exits are not counted
+max_daily_loss = 1000         # USD since the last close; beyond it exits only
+allow_short = false           # whether an order may open a short position
+dry_run = false               # true: say what would have been ordered, and order nothing
 
 [[accounts.paper-1.exits.us_equity]]    # default exits of its positions, by asset class: us_equity, us_option,
 kind = "stop_loss"                      # crypto; `tidewire exits set` overrules one for a symbol by its name

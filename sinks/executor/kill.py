@@ -19,6 +19,8 @@ from tidewire.errors import ConfigError, TidewireError
 
 PATIENCE = 15.0
 """Seconds that the broker may take to confirm."""
+HERE_SECONDS = 1.0
+"""How long PostgreSQL is waited for before the broker is told."""
 CLEAR_SECONDS = 30.0
 """Seconds that orders may take to end, and then positions to close."""
 _PAUSE = 0.25
@@ -97,8 +99,11 @@ class Kill:
             raise ConfigError([f"no account {wish.account}; there are {', '.join(self._names)}"])
         names = self._names if wish.account is None else [wish.account]
         if wish.on:
-            here = await self._here(wish)
+            turning = asyncio.create_task(self._here(wish))
+            # A PostgreSQL that hangs must not keep the broker from being told.
+            await asyncio.wait({turning}, timeout=HERE_SECONDS)
             accounts = await asyncio.gather(*(self._stop(name, wish) for name in names))
+            here = await turning
         else:
             accounts = await asyncio.gather(*(self._release(name, wish) for name in names))
             here = await self._here(wish)

@@ -197,3 +197,24 @@ def test_packed_times_survive_a_spoilt_frame() -> None:
     message = {"T": "t", "t": msgpack.Timestamp(1_700_000_000, 123_456_789)}
     [frame] = join([message], "msgpack")
     assert split(frame, "msgpack") == [message]
+
+
+def test_answers_are_spoilt_of_those_requests_that_were_meant() -> None:
+    """An order whose answer arrives although it was to be lost proves nothing about lost answers."""
+    rest = RestFaults()
+    rest.add((), faults.parse({"kind": "answer_lost", "count": 2, "every": 3, "accounts": [1]}))
+    assert rest.after("/v2/orders", "GET", 1) is None
+    assert rest.after("/v2/account", "POST", 1) is None
+    assert rest.after("/v2/orders", "POST", 2) is None
+    found = [rest.after("/v2/orders", "POST", 1) for _ in range(8)]
+    assert [fault is not None for fault in found] == [False, False, True, False, False, True, False, False]
+    rest.add((), faults.parse({"kind": "answer_http", "code": 504, "path": "/v2/account", "method": "PATCH"}))
+    assert rest.answer("/v2/account/configurations", "PATCH") is None
+    assert rest.after("/v2/account/configurations", "PATCH", 1) is not None
+    wrong: list[dict[str, Any]] = [
+        {"kind": "answer_http", "code": 200},
+        {"kind": "answer_late", "method": "PUT"},
+    ]
+    for body in wrong:
+        with pytest.raises(ValueError, match=r"code|method"):
+            faults.parse(body)
