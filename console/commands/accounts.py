@@ -44,8 +44,8 @@ max_daily_loss = 1000         # USD since the last close; beyond it exits only
 allow_short = false           # whether an order may open a short position
 dry_run = false               # true: say what would have been ordered, and order nothing
 
-[[accounts.paper-1.exits.us_equity]]    # default exits of its positions, by asset class: us_equity, us_option,
-kind = "stop_loss"                      # crypto; `tidewire exits set` overrules one for a symbol by its name
+[[accounts.paper-1.exits.us_equity]]   # default exits of its positions (us_equity, us_option, crypto);
+kind = "stop_loss"                     # `tidewire exits set` overrules one by its name, for a symbol
 percent = 5
 
 [accounts.main]

@@ -211,7 +211,7 @@ class Placing:
             self._counted = False
 
     async def _acknowledged(self) -> None:
-        """Wait for Kafka's answer to every watch sent so far; what `settle` waits for may be another's by now.
+        """Wait for Kafka's answer to every watch sent so far; what `settle` waits for may be another's.
 
         Raises:
             KafkaError: a watch did not arrive; its row must not be written.
