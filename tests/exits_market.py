@@ -59,7 +59,7 @@ def a_watch(kind: str = "stop_loss", **more: Any) -> dict[str, Any]:
         "held": None,
         "price_basis_ts": 0,
         "result": None,
-        "received_ts": OPENS + 5,
+        "received_ts": 5,
         "source": "ws",
         "event_id": b"12345678",
     }
@@ -72,7 +72,7 @@ def a_watch(kind: str = "stop_loss", **more: Any) -> dict[str, Any]:
 
 
 class Market:
-    """A partition and its log; `crash` loads it anew from rows and plays the log again from the last commit."""
+    """A partition and its log; `crash` loads it anew and plays the log again from the last commit."""
 
     def __init__(self, now: int = NOON) -> None:
         self.now = now

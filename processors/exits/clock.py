@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-JUMP_NS = 60_000_000_000
-"""A step ahead by more than this counts once a second event has gone as far."""
+JUMP_NS = 100 * 3600 * 1_000_000_000
+"""A step ahead by more than this (a long weekend) counts once a second event has gone as far."""
 
 
 class Watermark:

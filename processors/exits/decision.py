@@ -21,18 +21,19 @@ FIRE, HOLD, QUIET, BLIND = "fire", "hold", "quiet", "blind"
 class Marks(NamedTuple):
     """What a rule remembers. `tight`: stop that a signal set; `tighten`: it will, at the next good price.
 
-    `signalled`: a signal wants the exit.
+    `signalled`: a signal wants the exit. `not_before`: it pauses until then (event time, ns).
     """
 
     high_water: Decimal | None = None
     tight: Decimal | None = None
     tighten: bool = False
     signalled: bool = False
+    not_before: int = 0
 
     def to_json(self) -> list[Any]:
         """For a row or the evidence."""
         amounts = [None if m is None else plain(m) for m in (self.high_water, self.tight)]
-        return [*amounts, self.tighten, self.signalled]
+        return [*amounts, self.tighten, self.signalled, self.not_before]
 
     @classmethod
     def from_json(cls, found: Sequence[Any]) -> Marks:
@@ -58,6 +59,8 @@ def decide(rule: Rule, held: str | None, actions: Sequence[Action], marks: Marks
     `actions`: all corporate actions that are known of the reference symbol.
     """
     shut = _shut(rule, held, actions, facts)
+    if shut is None and facts.now < marks.not_before:
+        shut = Gate(gates.PAUSE, gates.PAUSED)
     found = gates.reference(rule, facts)
     price = None if found is None else found.price
     flaw = gates.judge(rule, facts, _over_night(actions, facts))

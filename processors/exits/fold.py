@@ -128,6 +128,8 @@ class PartitionExits:
         quote = Quote(bid, ask, tuple(conditions), ts, received_ts, source, at)
         if not watching.prices.take_quote(quote, now, self._hours):
             return LATE
+        if ts > now:  # so far ahead that another event must confirm it first
+            return APPLIED
         if now >= self._schedule.next_time or (watching.next_action and now >= watching.next_action):
             self._timely(watching, Cause(received_ts, source, at, ts, bid))
         if watching.quote_matters(bid, ask):
@@ -162,6 +164,8 @@ class PartitionExits:
         trade = Trade(price, tuple(conditions), eligible, ts, received_ts, source, at)
         if eligible and not watching.prices.take_trade(trade, now, self._hours):
             return LATE
+        if ts > now:  # so far ahead that another event must confirm it first
+            return APPLIED
         if now >= self._schedule.next_time or (watching.next_action and now >= watching.next_action):
             self._timely(watching, Cause(received_ts, source, at, ts, price))
         if watching.trade_matters(price):

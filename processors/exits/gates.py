@@ -17,7 +17,8 @@ from processors.exits.prices import Quote
 from processors.exits.rules import BID, LAST, MID, Rule
 
 ACCOUNT, RULE, HALT, FEED, GAP, ACTION = "account", "rule", "halt", "feed", "gap", "corporate_action"
-FRESH, STALE, SESSION, CONDITIONS = "fresh", "stale", "session", "conditions"
+FRESH, STALE, SESSION, CONDITIONS, PAUSE = "fresh", "stale", "session", "conditions", "pause"
+PAUSED = "the attempt before was in vain: a pause"
 ZERO, CROSSED, LOCKED, NOT_FIRM = "zero", "crossed", "locked", "not_firm"
 PRINT, LULD, MOVE = "print", "luld", "overnight_move"
 
@@ -26,7 +27,7 @@ QUOTE, TRADE = "quote", "trade"
 MARGIN = Decimal("0.01")
 """A print may lie outside the NBBO by its spread or by this part of its middle, whichever is more."""
 LARGEST_MOVE = Decimal("0.25")
-"""A stock is held that over night lost more than this part of its price, or gained what it then could lose."""
+"""A stock whose price lost more than this part over night is held, and one that gained as much backwards."""
 BAND_NS = 600_000_000_000
 """A LULD band is told twice a minute; one that is older than this says nothing."""
 
@@ -94,6 +95,7 @@ def _reasons(rule: Rule, facts: Facts, factor: Decimal) -> Iterator[Gate]:
         yield Gate(FRESH, f"no {component(rule)} yet")
         return
     yield from _session(rule, facts)
+    yield from _known(rule, facts)
     yield from _age(rule, facts, found)
     yield from _trade(facts) if rule.reference == LAST else _quote(facts)
     yield from _band(facts, found)
@@ -104,6 +106,14 @@ def _session(rule: Rule, facts: Facts) -> Iterator[Gate]:
     if not is_open(facts.session, facts.now, rule.extended):
         hours = "extended hours" if rule.extended else "regular hours"
         yield Gate(SESSION, f"outside the {hours}")
+
+
+def _known(rule: Rule, facts: Facts) -> Iterator[Gate]:
+    """A log that is read from further back has prices of before the position."""
+    newest = facts.trade if rule.reference == LAST else facts.quote
+    assert newest is not None, "there is a reference price"
+    if newest.received_ts < rule.known_ts:
+        yield Gate(FRESH, f"no {component(rule)} since the rule")
 
 
 def _age(rule: Rule, facts: Facts, found: Reference) -> Iterator[Gate]:

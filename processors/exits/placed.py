@@ -149,7 +149,14 @@ class Placed:
             guard.bound()
             return
         self._evaluation.tell(guard, "armed", _why_armed(guard.watch))
+        self._pause(guard)
         self._prepare(guard)
+
+    def _pause(self, guard: Guard) -> None:
+        former = self._shelf.fired.get(guard.position, (-1, -1))
+        pause = guard.rule.pause if guard.rule is not None and former[0] == guard.epochs[0] else 0
+        until = self._shelf.fired_ts.get(guard.position, 0) + pause if pause else 0
+        guard.marks = guard.marks._replace(not_before=until)
 
     def _rearm(self, guard: Guard, same: bool) -> None:
         if not same:
@@ -160,7 +167,6 @@ class Placed:
 
     def _prepare(self, guard: Guard) -> None:
         watching = self.symbol(guard.watch["symbol"])
-        watching.guards[guard.key] = guard
         self._evaluation.schedule.armed(guard, self._evaluation.now)
         self._evaluation.rebase(watching, [guard])
         self._hold_back(watching, guard)
@@ -183,6 +189,8 @@ class Placed:
         elif why is not None:
             self._evaluation.hold(guard, Gate(gates.ACTION, why))
             self._evaluation.alert(guard)
+        elif self._evaluation.now < guard.marks.not_before:
+            self._evaluation.hold(guard, Gate(gates.PAUSE, gates.PAUSED))
 
     def _close(self, watching: Watching) -> None:
         for guard in watching.live():
@@ -202,8 +210,15 @@ class Placed:
             guard.calm()
 
     def _index(self, guard: Guard) -> None:
-        self._evaluation.positions.setdefault(guard.position, {})[guard.key] = guard
-        self.symbol(guard.watch["symbol"]).guards[guard.key] = guard
+        """Among those of its position and symbol, by key: of two that would fire, the same one does always."""
+        siblings = self._evaluation.positions.setdefault(guard.position, {})
+        for guards in (siblings, self.symbol(guard.watch["symbol"]).guards):
+            last = next(reversed(guards), "")
+            guards[guard.key] = guard
+            if guard.key < last:
+                ordered = sorted(guards.items())
+                guards.clear()
+                guards.update(ordered)
         guard.bound()
 
     def _regard(self, watching: Watching) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from processors.exits.clock import JUMP_NS
 from processors.exits.coordinates import Coordinates
 from processors.exits.hours import CRYPTO, OPTION, Hours, Session, day_bounds
 from schemas.fills import asset_class
@@ -144,7 +143,7 @@ class Prices:
         known, ts = self.quote, quote[3]
         if known is not None:
             distance = ts - known[3]
-            if distance < 0 and known[3] - now <= JUMP_NS:
+            if distance < 0 and known[3] <= now:  # a time that nobody confirmed makes nothing late
                 return False
             if distance >= 0:
                 self.quote_rhythm.beat(distance)
@@ -163,7 +162,7 @@ class Prices:
         known, ts = self.trade, trade.ts
         if known is not None:
             distance = ts - known.ts
-            if distance < 0 and known.ts - now <= JUMP_NS:
+            if distance < 0 and known.ts <= now:
                 return False
             if distance >= 0:
                 self.trade_rhythm.beat(distance)

@@ -33,6 +33,8 @@ class Rule:
     `rises`: the position gains when the reference price rises. `stop`, `target`: fixed prices. `trail_*`: a
     stop behind the best price. `due_ts`, `before_close`: when a time rule fires. `max_age` None: by the
     symbol's rhythm. `basis_ts`: its prices are in the shares of that moment. `signal`: kind, action, percent.
+    `known_ts`: prices that were received before are none of its business. `pause`: so long after the trigger
+    of the former exit epoch it must not fire.
     """
 
     kind: str
@@ -49,6 +51,8 @@ class Rule:
     extended: bool = False
     max_age: int | None = None
     max_hold: int = _HOLD_SECONDS * _NS
+    known_ts: int = 0
+    pause: int = 0
     signal: tuple[str, str, Decimal | None] | None = None
 
     @property
@@ -142,6 +146,8 @@ def _rule(watch: Mapping[str, Any], more: Mapping[str, Any]) -> Rule:
         extended=bool(more.get("extended_hours", False)),
         max_age=None if age is None else int(age * _NS),
         max_hold=(_HOLD_SECONDS if hold is None else int(hold)) * _NS,
+        pause=int(more.get("pause_seconds") or 0) * _NS,
+        known_ts=int(watch.get("received_ts") or 0),
         signal=signal and (signal["kind"], signal["action"], _amount(signal.get("percent"))),
     )
 

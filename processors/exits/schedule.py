@@ -32,7 +32,8 @@ class Schedule:
     def due(self, guards: Iterable[Guard], now: int) -> list[Guard]:
         """Time rules whose time has come."""
         timed = [g for g in guards if g.live and g.rule is not None and g.rule.timed]
-        return [g for g in timed if g.rule is not None and self.due_at(g.rule, now) <= now]
+        due = [g for g in timed if g.rule is not None and self.due_at(g.rule, now) <= now]
+        return sorted(due, key=_by_key)
 
     def overdue(self, guards: Iterable[Guard], now: int) -> list[Guard]:
         """Holds that last too long and are not told of. A hold from before the first event begins now."""
@@ -42,7 +43,7 @@ class Schedule:
                 guard.since = guard.since or now
                 if self._alert_at(guard) <= now:
                     found.append(guard)
-        return found
+        return sorted(found, key=_by_key)
 
     def plan(self, guards: Iterable[Guard], now: int) -> None:
         """Work out `next_time`. A rule that is due and held is judged with each event of its symbol."""
@@ -79,3 +80,7 @@ class Schedule:
     def _alert_at(self, guard: Guard) -> float:
         limit = guard.rule.max_hold if guard.rule is not None else 0
         return guard.since + limit
+
+
+def _by_key(guard: Guard) -> str:
+    return guard.key

@@ -39,6 +39,7 @@ class Shelf:
         self.guards: dict[str, Guard] = {}
         self.gone: dict[str, int] = {}
         self.fired: dict[Position, Epochs] = {}
+        self.fired_ts: dict[Position, int] = {}
         self.triggers: dict[str, dict[str, Any]] = {}
         self._dirty_guards: dict[str, Guard] = {}
         self.dirty_symbols: dict[str, Watching] = {}
@@ -80,6 +81,7 @@ class Shelf:
         self.records.put(key, row)
         position = record["account"], record["symbol"]
         self.fired[position] = record["position_epoch"], record["exit_epoch"]
+        self.fired_ts[position] = record["ts"]
         self._dirty_fired[position] = None
         return key, orjson.dumps({**row, "v": VERSION})
 
@@ -89,7 +91,7 @@ class Shelf:
         if record is None:
             return None
         key = f"trigger|{trigger_id}".encode()
-        self.records.put(key, {"state": "sent"})
+        self.records.put(key, {"state": "sent", "record": plain_trigger(record)})
         self._gone_next[key] = None
         return {**record, "state": "sent"}
 
@@ -98,7 +100,7 @@ class Shelf:
         return self.fired.get(guard.position, (-1, -1)) >= guard.epochs
 
     def _load(self, hours: Hours) -> None:
-        for key in list(self.records.keys()):
+        for key in sorted(self.records.keys()):  # a set's order is another in each process
             kind, _, name = key.decode().partition("|")
             row = self.records.get(key)
             assert row is not None
@@ -110,7 +112,7 @@ class Shelf:
                 self._load_trigger(key, name, row)
             elif kind == "fired":
                 account, _, symbol = name.partition("|")
-                self._fire((account, symbol), tuple(row["epochs"]))
+                self._fire((account, symbol), tuple(row["epochs"]), row["ts"])
             else:
                 self.clock = Watermark(row["now"], row["ahead"])
 
@@ -122,24 +124,25 @@ class Shelf:
             self.guards[name] = Guard.from_row(name, row)
 
     def _load_trigger(self, key: bytes, name: str, row: dict[str, Any]) -> None:
+        record = read_trigger(row["record"])
         if row["state"] == "sent":
             self._gone_next[key] = None
-            return
-        record = read_trigger(row["record"])
-        self.triggers[name] = record
+        else:
+            self.triggers[name] = record
         position = record["account"], record["symbol"]
-        self._fire(position, (record["position_epoch"], record["exit_epoch"]))
+        self._fire(position, (record["position_epoch"], record["exit_epoch"]), record["ts"])
 
-    def _fire(self, position: Position, epochs: tuple[int, ...]) -> None:
+    def _fire(self, position: Position, epochs: tuple[int, ...], ts: int) -> None:
         first, second = epochs
         self.fired[position] = max(self.fired.get(position, (-1, -1)), (first, second))
+        self.fired_ts[position] = max(self.fired_ts.get(position, 0), ts)
 
     def _store(self) -> None:
         fired, self._dirty_fired = self._dirty_fired, {}
         guards, self._dirty_guards = self._dirty_guards, {}
         symbols, self.dirty_symbols = self.dirty_symbols, {}
         for position in fired:
-            row = {"epochs": list(self.fired[position])}
+            row = {"epochs": list(self.fired[position]), "ts": self.fired_ts[position]}
             self.records.put(f"fired|{position[0]}|{position[1]}".encode(), row)
         for guard in guards.values():
             watching = self.symbols.get(guard.watch["symbol"])
