@@ -15,7 +15,18 @@ import polars as pl
 from schemas.catalogue import STOCK_CORRECTIONS, TRADE_UPDATES
 from schemas.codec import Codec, load_codec
 from tidewire.config import Settings
-from verify import completeness, database, dead_letters, features, ledger, orders_read, settle, topic
+from verify import (
+    activities,
+    completeness,
+    database,
+    dead_letters,
+    features,
+    ledger,
+    orders_read,
+    settle,
+    topic,
+)
+from verify.activities import ActivityOutcome
 from verify.compare import Evidence
 from verify.completeness import Completeness
 from verify.content import (
@@ -62,6 +73,7 @@ class Gathered:
     ledger_from: int
     received_seconds: float | None
     orders: OrderOutcome
+    activities: ActivityOutcome
     completeness: Completeness
 
 
@@ -113,7 +125,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
                 stale=content.stale,
                 repaired=content.repaired,
             )
-        orders = await _orders(settings, codec, connection, letters, folder is not None)
+        orders, booked = await _orders(settings, codec, connection, letters, folder is not None)
     stocks = sent.get(STOCKS_VENUE)
     return Gathered(
         channels=channels,
@@ -126,20 +138,26 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
         ledger_from=sum(ledger_.complete_from for ledger_ in sent.values()),
         received_seconds=_span([c.events for c in contents.values()]),
         orders=orders,
+        activities=booked,
         completeness=told,
     )
 
 
 async def _orders(
     settings: Settings, codec: Codec, connection: database.Connection, letters: list[Letter], simulated: bool
-) -> OrderOutcome:
-    """The order events: read after everything else, and the broker's journal first of all of them."""
+) -> tuple[OrderOutcome, ActivityOutcome]:
+    """The order events and activities: read after everything else, and the broker's journal first of all."""
     journal = settings.tidewire_home / orders_read.JOURNAL
-    sent = orders_read.read_journal(journal) if simulated and journal.is_file() else None
+    sent, booked = None, None
+    if simulated and journal.is_file():
+        sent, booked = orders_read.read_journal(journal), activities.read_journal(journal.parent)
+        sent = activities.after_fills(sent, booked)
     name = settings.tidewire_topic_prefix + TRADE_UPDATES
     stops = {TRADE_UPDATES: (await topic.ends(settings, [name]))[name]}
     given_up = sum(letter.topic.startswith(TRADE_UPDATES) for letter in letters)
-    return compare_orders(sent, await orders_read.find(settings, codec, connection, stops, given_up))
+    outcome = compare_orders(sent, await orders_read.find(settings, codec, connection, stops, given_up))
+    told, rows = await orders_read.activities(settings, codec, connection)
+    return outcome, activities.compare(booked, told, rows)
 
 
 def _by_now(

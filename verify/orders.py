@@ -19,6 +19,9 @@ from schemas.gaps import EVERY, Gap
 LASTING = frozenset((*FILL_EVENTS, *REVISION_EVENTS, "canceled", "expired", "rejected", "replaced"))
 """Events that REST tells afterwards: fills, and how an order ended. All others are passing states."""
 
+TOLERANCE = Decimal("1e-6")
+"""Part of an average price by which the broker's rounding may differ."""
+
 Position = tuple[str, str]
 """(account, symbol)."""
 
@@ -55,6 +58,8 @@ class Sent:
     """(account number, symbol) -> quantity after the last fill, negative when short."""
     times: tuple[int, ...] = ()
     """Of each event, ns since 1970 UTC by the broker's clock; empty: not known."""
+    position_times: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    """When the last fill of each position was, ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,26 @@ class Holding:
     average_price: Decimal
     broker_quantity: Decimal | None
     broker_average_price: Decimal | None
+    rule_average_price: Decimal | None = None
+    """By the broker's rule, as we count it; None: not known."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the broker's average is neither ours nor that of its rule.
+
+        Within a day the two are the same until something is sold that was held overnight; then the broker
+        shows the one until its day begins, and the other after that. A quotient's last digits may differ.
+        """
+        theirs = self.broker_average_price
+        if theirs is None or self.broker_quantity != self.quantity or not self.quantity:
+            return False
+        ours = (self.average_price, self.rule_average_price)
+        return all(one is None or abs(one - theirs) > abs(theirs) * TOLERANCE for one in ours)
 
     def as_json(self) -> dict[str, str | None]:
         """For the report; numbers as text."""
-        numbers = (self.quantity, self.average_price, self.broker_quantity, self.broker_average_price)
-        names = ("quantity", "average_price", "broker_quantity", "broker_average_price")
+        names = ("quantity", "average_price", "broker_quantity", "broker_average_price", "rule_average_price")
+        numbers = tuple(getattr(self, name) for name in names)
         shown = {n: None if v is None else plain_quantity(v) for n, v in zip(names, numbers, strict=True)}
         return {"account": self.account, "symbol": self.symbol, **shown}
 
@@ -171,7 +191,15 @@ def compare(sent: Sent | None, found: Found, limit: int = 10) -> OrderOutcome:
         problems=problems,
         holdings=found.holdings,
         unrecoverable=gone.total(),
-        notes=_named("passed in a gap of the stream, and no history has it", gone, limit),
+        notes=_named("passed in a gap of the stream, and no history has it", gone, limit)
+        + [_differing(h) for h in found.holdings if h.differs][:limit],
+    )
+
+
+def _differing(h: Holding) -> str:
+    return (
+        f"{h.symbol} of account {h.account}: the broker's newest average was {h.broker_average_price}, "
+        f"ours is {h.average_price}, by its rule {h.rule_average_price}"
     )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from schemas.catalogue import GAPS, PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, TRADE_UPDATES
+from schemas.activities import EXECUTED
+from schemas.catalogue import ACTIVITIES, GAPS, PORTFOLIO_ORDERS, PORTFOLIO_POSITIONS, TRADE_UPDATES
 from schemas.codec import Codec
 from schemas.gaps import Board, Gap, kind_of
 from tidewire.config import Settings
 from tidewire.errors import RecordError, TidewireError
 from verify import database
+from verify.activities import Activity
 from verify.database import Connection
 from verify.orders import Event, Found, Holding, Position, Pushed, Sent, Standing
 from verify.topic import consumer, ends, whole
@@ -39,6 +42,7 @@ def read_journal(path: Path) -> Sent:
     accounts: dict[str, int] = {}
     positions: dict[tuple[int, str], Decimal] = {}
     times: list[int] = []
+    position_times: dict[tuple[int, str], int] = {}
     for number, data in _journal_lines(path):
         order = data["order"]
         event = Event(
@@ -56,8 +60,9 @@ def read_journal(path: Path) -> Sent:
         if data.get("execution_id") and data["event"] in ("fill", "partial_fill"):
             executions[data["execution_id"]] = event
         for symbol, quantity in _holdings(data, order):
-            positions[number, symbol] = quantity
-    return Sent(tuple(events), tuple(statuses), standings, executions, accounts, positions, tuple(times))
+            positions[number, symbol], position_times[number, symbol] = quantity, times[-1]
+    sequences = tuple(events), tuple(statuses)
+    return Sent(*sequences, standings, executions, accounts, positions, tuple(times), position_times)
 
 
 def _journal_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -127,7 +132,9 @@ async def find(
 
 def _holding(record: Mapping[str, Any]) -> Holding:
     fields = ("account", "symbol", "quantity", "average_price", "broker_quantity", "broker_average_price")
-    return Holding(*(record[name] for name in fields))
+    cost, units = record["broker_rule_cost"], record["quantity"] * record["multiplier"]
+    rule = cost / units if cost is not None and units else None
+    return replace(Holding(*(record[name] for name in fields)), rule_average_price=rule)
 
 
 def _event(record: Mapping[str, Any]) -> Event:
@@ -138,6 +145,22 @@ def _event(record: Mapping[str, Any]) -> Event:
         record["quantity"],
         record["price"],
     )
+
+
+async def activities(settings: Settings, codec: Codec, connection: Connection) -> list[list[Activity]]:
+    """Those of the topic, and those of PostgreSQL.
+
+    Raises:
+        UnreachableError: Kafka or PostgreSQL does not answer.
+    """
+    query = "SELECT activity_id, status FROM account_activities"
+    rows = [_activity(*row) for row in _select(connection, "account_activities", query)]
+    records = _records(settings, codec, ACTIVITIES)
+    return [[_activity(r["activity_id"], r["status"]) async for r in records], rows]
+
+
+def _activity(id: str, status: str | None) -> Activity:
+    return Activity(id, "" if (status or "") in EXECUTED else str(status))
 
 
 async def _records(

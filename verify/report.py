@@ -15,6 +15,7 @@ import polars as pl
 from schemas.gaps import EVERY, Gap
 from tidewire.config import Settings
 from verify import dead_letters, running
+from verify.activities import ActivityOutcome
 from verify.compare import Missing, Outcome, compare
 from verify.completeness import Completeness, channel_name
 from verify.content import ALL_BARS, CHANNELS, Channel
@@ -42,6 +43,7 @@ class Report:
     messages_per_second: float | None = None
     limit: int = 100
     orders: OrderOutcome | None = None
+    activities: ActivityOutcome | None = None
     completeness: Completeness = field(default_factory=Completeness)
     coverage: Mapping[str, Coverage] = field(default_factory=dict)
     """The four words, by channel."""
@@ -49,8 +51,8 @@ class Report:
     @property
     def complete(self) -> bool:
         """Nothing missing, nothing extra, and the table folded what the topics hold."""
-        outcomes: list[Outcome | OrderOutcome] = [*self.channels.values()]
-        outcomes += [] if self.orders is None else [self.orders]
+        outcomes: list[Outcome | OrderOutcome | ActivityOutcome] = [*self.channels.values()]
+        outcomes += [o for o in (self.orders, self.activities) if o is not None]
         return not self.problems and not any(o.missing or o.extra for o in outcomes)
 
     @property
@@ -68,7 +70,7 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """Everything else that is wrong, in words."""
-        of_orders = [] if self.orders is None else self.orders.problems
+        of_orders = [p for o in (self.orders, self.activities) if o is not None for p in o.problems]
         return [p for o in self.channels.values() for p in o.problems] + of_orders + self.other_problems
 
     def as_json(self) -> dict[str, Any]:
@@ -78,7 +80,8 @@ class Report:
             "complete": self.complete,
             "source": self.source,
             "channels": {name: self._channel(name, o) for name, o in self.channels.items()}
-            | self._order_channel(),
+            | self._order_channel()
+            | ({} if self.activities is None else self.activities.as_json()),
             "positions": [] if self.orders is None else [h.as_json() for h in self.orders.holdings],
             "messages_per_second": self.messages_per_second,
             "first_missing": missing[0] if missing else None,
@@ -176,6 +179,7 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
         messages_per_second=rate if rate is not None else _rate(gathered, outcomes),
         limit=limit,
         orders=gathered.orders,
+        activities=gathered.activities,
         completeness=gathered.completeness,
         coverage=_coverage(gathered),
     )

@@ -62,10 +62,12 @@ def _positions(positions: list[dict[str, str | None]]) -> Table:
     table = Table(title="Open positions", title_justify="left")
     for name in ("account", "symbol"):
         table.add_column(name, no_wrap=True)
-    for name in ("quantity", "broker's", "average", "broker's"):
+    for name in ("quantity", "broker's", "average", "broker's", "by its rule"):
         table.add_column(name, justify="right", no_wrap=True)
     for position in positions[:_SHOWN]:
-        numbers = ("quantity", "broker_quantity", "average_price", "broker_average_price")
+        numbers = (
+            "quantity", "broker_quantity", "average_price", "broker_average_price", "rule_average_price",
+        )  # fmt: skip
         cells = [f"{float(value):,.6g}" if (value := position[name]) else "-" for name in numbers]
         table.add_row(position["account"], position["symbol"], *cells)
     return table

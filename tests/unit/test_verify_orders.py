@@ -132,6 +132,6 @@ def test_our_average_stands_beside_the_brokers() -> None:
     assert [h.as_json() for h in outcome.holdings] == [
         {
             "account": "demo-1", "symbol": "AAPL", "quantity": "10", "average_price": "10.56",
-            "broker_quantity": "10", "broker_average_price": None,
+            "broker_quantity": "10", "broker_average_price": None, "rule_average_price": None,
         }
     ]  # fmt: skip
