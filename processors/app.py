@@ -1,4 +1,7 @@
-"""The processor service: features of stocks, sentiment of news and marks of what is held, in one app."""
+"""The processor service: features of stocks, sentiment of news and marks of what is held, in one app.
+
+Signals, if they are asked for, are made by a second app beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
+from processors import side_by_side
 from processors.columns.app import ColumnApp
 from processors.marks.crypto import CryptoPrices
 from processors.marks.positions import Positions
@@ -16,6 +20,7 @@ from processors.sentiment import hooks
 from processors.sentiment.articles import NewsSentiment
 from processors.sentiment.calls import Calls
 from processors.sentiment.scores import WatchlistScores
+from processors.signals import app as signals
 from processors.stock_features import STAGE, StockFeatures
 from processors.worker import Plan, Worker
 from schemas import catalogue as topics
@@ -54,6 +59,9 @@ class Processor:
         self._settings = settings
         self._catalogue = Catalogue(settings.tidewire_topic_prefix, settings.tidewire_partitions or 4)
         self._worker = Worker(settings, self._plan(), self._build)
+        self._signals: Worker | None = None
+        if settings.tidewire_signals:
+            self._signals = Worker(settings, signals.plan(self._catalogue), self._build_signals)
         self._analyzers: tuple[Calls, ...] = ()
         self._marks: Marks | None = None
 
@@ -70,7 +78,10 @@ class Processor:
         self._analyzers = tuple(Calls(analyzer, seconds) for analyzer in found)
         for calls in self._analyzers:
             SENTIMENT_HANGING.labels(calls.name).set_function(partial(getattr, calls, "hanging"))
-        await self._worker.run(health, stop)
+        if self._signals is None:
+            await self._worker.run(health, stop)
+        else:
+            await side_by_side.run(health, stop, self._worker.run, self._signals.run)
 
     def _plan(self) -> Plan:
         name = self._catalogue.name
@@ -103,9 +114,15 @@ class Processor:
 
     def _build_sentiment(self, app: ColumnApp, codec: Codec) -> None:
         NewsSentiment(app, self._catalogue, codec, self._analyzers)
-        feeding = self._analyzers[0].name if self._analyzers else None
         half_life = max(1, round(self._settings.tidewire_score_half_life_hours * _HOUR_NS))
-        WatchlistScores(app, self._catalogue, codec, feeding, half_life)
+        WatchlistScores(app, self._catalogue, codec, self._feeding(), half_life)
+
+    def _build_signals(self, app: ColumnApp, codec: Codec) -> None:
+        signals.Signals(app, self._catalogue, codec, self._feeding())
+
+    def _feeding(self) -> str | None:
+        """The analyzer whose scores count: the first one."""
+        return self._analyzers[0].name if self._analyzers else None
 
     def details(self) -> Mapping[str, object]:
         """For /health: what the worker says, which analyzers hang, and the marks."""
@@ -114,4 +131,5 @@ class Processor:
             return found
         hanging = {calls.name: calls.hanging for calls in self._analyzers}
         marks = {"held": len(self._marks.holders), "sent": self._marks.sent}
-        return {**found, "analyzers": hanging, "marks": marks}
+        found = {**found, "analyzers": hanging, "marks": marks}
+        return found if self._signals is None else {**found, "signals": self._signals.details()}

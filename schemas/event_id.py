@@ -242,3 +242,8 @@ def intent_event_id(account: str, intent: str) -> bytes:
 def result_event_id(account: str, intent: str, attempt: int, outcome: str, filled: str) -> bytes:
     """A state of an intent: repeated by the outbox, it has the same id."""
     return digest(f"or|{account}|{intent}|{attempt}|{outcome}|{filled}")
+
+
+def signal_id(symbol: str, kind: str, ts: int, cause: str) -> bytes:
+    """A signal of a kind at `ts` (ns event time); `cause` names what else made it, as an article."""
+    return digest(f"sg|{symbol}|{kind}|{ts}|{cause}")

@@ -143,6 +143,11 @@ class Settings(BaseSettings):
     tidewire_webhook_host: str = Field("127.0.0.1", description="address of the webhook service")
     tidewire_webhook_port: int = Field(0, ge=0, le=65535, description="0: any free port")
 
+    # -- signals
+    tidewire_signals: bool = Field(
+        False, description="tell of flash crashes, and of news that move a price, on `signals`"
+    )
+
     # -- news
     tidewire_sentiment: Annotated[tuple[str, ...], NoDecode] = Field(
         ("processors.sentiment.lexicon:analyze",),

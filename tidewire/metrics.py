@@ -491,3 +491,7 @@ CORPORATE_ACTIONS_LOOKED = Gauge(
 ACCOUNT_ACTIVITIES = Counter(
     "tidewire_account_activities_total", "Account activities that are no fills, published: each once a status"
 )
+
+# -- signals
+
+SIGNALS = Counter("tidewire_signals_total", "Signals sent, by kind; after a crash one may be sent again", ["kind"])
