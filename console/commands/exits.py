@@ -21,8 +21,9 @@ from schemas.exit_rules import RuleSpec, rule_record
 from tidewire import accounts, config
 from tidewire.clock import now_ns
 from tidewire.config import Settings
-from tidewire.errors import ConfigError
+from tidewire.errors import ConfigError, IncompleteError
 from tidewire.stack import fill_in
+from verify import exit_watches
 
 _EXAMPLES = "\n\n".join(
     (
@@ -205,6 +206,23 @@ def events(
         for e in found
     ]
     _table(head, cells) if cells else print("no events yet")
+
+
+@app.command()
+def check(as_json: Json_ = False) -> None:
+    """Compare rules and open positions with what is watched; exit code 0 only if they agree."""
+    settings = fill_in(config.load())
+    topics = [PORTFOLIO_POSITIONS, EXIT_RULES, EXIT_WATCH]
+    found = asyncio.run(exit_log.newest(settings, load_codec(settings), topics))
+    positions, rules, watches = (found[topic].values() for topic in topics)
+    wrong = exit_watches.differences(positions, rules, watches, accounts.load(settings))
+    watched = sum(watch["active"] for watch in watches)
+    if as_json:
+        print(json.dumps({"watched": watched, "wrong": wrong}, indent=1))
+    if wrong:
+        raise IncompleteError("\n".join(["what is watched is not what should be:", *wrong]))
+    if not as_json:
+        print(f"in order: {watched} rules of open positions are watched, and nothing else is")
 
 
 @app.command()

@@ -177,6 +177,7 @@ async def test_a_rule_set_by_the_command_guards_the_position_until_it_is_closed(
         await place.trade("buy", 7, 4)
         await place.until(stop, lambda w: w["active"] and w["position_epoch"] == 3)
         await caught_up(service, settings)
+        assert await tidewire("exits", "check") == 0, capsys.readouterr().err
         await service.stop()
     before = await place.watches()
     with worker(settings) as service:
