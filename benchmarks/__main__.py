@@ -12,7 +12,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, fanout, fold, ingest, line, portfolio, processing, recovery, storing, workers
+from benchmarks import (
+    backfill,
+    exits,
+    fanout,
+    fold,
+    ingest,
+    line,
+    portfolio,
+    processing,
+    recovery,
+    storing,
+    workers,
+)
 from benchmarks.peers import comparison, memory
 from benchmarks.process import ROOT
 from benchmarks.results import Benchmark, Result, write
@@ -86,6 +98,10 @@ def catalogue(shared: Shared) -> list[Benchmark]:
         Benchmark(
             "workers", "two workers that share the partitions / one", _RATIO, 0.8, "more",
             shared.measure(workers.measure),
+        ),
+        Benchmark(
+            "exits", "quote that crosses a stop to its intent, p99", "ms", 100, "less",
+            shared.measure(exits.measure),
         ),
         Benchmark("line", "whole line on 2 cores", "messages/s", 25_000, "more", line.throughput),
         Benchmark(

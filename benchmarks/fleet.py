@@ -110,13 +110,13 @@ def processors(settings: Settings, count: int) -> Iterator[list[Processor]]:
             one.end()
 
 
-def start(settings: Settings) -> Processor:
-    """One worker; the environment names its servers."""
+def start(settings: Settings, program: str = _PROGRAM) -> Processor:
+    """One worker; the environment names its servers. `program`: what it runs, in Python."""
     port = free_port()
     log = settings.tidewire_home / f"processor-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-c", program],
             env=os.environ | {"TIDEWIRE_HTTP_PORT": str(port)},
             stdout=subprocess.DEVNULL,
             stderr=output,

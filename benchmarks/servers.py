@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,23 +83,23 @@ class Servers:
             connection.execute(command)
 
     @contextmanager
-    def topics(self, name: str) -> Iterator[Servers]:
-        """The same servers with topics of their own, deleted at the end."""
+    def topics(self, name: str, topics: Sequence[str] = _TOPICS, app: str = APP) -> Iterator[Servers]:
+        """The same servers with topics of their own, deleted at the end with what the group `app` left."""
         own = replace(self, prefix=f"{self.prefix}{name}.")
-        asyncio.run(cluster.apply(own.settings(), _TOPICS))
+        asyncio.run(cluster.apply(own.settings(), topics))
         try:
             yield own
         finally:
-            own.forget_processor()
+            asyncio.run(own._forget(app))
             asyncio.run(cluster.delete_all(own.settings()))
 
     def forget_processor(self) -> None:
         """Delete the processor's group and changelog, so that it begins anew."""
-        asyncio.run(self._forget_processor())
+        asyncio.run(self._forget(APP))
 
-    async def _forget_processor(self) -> None:
+    async def _forget(self, app: str) -> None:
         async with admin.connect(self.settings()) as kafka:
-            mine = self.prefix + APP
+            mine = self.prefix + app
             for group in await kafka.groups():
                 if group.startswith(mine):
                     await _delete(kafka, group)

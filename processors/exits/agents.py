@@ -227,6 +227,7 @@ class Exits:
         self._publisher.soon()
         desks = self._ours()
         metrics.EXIT_SYMBOLS_WATCHED.set(sum(len(desk.watched) for desk in desks))
+        metrics.EXIT_RULES_ARMED.set(sum(desk.exits.armed() for desk in desks))
         metrics.EXIT_TRIGGERS_PENDING.set(sum(len(desk.unsent) for desk in desks))
 
     def _assigned(self) -> set[int]:

@@ -55,6 +55,10 @@ class PartitionExits:
         """Reference symbols with at least one active watch."""
         return set(self._watched)
 
+    def armed(self) -> int:
+        """Rules that may fire, held ones included."""
+        return sum(guard.live for guard in self._shelf.guards.values())
+
     def pending(self) -> list[dict[str, Any]]:
         """exit_trigger records whose intents are perhaps not published."""
         return list(self._shelf.triggers.values())

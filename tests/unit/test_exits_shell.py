@@ -16,6 +16,9 @@ from processors.exits.reading import PriceReader
 from processors.exits.turns import MOST, Turns
 from schemas.codec import load_codec
 from schemas.order_ids import client_order_id
+from tests.exits_market import SECOND
+from tests.exits_market import Market as Crossing
+from tests.exits_market import a_watch as a_plain_watch
 from tests.integration.exits_world import a_quote, a_watch
 from tests.unit.columns_batches import COMPRESSIONS, block, record
 from tidewire import config
@@ -184,3 +187,29 @@ def test_a_partition_that_comes_later_is_told_what_still_holds() -> None:
         ("connection", {"feed": "crypto:us", "state": "DISCONNECTED"}),
         ("gap", gap | {"id": "g2"}),
     ]
+
+
+def test_a_price_of_before_the_rule_fires_nothing() -> None:
+    """A log that is read again from further back would sell a position on a price of before it was bought."""
+    market = Crossing()
+    rule: dict[str, Any] = {
+        "kind": "trailing_stop",
+        "stop_price": None,
+        "trail_percent": "2",
+        "rule": "t",
+        "account": "b",
+    }
+    since = {"received_ts": market.now + SECOND}
+    market.watch(a_plain_watch(**since))
+    market.watch(a_plain_watch(**rule, **since))
+    market.quote(150.0, 150.1)
+    market.quote(94.0, 94.1)
+    assert not market.fired()
+    assert ("fresh", "no quote since the rule") in market.told("held")
+    market.quote(100.0, 100.1, market.now + SECOND)
+    market.quote(98.1, 98.2)
+    assert not market.fired()
+    market.quote(98.0, 98.1)
+    assert market.fired() == ["b:AAPL:1:0"]
+    market.quote(94.0, 94.1)
+    assert market.fired() == ["b:AAPL:1:0", "a:AAPL:1:0"]
