@@ -199,7 +199,7 @@ def test_a_price_of_before_the_rule_fires_nothing() -> None:
         "rule": "t",
         "account": "b",
     }
-    since = {"received_ts": market.now + SECOND}
+    since: dict[str, Any] = {"received_ts": market.now + SECOND}
     market.watch(a_plain_watch(**since))
     market.watch(a_plain_watch(**rule, **since))
     market.quote(150.0, 150.1)
