@@ -137,7 +137,9 @@ class Guard:
         if self.stated is None:
             return []
         for_rule = [a for a in rescale.between(actions, self.stated.basis_ts, now) if a.scales]
-        for_marks = [a for a in rescale.between(actions, self.marks_basis, now) if a.scales]
+        marked = self.marks.high_water is not None or self.marks.tight is not None
+        since = self.marks_basis if marked else now
+        for_marks = [a for a in rescale.between(actions, since, now) if a.scales]
         known = {a.id for a in for_rule}
         withdrawn = [a for a in self.applied if a.ts > self.stated.basis_ts and a.id not in known]
         for_rule = sorted({a.id: a for a in withdrawn + for_rule}.values(), key=lambda a: a.ts)

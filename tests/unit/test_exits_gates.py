@@ -307,6 +307,16 @@ def test_a_split_rescales_rule_and_high_water_mark_as_one_event() -> None:
     assert explain(trigger).fires
 
 
+def test_a_split_of_long_ago_is_no_concern_of_a_new_rule() -> None:
+    """Announcements are kept; a rule that was set after a split is in its shares already."""
+    market = Market()
+    market.other("corporate_action", an_action(ts=OPENS - 100 * DAY))
+    market.watch(a_watch("trailing_stop", trail_price="5"))
+    market.quote(100.0, 100.1)
+    market.quote(95.01, 95.1)
+    assert (market.told("rescaled"), market.fired()) == ([], [])
+
+
 def test_the_account_sides_prices_after_a_split_are_not_rescaled_twice() -> None:
     """The watch comes again in new shares: 47.50 stays 47.50, whichever comes first."""
     market = guarded()
