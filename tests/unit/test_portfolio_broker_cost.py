@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,10 @@ from processors.portfolio.broker_cost import EMPTY, Lots, from_row, held, on, re
 from processors.portfolio.exact import exact
 
 D = Decimal
+
+
+def amounts(lots: Lots) -> tuple[Any, ...]:
+    return lots.quantity, lots.cost
 
 
 def lots_of(*deals: tuple[int, str, str]) -> Lots:
@@ -34,7 +39,7 @@ FOUR = ((1, "100", "10"), (1, "50", "12"), (2, "30", "15"))
 def test_weighted_average_within_the_day_of_the_sale() -> None:
     """Alpaca's example: 2050 - 120 * (100*10 + 50*12 + 30*15) / 180 = 683.33."""
     lots = lots_of(*FOUR, (3, "-120", "20"))
-    assert (lots.quantity, round(lots.cost, 2)) == (60, D("683.33"))
+    assert (amounts(lots)[0], round(lots.cost, 2)) == (60, D("683.33"))
 
 
 def test_compressed_fifo_from_the_next_day_on() -> None:
@@ -48,7 +53,7 @@ def test_a_day_is_compressed_with_what_was_bought_after_a_sale() -> None:
     """Alpaca's second example: at the end of the day 2000 - 50 * 2000 / 200 = 1500, 10 a share."""
     lots = lots_of((1, "100", "10"), (1, "50", "9"), (1, "-50", "30"), (1, "50", "11"))
     assert round(lots.cost, 2) == D("1516.67")  # by the weighted average while the day lasts
-    assert (on(lots, 2).quantity, on(lots, 2).cost) == (150, 1500)
+    assert amounts(on(lots, 2)) == (150, 1500)
 
 
 def test_what_is_no_older_than_the_oldest_lot_is_not_strict_fifo() -> None:
@@ -71,8 +76,8 @@ def test_a_split_keeps_the_cost_of_each_lot() -> None:
     with exact():
         lots = rescaled(lots_of(*FOUR), D(360), 3)
         sold = on(take(lots, D(-360), D(0), 3), 4)
-    assert (lots.quantity, lots.cost) == (540, 2050)
-    assert (sold.quantity, sold.cost) == (180, 770)
+    assert amounts(lots) == (540, 2050)
+    assert amounts(sold) == (180, 770)
 
 
 @pytest.mark.parametrize("flip", ["-5", "-8"])
@@ -105,7 +110,7 @@ def naive(history: list[tuple[int, int, int]], until: int) -> tuple[Fraction, Fr
         opened, closed = [Fraction(0), Fraction(0)], Fraction(0)
         for _, change, price in (deal for deal in history if deal[0] == day):
             if quantity * change < 0 and abs(change) >= abs(quantity):
-                left = change + quantity
+                left = Fraction(change + quantity)
                 lots, opened, closed = [], [left, left * price], Fraction(0)
                 quantity, cost = left, left * price
             elif quantity * change < 0:
