@@ -210,7 +210,7 @@ class Placed:
             guard.calm()
 
     def _index(self, guard: Guard) -> None:
-        """Among those of its position and symbol, by key: of two that would fire, always the same one does."""
+        """Among those of position and symbol, by key: of two that would fire, the same one always does."""
         siblings = self._evaluation.positions.setdefault(guard.position, {})
         for guards in (siblings, self.symbol(guard.watch["symbol"]).guards):
             last = next(reversed(guards), "")
