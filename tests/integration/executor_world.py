@@ -76,10 +76,11 @@ class Broker:
 
 
 @asynccontextmanager
-async def market(home: Path) -> AsyncIterator[Broker]:
-    """A simulator whose market plays at once, without limits of rate."""
+async def market(home: Path, *symbols: str) -> AsyncIterator[Broker]:
+    """A simulator whose market plays at once, without limits of rate; AAPL and MSFT unless told otherwise."""
+    names = symbols or ("AAPL", "MSFT")
     options = SimulatorOptions(
-        symbols=("AAPL", "MSFT"),
+        symbols=names,
         wait_for_subscriber=False,
         strategy=False,
         fresh=True,
@@ -88,7 +89,7 @@ async def market(home: Path) -> AsyncIterator[Broker]:
     simulator = Simulator(load(_env_file=None, tidewire_home=home / "simulator"), options)
     await simulator.start()
     try:
-        await until(lambda: all(simulator.prices.quote(symbol) for symbol in ("AAPL", "MSFT")))
+        await until(lambda: all(simulator.prices.quote(symbol) for symbol in names))
         async with aiohttp.ClientSession() as session:
             yield Broker(simulator, session)
     finally:

@@ -171,7 +171,7 @@ class Executor(RuleBasedStateMachine):
         self.intent = exit_intent()
         self.kept = State()
         self.action: Action = None
-        self.lost: NewOrder | None = None  # a POST that is on its way and arrives later, or never
+        self.lost: tuple[NewOrder, int] | None = None  # a POST that is on its way, and when it was sent
         self.finals: list[str] = []
 
     @initialize(held=st.integers(1, 20), foreign=st.booleans())
@@ -254,7 +254,7 @@ class Executor(RuleBasedStateMachine):
         if fate == "arrives":
             self.arrive(self.action.order)
         elif fate == "late":
-            self.lost = self.action.order
+            self.lost = (self.action.order, self.now)
         self.learn(Doubtful("timeout", self.now))
 
     @precondition(lambda self: self.lost is not None)
@@ -262,8 +262,11 @@ class Executor(RuleBasedStateMachine):
     def late_order_arrives(self) -> None:
         """What was on its way gets there, whatever happened meanwhile; a request lasts 10 s at most."""
         assert self.lost is not None
-        if not self.kept.done:
-            self.arrive(self.lost)
+        order, sent = self.lost
+        if self.now - sent <= 10 * SECOND:
+            before = len(self.broker.taken)
+            self.arrive(order)
+            assert not self.kept.done or len(self.broker.taken) == before, "an order after the end was told"
         self.lost = None
 
     @rule(sent=st.booleans())
