@@ -145,6 +145,6 @@ def test_any_history_is_the_naive_fold(history: list[tuple[int, int, int]], late
             lots = from_row(to_row(take(lots, D(quantity), D(quantity * price), day + 1)))
             assert lots.day == day + 1
         lots = broker_cost.on(lots, until + 1)
-    quantity, cost = naive(history, until)
-    assert lots.quantity == quantity
+    wanted, cost = naive(history, until)
+    assert lots.quantity == wanted
     assert abs(Fraction(lots.cost) - cost) < Fraction(1, 10**12)
