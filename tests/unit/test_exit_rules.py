@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from console.commands import exit_options
 from schemas.exit_rules import parameters, parse, read_parameters, rule_key, rule_record, watch_key
-from tidewire import accounts
-from tidewire.config import Settings
+from tidewire import accounts, config
 from tidewire.errors import ConfigError
 
 AMOUNTS = st.decimals("0.000000001", "99", places=9).filter(bool).map(str)
@@ -166,7 +165,7 @@ def test_mistakes_of_a_line_come_at_once_with_their_options() -> None:
 def test_default_exits_of_accounts_toml_are_checked_with_everything_else(tmp_path: Path) -> None:
     """A typing error in a default would leave every position of an account without its exits."""
     path = tmp_path / "accounts.toml"
-    mine = Settings(tidewire_accounts_file=path)
+    mine = config.load(_env_file=None, tidewire_accounts_file=path)
     path.write_text(
         """
 [accounts.one]
