@@ -102,7 +102,7 @@ def _over_night(actions: Sequence[Action], facts: Facts) -> Decimal:
 
 def _marked(rule: Rule, marks: Marks, price: Decimal) -> Marks:
     if rule.trails and rule.better(price, marks.high_water):
-        marks = marks._replace(high_water=price)
+        marks = marks._replace(high_water=Decimal(plain(price)))  # 110, not 110.0: as a row gives it back
     if marks.tighten:
         marks = marks._replace(tighten=False, tight=rule.tightened(price))
     return marks

@@ -80,7 +80,7 @@ def scaled(price: Decimal | None, actions: Iterable[Action]) -> Decimal | None:
     for action in actions:
         if price is not None and action.scales:
             with exact():
-                price = quotient(price * action.old, action.new)
+                price = Decimal(plain(quotient(price * action.old, action.new)))
     return price
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from processors.exits.exactly import exact, rounded
+from processors.exits.exactly import exact, plain, rounded
 from schemas.fills import asset_class
 
 LAST, BID, ASK, MID, SIDE = "last", "bid", "ask", "mid", "side"
@@ -101,7 +101,7 @@ class Rule:
     def _behind(self, price: Decimal, percent: Decimal) -> Decimal:
         with exact():
             part = percent if self.rises else -percent
-            return rounded(price * (_HUNDRED - part) / _HUNDRED)
+            return Decimal(plain(rounded(price * (_HUNDRED - part) / _HUNDRED)))
 
 
 def parse(watch: Mapping[str, Any]) -> Rule:
