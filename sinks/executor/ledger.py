@@ -166,7 +166,8 @@ class Ledger:
             ).rowcount  # fmt: skip
             if not moved:
                 # Ours from before the answer was lost: nobody else can have moved it under our fence.
-                if _one(db, _VERSION, (intent.intent_id,)) == version + 1:
+                kept = db.execute(_KEPT, (intent.intent_id,)).fetchone()
+                if kept == (version + 1, state_json.dump(state)):
                     return
                 raise FencedError(claim.account)
             if sending is not None:
@@ -250,7 +251,7 @@ class Ledger:
             self._connection = None
 
 
-_VERSION = "SELECT version FROM order_intents_ledger WHERE intent_id = %s"
+_KEPT = "SELECT version, state FROM order_intents_ledger WHERE intent_id = %s"
 
 
 def _hold(db: Connection, claim: Claim) -> None:

@@ -43,6 +43,8 @@ def load(kept: Mapping[str, Any]) -> State:
 def _lower(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value:f}"
+    if isinstance(value, tuple):
+        return [_lower(part) for part in value]
     if isinstance(value, dict):
         return {name: _lower(part) for name, part in value.items()}
     return value

@@ -50,6 +50,8 @@ class Worker:
         self.claim, self._ground, self._rules, self._actions = claim, ground, rules, actions
         self._on_fenced = on_fenced
         self._running: dict[str, asyncio.Task[None]] = {}
+        # What was begun is never begun again: the ledger may have been read before its last step was written.
+        self._begun: set[str] = set()
         self._symbols: dict[str, asyncio.Lock] = {}
         self.fenced = asyncio.Event()
         self.broken: dict[str, str] = {}
@@ -73,7 +75,7 @@ class Worker:
                 _log.error("an intent of the ledger cannot be read", reason=error.reason)
                 EXECUTOR_ALERTS.labels("unreadable").inc()
                 continue
-            if intent.intent_id not in self._running:
+            if intent.intent_id not in self._begun:
                 self._start(intent, entry.state, entry.version)
 
     async def take(self, taken: list[tuple[Intent, bytes]]) -> int:
@@ -104,6 +106,9 @@ class Worker:
         self._actions.nudge(order_id)
 
     def _start(self, intent: Intent, state: State, version: int) -> None:
+        if len(self._begun) >= _MOST_BEGUN:
+            self._begun = set(self._running)
+        self._begun.add(intent.intent_id)
         task = asyncio.create_task(self._drive(intent, state, version))
         self._running[intent.intent_id] = task
         task.add_done_callback(lambda _: self._running.pop(intent.intent_id, None))
@@ -177,6 +182,7 @@ class Worker:
         return self._actions.act(intent, state, action)
 
 
+_MOST_BEGUN = 100_000
 _OUTCOMES = frozenset(
     {"filled", "canceled", "expired", "rejected", "done_for_day", "replaced", "closed", "refused", "stale"}
     | {"dry_run"}

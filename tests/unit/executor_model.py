@@ -55,7 +55,7 @@ def exit_intent(side: str = "sell", received: int = NOW, **more: Any) -> Intent:
 
 def order_intent(**more: Any) -> Intent:
     """A strategy's order: buy 10 AAPL."""
-    own = {
+    own: dict[str, Any] = {
         "intent_id": "s", "kind": "order", "side": "buy", "quantity": Decimal(10), "position_epoch": None,
         "exit_epoch": None, "trigger_id": None,
     }  # fmt: skip
