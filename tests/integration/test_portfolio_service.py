@@ -337,7 +337,7 @@ async def test_broken_records_are_dead_letters_and_all_are_counted(
     for key, bad in broken:
         await log.raw(TRADE_UPDATES, key, bad)
     with worker(settings) as running:
-        await running.until(lambda h: len(h["lag"]) == 3 and not any(h["lag"].values()) and h["keys"] > 0)
+        await running.until(lambda h: len(h["lag"]) == 6 and not any(h["lag"].values()) and h["keys"] > 0)
         await eventually(settings, codec, lambda found: assert_held(found, 2))
         metrics = (await asyncio.to_thread(running.get, "/metrics")).decode()
         await running.stop()
