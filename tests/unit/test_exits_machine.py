@@ -166,7 +166,7 @@ class Exits(RuleBasedStateMachine):
 
 
 TestExits = Exits.TestCase
-TestExits.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestExits.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 
 
 TICKS = st.lists(
@@ -224,7 +224,7 @@ class Trail:
         return (self.best - price) * self.sign >= behind
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(TICKS, TRAILS, st.sampled_from(["bid", "ask", "mid", "last"]), st.booleans())
 def test_a_trailing_stop_fires_at_the_tick_that_a_plain_loop_names(
     ticks: list[tuple[str, int, float]], trail: tuple[str, str], reference: str, short: bool
@@ -253,7 +253,7 @@ def test_a_trailing_stop_fires_at_the_tick_that_a_plain_loop_names(
 STEPS = st.lists(st.tuples(st.sampled_from("qqqqth"), PRICES, SPREADS), min_size=1, max_size=40)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(STEPS, st.sets(st.integers(0, 39)))
 def test_two_replays_of_a_log_are_byte_identical_whatever_their_batches(
     steps: list[tuple[str, float, float]], cuts: set[int]
