@@ -167,21 +167,35 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             TidewireError: another process keeps writing to the same partitions.
         """
         async with self._flushing:  # a commit must wait for a running flush
-            changed = self._take_changed()
-            try:
-                for settle in self.before_write if changed else ():
-                    await settle()
-                for _ in range(_ROUNDS):
-                    changed = await self._write(changed)
-                    if not changed:
-                        return
-            except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
-                self.forget_parts()
-                raise
-            raise TidewireError(
-                f"another process keeps writing to {self.changelog_topic_name}, partitions {sorted(changed)}"
-                ": is there a second consumer group with this TIDEWIRE_TOPIC_PREFIX?"
-            )
+            await self._write_all(self._take_changed())
+
+    async def write_through(self, rows: Mapping[int, Mapping[bytes, bytes]]) -> None:
+        """Write these rows, by partition, at once; Kafka has them when this returns. The others can wait.
+
+        What a flush writes of these keys later must be as new. Partitions that are not served are left out.
+
+        Raises:
+            KafkaError, TidewireError: see `flush`.
+        """
+        async with self._flushing:
+            served = self.served()
+            await self._write_all({partition: rows[partition] for partition in rows if partition in served})
+
+    async def _write_all(self, changed: Mapping[int, Mapping[bytes, bytes | None]]) -> None:
+        try:
+            for settle in self.before_write if changed else ():
+                await settle()
+            for _ in range(_ROUNDS):
+                changed = await self._write(changed)
+                if not changed:
+                    return
+        except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
+            self.forget_parts()
+            raise
+        raise TidewireError(
+            f"another process keeps writing to {self.changelog_topic_name}, partitions {sorted(changed)}"
+            ": is there a second consumer group with this TIDEWIRE_TOPIC_PREFIX?"
+        )
 
     def _take_changed(self) -> dict[int, Mapping[bytes, bytes | None]]:
         served = self.served()

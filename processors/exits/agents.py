@@ -215,8 +215,9 @@ class Exits:
 
     def _ours(self) -> list[Desk]:
         """The desks whose parts are in use; what a rebalance or a failed commit made void is left out."""
-        parts = self._table.parts
-        return [desk for desk in self._desks.values() if parts.get(desk.partition) is desk.records]
+        parts, served = self._table.parts, self._table.served()
+        desks = (desk for desk in self._desks.values() if desk.partition in served)
+        return [desk for desk in desks if parts.get(desk.partition) is desk.records]
 
     async def _greet(self) -> None:
         """Open a desk for every partition that is ours, whether or not anything comes for it."""

@@ -26,6 +26,8 @@ class Desk:
         self.turns = Turns()
         self.unsent: dict[str, Trigger] = {t["trigger_id"]: t for t in self.exits.pending()}
         self.recovered = len(self.unsent)
+        self.rows: dict[bytes, bytes] = {}
+        """Rows that must be durable before triggers go out; those of a trigger found again are."""
         self.watched: frozenset[bytes] = frozenset()
         self.look()
 
@@ -47,9 +49,15 @@ class Desk:
         """
         outcome = self.exits.take()
         fired = [trigger for trigger in outcome.triggers if trigger["state"] == "pending"]
+        self.rows |= outcome.rows
         self.unsent |= {trigger["trigger_id"]: trigger for trigger in fired}
         self.turns.add(outcome.events)
         return fired, outcome.events
+
+    def take_rows(self) -> dict[bytes, bytes]:
+        """The rows to be written through."""
+        rows, self.rows = self.rows, {}
+        return rows
 
     def published(self, triggers: Iterable[Trigger]) -> None:
         """The intents of these triggers stand in the log."""

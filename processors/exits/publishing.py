@@ -103,7 +103,7 @@ class Publisher:
         if not await self._is_member():
             return False
         pending = await self._tell(fired, "pending")
-        await self._table.flush()
+        await self._table.write_through({desk.partition: desk.take_rows() for desk, _ in fired})
         await _arrived(pending)
         fired = self._still_ours(fired)
         await _arrived(await self._order(fired))
