@@ -377,7 +377,7 @@ async def test_fills_wait_for_the_opening_balance_and_rows_that_go_stay_gone(
     await log.flush()
     with worker(settings) as running:
         health = await running.until(lambda h: h["keys"] == 9)
-        assert health["tables"] == {"portfolio": 9}
+        assert health["tables"]["portfolio"] == 9
         await running.stop()
     positions = await last_of(settings, codec, PORTFOLIO_POSITIONS)
     assert (positions["demo-1:AAPL"]["quantity"], positions["demo-1:AAPL"]["cost_basis"]) == (10, 30)
