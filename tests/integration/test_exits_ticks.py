@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from processors.exits.explain import explain
 
+from processors.exits.explain import explain
 from schemas import cluster
 from schemas.catalogue import EXIT_TRIGGERS, EXIT_WATCH, ORDER_INTENTS, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec, load_codec
