@@ -384,7 +384,7 @@ WATCHDOG_LOOKS = Counter(
     ["feed", "verdict"],
 )
 
-# ---------------------------------------------------------------- processors: exits, never by symbol or account
+# ------------------------------------------------------------- processors: exits, never by symbol or account
 
 EXIT_TRIGGERS = Counter("tidewire_exit_triggers_total", "Exit rules that fired, by kind of rule", ["kind"])
 EXIT_EVENTS = Counter(
@@ -494,4 +494,6 @@ ACCOUNT_ACTIVITIES = Counter(
 
 # -- signals
 
-SIGNALS = Counter("tidewire_signals_total", "Signals sent, by kind; after a crash one may be sent again", ["kind"])
+SIGNALS = Counter(
+    "tidewire_signals_total", "Signals sent, by kind; after a crash one may be sent again", ["kind"]
+)
