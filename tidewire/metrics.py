@@ -389,7 +389,8 @@ WATCHDOG_LOOKS = Counter(
 EXIT_TRIGGERS = Counter("tidewire_exit_triggers_total", "Exit rules that fired, by kind of rule", ["kind"])
 EXIT_EVENTS = Counter(
     "tidewire_exit_events_total",
-    "Turns of exit rules: armed, held, released, rescaled, triggered, published, disarmed, alert; by the gate "
+    "Turns of exit rules: armed, held, released, rescaled, triggered, published, disarmed, "
+    "alert; by the gate "
     "that held or released them (empty where none is concerned)",
     ["event", "gate"],
 )
@@ -436,19 +437,22 @@ EXIT_ATTEMPTS = Counter(
 
 EXECUTOR_ENDED = Counter(
     "tidewire_executor_intents_ended_total",
-    "Order intents that ended, by kind (exit, order) and outcome: the broker's terminal status, closed (nothing "
+    "Order intents that ended, by kind (exit, order) and outcome: the broker's terminal "
+    "status, closed (nothing "
     "was held), refused (by a check or the kill switch), rejected (by the broker), stale, dry_run, other",
     ["kind", "outcome"],
 )
 EXECUTOR_POSTS = Counter(
     "tidewire_executor_posts_total",
-    "Orders that were about to be sent, by what came of it: accepted, refused, unknown, unsent (no connection), "
+    "Orders that were about to be sent, by what came of it: accepted, refused, unknown, unsent "
+    "(no connection), "
     "limited, stopped (kill switch), stale",
     ["outcome"],
 )
 EXECUTOR_ALERTS = Counter(
     "tidewire_executor_alerts_total",
-    "What somebody should look at: an exit refused or rejected, an order lost by the broker, an intent that an "
+    "What somebody should look at: an exit refused or rejected, an order lost by the broker, "
+    "an intent that an "
     "error of ours has stopped (broken) or that cannot be read",
     ["kind"],
 )
