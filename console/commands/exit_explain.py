@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +56,24 @@ class Told:
             "trigger": plain(self.trigger), "inputs": inputs, "fires": self.explanation.fires, "steps": steps,
         }  # fmt: skip
 
-    def judge(self) -> None:
-        """Raises TidewireError where the log or the evaluation contradicts the trigger."""
+    @property
+    def contradicts(self) -> str | None:
+        """What of the log or the evaluation contradicts the trigger; None: nothing."""
         wrong = [f"{i.topic} {i.partition}:{i.offset}" for i in self.inputs if i.found == "different"]
         if wrong:
-            raise TidewireError(f"the log holds other values than the trigger names: {', '.join(wrong)}")
-        if not self.explanation.fires:
-            raise TidewireError("evaluated again, this trigger would not fire")
+            return f"the log holds other values than the trigger names: {', '.join(wrong)}"
+        return None if self.explanation.fires else "evaluated again, this trigger would not fire"
+
+    @property
+    def verdict(self) -> str:
+        """In a few words, with the inputs that nobody can look up any more."""
+        gone = [i.found for i in self.inputs if i.found not in ("same", "different")]
+        return self.contradicts or "fires" + (f"; inputs: {', '.join(sorted(set(gone)))}" if gone else "")
+
+    def judge(self) -> None:
+        """Raises TidewireError where the log or the evaluation contradicts the trigger."""
+        if (wrong := self.contradicts) is not None:
+            raise TidewireError(wrong)
 
 
 async def explain(settings: Settings, codec: Codec, trigger_id: str) -> Told:
@@ -76,6 +87,24 @@ async def explain(settings: Settings, codec: Codec, trigger_id: str) -> Told:
         trigger = await _find(settings, client, codec, trigger_id)
         inputs = [await _check(client, codec, one) for one in trigger["inputs"]]
     return Told(trigger, inputs, evaluate(trigger))
+
+
+async def every(settings: Settings, codec: Codec) -> list[Told]:
+    """The same for every trigger of the log, in the order of its event times.
+
+    Raises:
+        UnreachableError: Kafka does not answer.
+    """
+    async with consumer(settings) as client:
+        newest: dict[tuple[str, str], Record] = {}
+        async for trigger in _triggers(
+            settings, client, codec
+        ):  # pending, then sent; two rules may share an id
+            newest[trigger["trigger_id"], trigger["rule"]] = trigger
+        ordered = sorted(newest.values(), key=lambda trigger: (trigger["ts"], trigger["trigger_id"]))
+        return [
+            Told(t, [await _check(client, codec, one) for one in t["inputs"]], evaluate(t)) for t in ordered
+        ]
 
 
 def show(told: Told, console: Console) -> None:
@@ -98,19 +127,27 @@ def show(told: Told, console: Console) -> None:
 
 
 async def _find(settings: Settings, client: AIOKafkaConsumer, codec: Codec, trigger_id: str) -> Record:
-    topic = settings.tidewire_topic_prefix + EXIT_TRIGGERS
     account, _, rest = trigger_id.partition(":")
     wanted = f"{account}:{rest.rsplit(':', 2)[0]}".encode()
     found: Record | None = None
-    async for _, records in whole(client, (await ends(settings, [topic]))[topic]):
-        for record in records:
-            if record.key == wanted and (content := decoded(codec, record.value)) is not None:
-                found = content if content["trigger_id"] == trigger_id else found
+    async for content in _triggers(settings, client, codec, wanted):
+        found = content if content["trigger_id"] == trigger_id else found
     if found is None:
         raise ConfigError(
             [f"no trigger {trigger_id}; an id is account:symbol:position epoch:exit epoch, say one:AAPL:3:0"]
         )
     return found
+
+
+async def _triggers(
+    settings: Settings, client: AIOKafkaConsumer, codec: Codec, key: bytes | None = None
+) -> AsyncIterator[Record]:
+    """Every record of exits.triggers, or those of a key (account:symbol), partition by partition."""
+    topic = settings.tidewire_topic_prefix + EXIT_TRIGGERS
+    async for _, records in whole(client, (await ends(settings, [topic]))[topic]):
+        for record in records:
+            if key in (None, record.key) and (content := decoded(codec, record.value)) is not None:
+                yield content
 
 
 async def _check(client: AIOKafkaConsumer, codec: Codec, one: Mapping[str, Any]) -> Checked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -21,9 +21,13 @@ from schemas.exit_rules import RuleSpec, rule_record
 from tidewire import accounts, config
 from tidewire.clock import now_ns
 from tidewire.config import Settings
-from tidewire.errors import ConfigError, IncompleteError
+from tidewire.errors import ConfigError, IncompleteError, TidewireError
 from tidewire.stack import fill_in
+from tidewire.supervision.run_files import of_the_demo
 from verify import exit_watches
+
+if TYPE_CHECKING:
+    from console.commands.exit_explain import Told
 
 _EXAMPLES = "\n\n".join(
     (
@@ -35,6 +39,7 @@ _EXAMPLES = "\n\n".join(
         "  tidewire exits set paper-1 TSLA --stop-loss 3% --limit-offset 0.5% --extended-hours",
         "  tidewire exits remove paper-1 AAPL --rule trail",
         "  tidewire exits explain paper-1:AAPL:3:0",
+        "  tidewire exits explain --all",
     )
 )
 
@@ -92,7 +97,7 @@ def set_(
     as_json: Json_ = False,
 ) -> None:
     """Set one or more rules on a position, now or before it is opened; each takes the place of its name's."""
-    settings = fill_in(config.load())
+    settings = _settings()
     _known(settings, account)
     kinds = {
         "stop_loss": stop_loss,
@@ -130,7 +135,7 @@ def list_(
     as_json: Json_ = False,
 ) -> None:
     """Show the rules in force, those by default too, and what each of them watches now."""
-    settings = fill_in(config.load())
+    settings = _settings()
     owners = accounts.load(settings)
     if account is not None:
         _known(settings, account)
@@ -154,7 +159,7 @@ def remove(
     as_json: Json_ = False,
 ) -> None:
     """Remove rules of a symbol, a default one too (for this symbol only)."""
-    settings = fill_in(config.load())
+    settings = _settings()
     _known(settings, account)
     removed = asyncio.run(_remove(settings, account, symbol.upper(), rule))
     if as_json:
@@ -189,7 +194,7 @@ def events(
     as_json: Json_ = False,
 ) -> None:
     """Show the last turns of rules: armed, held by a gate and why, released, rescaled, triggered, alerts."""
-    settings = fill_in(config.load())
+    settings = _settings()
     count = last if account is None else 10_000
     found = asyncio.run(exit_log.last(settings, load_codec(settings), EXIT_EVENTS, count))
     wanted = symbol.upper() if symbol is not None else None
@@ -211,7 +216,7 @@ def events(
 @app.command()
 def check(as_json: Json_ = False) -> None:
     """Compare rules and open positions with what is watched; exit code 0 only if they agree."""
-    settings = fill_in(config.load())
+    settings = _settings()
     topics = [PORTFOLIO_POSITIONS, EXIT_RULES, EXIT_WATCH]
     found = asyncio.run(exit_log.newest(settings, load_codec(settings), topics))
     positions, rules, watches = (found[topic].values() for topic in topics)
@@ -227,18 +232,44 @@ def check(as_json: Json_ = False) -> None:
 
 @app.command()
 def explain(
-    trigger: Annotated[str, typer.Argument(help="Its id, as in paper-1:AAPL:3:0.")], as_json: Json_ = False
+    trigger: Annotated[
+        str | None, typer.Argument(metavar="[TRIGGER]", help="Its id, as in paper-1:AAPL:3:0.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every trigger of the log, a line each.")] = False,
+    as_json: Json_ = False,
 ) -> None:
     """Evaluate a trigger again from its named inputs and show why it fired; exit code 1: it would not."""
     from console.commands import exit_explain  # brings the exits' evaluation: not needed by the other verbs
 
-    settings = fill_in(config.load())
+    if every == (trigger is not None):
+        raise typer.BadParameter("name one trigger, or all of them by --all")
+    settings = _settings()
+    if trigger is None:
+        _explain_all(asyncio.run(exit_explain.every(settings, load_codec(settings))), as_json)
+        return
     told = asyncio.run(exit_explain.explain(settings, load_codec(settings), trigger))
     if as_json:
         print(json.dumps(told.to_json(), indent=1))
     else:
         exit_explain.show(told, Console())
     told.judge()
+
+
+def _explain_all(found: list[Told], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([told.to_json() for told in found], indent=1))
+    else:
+        rows = [[*(t.trigger[n] for n in ("trigger_id", "rule", "kind")), t.verdict] for t in found]
+        _table(("trigger", "rule", "kind", "evaluated again"), rows) if rows else print("no triggers yet")
+    if wrong := [told.trigger["trigger_id"] for told in found if told.contradicts]:
+        raise TidewireError(
+            f"{len(wrong)} of {len(found)} triggers are contradicted: {', '.join(wrong[:10])}"
+        )
+
+
+def _settings() -> Settings:
+    """Of the running demo, where there is one."""
+    return fill_in(of_the_demo(config.load()))
 
 
 def _known(settings: Settings, account: str) -> None:

@@ -22,6 +22,7 @@ from tidewire import accounts, config
 from tidewire.accounts import Account as Named
 from tidewire.errors import ConfigError, TidewireError
 from tidewire.stack import fill_in
+from tidewire.supervision.run_files import of_the_demo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,6 +75,8 @@ def _run(act: Callable[[Kill], Awaitable[Report]]) -> Report:
     mistake: ConfigError | None = None
     found: tuple[Named, ...] = ()
     try:
+        if not accounts.load(settings):  # real accounts come first: they are what must be stopped in need
+            settings = of_the_demo(settings, running=True)
         found = accounts.load(settings)
     except ConfigError as error:  # what can be stopped without the file of accounts, is
         mistake = error

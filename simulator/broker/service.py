@@ -93,6 +93,8 @@ class BrokerService:
         self._recall = recall
         trades = not options.ticks if options.strategy is None else options.strategy
         self._strategy = Strategy(self.broker, HOUSE_ACCOUNT, options.seed) if trades else None
+        self._guard = guard
+        self._attended = False
         self._watched: set[str] = set()
         self._prepared = not options.ticks
         self._closing = 0
@@ -166,13 +168,25 @@ class BrokerService:
             self._closing = self._sampled = 0
         self._seen = now
         self.broker.exchange.tick(now)
-        if self._strategy is not None:
+        if self._strategy is not None and self._is_attended():
             self._strategy.act(now)
         if self._prepared:
             self._close_day_if_over(now)
         if now - self._sampled >= MINUTE_NS:
             self._sample(now)
         self.flush()
+
+    def _is_attended(self) -> bool:
+        """Whether anybody has ever followed the house's account. Nobody can say afterwards in which passing
+        states an order was before the first look at it, so the house does not trade before.
+        """
+        listening = (c.session for c in self.socket.clients if c.session.listening)
+        self._attended = (
+            self._attended
+            or any(session.account == HOUSE_ACCOUNT for session in listening)
+            or bool(self._guard.requests.of(HOUSE_ACCOUNT)["methods"])
+        )
+        return self._attended
 
     async def _prepare(self) -> None:
         """Before the first order: the exchange's calendar takes a second to load, and most runs never ask."""

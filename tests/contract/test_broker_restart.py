@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from simulator.app import Simulator, SimulatorOptions
+from simulator.options import key_pair
 from tidewire.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +39,9 @@ asyncio.run(main())
 ORDER = {"symbol": "AAPL", "side": "buy", "type": "market", "qty": "2", "time_in_force": "day"}
 
 
-def ask(url: str, body: Any = None) -> Any:
-    headers = {"APCA-API-KEY-ID": "demo-key-2", "APCA-API-SECRET-KEY": "demo-secret-2"}
+def ask(url: str, body: Any = None, account: int = 2) -> Any:
+    key, secret = key_pair(account)
+    headers = {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:
         return json.load(answer)
@@ -105,5 +108,22 @@ async def starts_with_nothing(home: Path) -> None:
     try:
         assert simulator.broker.status() == {"updates": 0, "open_orders": 0}
         assert simulator.broker.broker.accounts[2].book.cash == 1_000_000
+    finally:
+        await simulator.stop()
+
+
+async def test_the_house_does_not_trade_before_somebody_follows_it(tmp_path: Path) -> None:
+    """Nobody can say afterwards in which passing states an earlier order was: a run would count as lossy."""
+    options = SimulatorOptions(symbols=("AAPL", "MSFT"), fresh=True, strategy=True, wait_for_subscriber=False)
+    simulator = Simulator(load(tidewire_home=tmp_path), options)
+    await simulator.start()
+    try:
+        service = simulator.broker
+        assert service._strategy is not None
+        service.pass_time()
+        assert service._strategy._next == 0
+        await asyncio.to_thread(ask, f"{simulator.url}/v2/account", account=1)
+        service.pass_time()
+        assert service._strategy._next > 0
     finally:
         await simulator.stop()

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import psutil
 
+from tidewire.config import Settings
 from tidewire.errors import StackError
 
 
@@ -85,6 +86,24 @@ def read_services(home: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found
+
+
+def demo_accounts_file(home: Path) -> Path:
+    """Where a demo of this home keeps its accounts."""
+    return home / "demo" / "accounts.toml"
+
+
+def of_the_demo(settings: Settings, *, running: bool = False) -> Settings:
+    """The settings with the accounts and the broker of the demo that this home last ran, where the user names
+    no others; unchanged when the last run was none. `running`: only of one whose services run now.
+    """
+    run = read_services(settings.tidewire_home)
+    path, simulator = demo_accounts_file(settings.tidewire_home), run.get("simulator")
+    if simulator is None or not path.is_file() or (running and not run.get("services")):
+        return settings
+    found: dict[str, object] = {"tidewire_accounts_file": path}
+    found["tidewire_trading_url"] = str(simulator["status"]).removesuffix("/sim/status")
+    return settings.model_copy(update={k: v for k, v in found.items() if k not in settings.model_fields_set})
 
 
 def end_leftovers(home: Path, patience: float = 12.0) -> list[str]:

@@ -1,4 +1,7 @@
-"""The demo's brokerage accounts and users: two simulated accounts, one user each, made anew every time."""
+"""The demo's brokerage accounts and users: two simulated accounts, one user each, made anew every time.
+
+Every position has exits by default, near enough that some fire within a minute of the synthetic market.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,17 @@ from console.screen.gateway_side import GatewaySide
 from simulator.options import key_pair
 from sinks.gateway import users
 from tidewire.config import Settings
+from tidewire.supervision import run_files
 from verify.orders_read import PUSHED
 
 ACCOUNTS = 2
 _FIRST_USERS = {1: "demo", 2: "other"}
+_EXITS = (
+    ("stop_loss", "percent", "0.15"),
+    ("take_profit", "percent", "0.2"),
+    ("trailing_stop", "trail_percent", "0.1"),
+)
+_ASSET_CLASSES = ("us_equity", "crypto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,8 @@ def user_of(number: int) -> str:
 
 def write_accounts(home: Path, count: int = ACCOUNTS) -> Path:
     """accounts.toml and its key files below `home`; returns the path of the former."""
-    folder = home / "demo"
+    path = run_files.demo_accounts_file(home)
+    folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     tables = []
     for number in range(1, count + 1):
@@ -42,9 +53,15 @@ def write_accounts(home: Path, count: int = ACCOUNTS) -> Path:
         tables.append(
             f'[accounts.demo-{number}]\nkey_file = "{key_file.name}"\nusers = ["{user_of(number)}"]\n'
         )
-    path = folder / "accounts.toml"
+        tables += [_exits(number, asset_class) for asset_class in _ASSET_CLASSES]
     path.write_text("\n".join(tables), "utf-8")
     return path
+
+
+def _exits(number: int, asset_class: str) -> str:
+    """The default rules of an account's positions of a class, as TOML."""
+    head = f"[[accounts.demo-{number}.exits.{asset_class}]]"
+    return "".join(f'{head}\nkind = "{kind}"\n{measure} = {percent}\n' for kind, measure, percent in _EXITS)
 
 
 def sign_in(settings: Settings, gateway_url: str, count: int = ACCOUNTS) -> SignIn:
