@@ -20,6 +20,7 @@ from verify import (
     completeness,
     database,
     dead_letters,
+    exits_read,
     features,
     ledger,
     orders_read,
@@ -42,6 +43,7 @@ from verify.content import (
     Channel,
 )
 from verify.dead_letters import Letter
+from verify.exits import ExitOutcome
 from verify.features import Features
 from verify.ledger import Ledger
 from verify.messages import Collector, channel_of, fingerprint
@@ -74,6 +76,7 @@ class Gathered:
     received_seconds: float | None
     orders: OrderOutcome
     activities: ActivityOutcome
+    exits: ExitOutcome
     completeness: Completeness
 
 
@@ -126,6 +129,9 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
                 repaired=content.repaired,
             )
         orders, booked = await _orders(settings, codec, connection, letters, folder is not None)
+        exits = await exits_read.follow(
+            settings, codec, connection, wait_seconds, simulated=folder is not None
+        )
     stocks = sent.get(STOCKS_VENUE)
     return Gathered(
         channels=channels,
@@ -139,6 +145,7 @@ async def gather(settings: Settings, folder: Path | None, wait_seconds: float) -
         received_seconds=_span([c.events for c in contents.values()]),
         orders=orders,
         activities=booked,
+        exits=exits,
         completeness=told,
     )
 

@@ -43,7 +43,7 @@ def read_journal(path: Path) -> Sent:
     positions: dict[tuple[int, str], Decimal] = {}
     times: list[int] = []
     position_times: dict[tuple[int, str], int] = {}
-    for number, data in _journal_lines(path):
+    for number, data in journal_lines(path):
         order = data["order"]
         event = Event(
             order["id"],
@@ -65,7 +65,12 @@ def read_journal(path: Path) -> Sent:
     return Sent(*sequences, standings, executions, accounts, positions, tuple(times), position_times)
 
 
-def _journal_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def journal_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number of the account and `data` of each update of the simulated broker's journal.
+
+    Raises:
+        TidewireError: a line in the middle is broken.
+    """
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip() or number == len(lines):

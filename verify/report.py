@@ -21,6 +21,7 @@ from verify.completeness import Completeness, channel_name
 from verify.content import ALL_BARS, CHANNELS, Channel
 from verify.coverage import HOUR, MINUTE, Coverage, Span, cover, minutes_of
 from verify.dead_letters import Letter
+from verify.exits import ExitOutcome
 from verify.gather import Gathered, gather
 from verify.orders import OrderOutcome
 
@@ -44,6 +45,7 @@ class Report:
     limit: int = 100
     orders: OrderOutcome | None = None
     activities: ActivityOutcome | None = None
+    exits: ExitOutcome = field(default_factory=ExitOutcome)
     completeness: Completeness = field(default_factory=Completeness)
     coverage: Mapping[str, Coverage] = field(default_factory=dict)
     """The four words, by channel."""
@@ -71,6 +73,7 @@ class Report:
     def problems(self) -> list[str]:
         """Everything else that is wrong, in words."""
         of_orders = [p for o in (self.orders, self.activities) if o is not None for p in o.problems]
+        of_orders += self.exits.problems
         return [p for o in self.channels.values() for p in o.problems] + of_orders + self.other_problems
 
     def as_json(self) -> dict[str, Any]:
@@ -83,6 +86,7 @@ class Report:
             | self._order_channel()
             | ({} if self.activities is None else self.activities.as_json()),
             "positions": [] if self.orders is None else [h.as_json() for h in self.orders.holdings],
+            "exits": self.exits.as_json(),
             "messages_per_second": self.messages_per_second,
             "first_missing": missing[0] if missing else None,
             "missing_events": missing,
@@ -180,6 +184,7 @@ def assess(settings: Settings, gathered: Gathered, limit: int, known: bool, rate
         limit=limit,
         orders=gathered.orders,
         activities=gathered.activities,
+        exits=gathered.exits,
         completeness=gathered.completeness,
         coverage=_coverage(gathered),
     )

@@ -45,6 +45,8 @@ def render(report: Report) -> RenderableType:
         parts.append(_coverage(body["coverage"], body["gaps"]))
     if body["positions"]:
         parts.append(_positions(body["positions"]))
+    if body["exits"]["triggers"]:
+        parts.append(Text(_exits(body["exits"])))
     parts += [Text(f"  ! {problem}", "red") for problem in body["problems"]]
     for missing in body["missing_events"][:_SHOWN]:
         parts.append(Text(_line(missing), "red"))
@@ -55,6 +57,13 @@ def render(report: Report) -> RenderableType:
     parts += [Text(_letter(letter), "yellow") for letter in body["dead_letters"][:_SHOWN]]
     parts += [Text(f"  {note}", "dim") for note in body["notes"]]
     return Group(*parts)
+
+
+def _exits(counts: dict[str, int]) -> str:
+    """How many exits fired, and what became of them."""
+    words = {"taken": "taken", "orders": "orders", "closed": "closed", "not_closed": "ended with a reason"}
+    words |= {"still_open": "open"}
+    return f"exits: {counts['triggers']} fired, " + ", ".join(f"{counts[n]} {w}" for n, w in words.items())
 
 
 def _positions(positions: list[dict[str, str | None]]) -> Table:
