@@ -1,8 +1,8 @@
 """`make chaos [AREA=...]`: the full cycles, seeded; prints each and writes build/chaos.json.
 
-Areas: processor, sink, kafka, postgres, producer, accounts, feeds, processing, all. CHAOS=full kills five
-times as often, goes to 500 cuts and 100 mutes of the feeds, and to 500 joins and leaves and 20 kills of
-processors; broken off in the feeds or there, it goes on where it was.
+Areas: processor, sink, kafka, postgres, producer, accounts, feeds, processing, orders, all. CHAOS=full kills
+five times as often, goes to 500 cuts and 100 mutes of the feeds, to 500 joins and leaves and 20 kills of
+processors, and to 1,000 kills of the executor; broken off in one of these three, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from tests.chaos import account_scenario, feeds_run, processing_run, scenarios, sink_scenario
+from tests.chaos import account_scenario, feeds_run, orders_run, processing_run, scenarios, sink_scenario
 
-AREAS = ("processor", "sink", "kafka", "postgres", "producer", "accounts", "feeds", "processing")
+AREAS = ("processor", "sink", "kafka", "postgres", "producer", "accounts", "feeds", "processing", "orders")
 BUDGET_SECONDS = 30 * 60
 OUTPUT = Path("build/chaos.json")
 Result = dict[str, object]
@@ -48,6 +48,8 @@ def run_area(area: str, kills: int, seed: int, seconds: float) -> dict[str, Resu
         return processing_run.run(
             seed, os.environ.get("CHAOS") == "full", partial(print, flush=True), seconds
         )
+    if area == "orders":
+        return orders_run.run(seed, os.environ.get("CHAOS") == "full", partial(print, flush=True), seconds)
     what = "events_wrongly_named" if area == "producer" else "events_missing"
     name = f"kill_{area}.{what}"
     try:
@@ -118,7 +120,7 @@ def main() -> int:
     results: dict[str, Result] = {}
     began = time.monotonic()
     for number, area in enumerate(chosen):
-        what = "faults" if area in ("feeds", "processing") else f"{kills} x kill -9"
+        what = "faults" if area in ("feeds", "processing", "orders") else f"{kills} x kill -9"
         print(f"== {area}: {what}, seed {arguments.seed + number}", flush=True)
         if time.monotonic() - began > BUDGET_SECONDS and os.environ.get("CHAOS") != "full":
             results[f"kill_{area}"] = {
