@@ -58,7 +58,7 @@ def demo(
     disaster: Annotated[
         str,
         typer.Option(
-            help="Faults by the second: cut, mute, skip, trading, kafka.", metavar="NAME@SECONDS,..."
+            help="By the second: cut, mute, skip, trading, kafka, kill (orders).", metavar="NAME@SECONDS,..."
         ),
     ] = "",
 ) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,32 +12,29 @@ import typer
 import uvloop
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Shown
 
 from console.commands.backfill_request import moment
+from console.commands.replay_exits import exits
+from console.commands.replay_output import WIDE, bar, ready, say
 from console.commands.topic_names import resolve
 from replay import comparison, stocks
 from replay.comparison import Comparison
 from replay.fold import Component, Table, fold
 from replay.log import read, spans
 from schemas.catalogue import Catalogue
-from schemas.codec import Codec, load_codec
-from tidewire import config, log
 from tidewire.clock import now_ns
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
-from tidewire.stack import fill_in
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Fold the log anew, from its beginning: nothing is written, running services are not touched.",
+    help="Fold the log anew, from its beginning: nothing is ordered, running services are not touched.",
 )
+app.command("exits")(exits)
 
 Symbols = Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="All, unless named.")]
 _LISTED_WORDS = 6
-_WIDE = 120
-"""Columns of a terminal from which on all is shown."""
 _MORE = ("high", "low", "trades", "quotes")
 
 
@@ -64,7 +59,7 @@ def features(
 
       tidewire replay features --topic stocks.trades --json
     """
-    settings, catalogue, codec = _ready()
+    settings, catalogue, codec = ready()
     until_ns = None if until is None else moment("--until", until, now_ns())
     chosen = _chosen(stocks.components(catalogue, codec), topic or [], catalogue)
     started = time.monotonic()
@@ -76,9 +71,9 @@ def features(
     else:
         console = Console()
         if not console.is_terminal:  # a file or a pipe has no width
-            console.width = _WIDE
+            console.width = WIDE
         console.print(_features(found, console.width))
-    _say(_account(table, time.monotonic() - started))
+    say(_account(table, time.monotonic() - started))
     _tell_refused(table)
 
 
@@ -97,25 +92,17 @@ def check(
 
       tidewire replay check AAPL --json
     """
-    settings, catalogue, codec = _ready()
+    settings, catalogue, codec = ready()
     started = time.monotonic()
-    with _bar() as (begun, told):
+    with bar("folding") as (begun, told):
         found = uvloop.run(comparison.compare(settings, catalogue, codec, _upper(symbols), begun, told))
     if as_json:
         print(json.dumps(_as_json(found), indent=2))
     else:
         for line in _verdict(found):
             print(line)
-        _say(_account(found.table, time.monotonic() - started))
+        say(_account(found.table, time.monotonic() - started))
     raise typer.Exit(0 if found.same else 1)
-
-
-def _ready() -> tuple[Settings, Catalogue, Codec]:
-    settings = fill_in(config.load())
-    log.configure(settings, "replay")
-    logging.getLogger().setLevel(logging.ERROR)  # the result is the output; a lost broker is tried again
-    catalogue = Catalogue(settings.tidewire_topic_prefix, settings.tidewire_partitions or 4)
-    return settings, catalogue, load_codec(settings)
 
 
 def _upper(symbols: Sequence[str] | None) -> frozenset[str]:
@@ -133,27 +120,14 @@ def _chosen(
 
 async def _fold(settings: Settings, components: dict[str, Component], until_ns: int | None) -> Table:
     wanted = await spans(settings, components, until_ns)
-    with _bar() as (begun, told):
+    with bar("folding") as (begun, told):
         begun(sum(span.records for span in wanted.values()))
         return await fold(read(settings, wanted), components, stocks.WIDTH, told=told)
 
 
-@contextmanager
-def _bar() -> Iterator[tuple[Callable[[int], object], Callable[[int], object]]]:
-    """A progress bar on stderr, where that is a terminal: how to tell it the whole, and what is done."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("folding"), BarColumn(), MofNCompleteColumn(), TextColumn("records"),
-        TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
-        line = bar.add_task("folding", total=None)
-        yield (lambda total: bar.update(line, total=total)), (lambda done: bar.update(line, completed=done))
-
-
 def _features(records: Sequence[dict[str, Any]], width: int) -> Shown:
     """A table that fits a terminal of 80 columns, with more columns where there is room."""
-    wide = width >= _WIDE
+    wide = width >= WIDE
     names = ["symbol", "last", "bid", "ask", "vwap", "volume", *(_MORE if wide else ()), "time (UTC)"]
     shown = Shown(box=box.SIMPLE_HEAD, padding=(0, 1 if wide else 0), pad_edge=False)
     for name in names:
@@ -190,9 +164,9 @@ def _account(table: Table, seconds: float) -> str:
 
 def _tell_refused(table: Table) -> None:
     for topic, partition, letter in table.refused[:_LISTED_WORDS]:
-        _say(f"refused: {topic} partition {partition} offset {letter.offset}: {letter.reason}")
+        say(f"refused: {topic} partition {partition} offset {letter.offset}: {letter.reason}")
     if (more := table.refused_count - _LISTED_WORDS) > 0:
-        _say(f"and {more:,} more")
+        say(f"and {more:,} more")
 
 
 def _verdict(found: Comparison) -> Iterator[str]:
@@ -220,7 +194,3 @@ def _as_json(found: Comparison) -> dict[str, Any]:
         "refused": found.table.refused_count,
         "stale": found.table.stale,
     }
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

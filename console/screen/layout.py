@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from console.screen import completeness, completeness_panel, panels
+from console.screen import completeness, completeness_panel, exits_panel, panels
 from console.screen.channels import COMMITTED, CRYPTO, FOLDED, NEWS, OPTIONS, ORDERS, OTHERS, STOCKS
 from console.screen.completeness import CRYPTO_ROW, OPTIONS_ROW
 from console.screen.completeness import OTHERS as OTHERS_ROW
@@ -71,6 +71,9 @@ def screen(view: View, seen: Observation, height: int, width: int) -> Renderable
         parts += [completeness_panel.panel(told, lines, width), *blank]
         room -= lines + len(blank)
     parts += [processes, *blank]
+    if seen.exits is not None and (lines := exits_panel.lines(seen.exits, room)):
+        parts.append(exits_panel.panel(seen.exits, lines))
+        room -= lines
     if room > 0 or told is None:
         parts.append(_market(seen, max(2, room) if told is None else room, width))
     return Group(*parts, *foot)

@@ -19,6 +19,7 @@ from console.screen import exposition
 from console.screen.channels import CHANNELS, CRYPTO, NEWS, OPTIONS, ORDERS, STOCKS
 from console.screen.completeness import CRYPTO_ROW, OPTIONS_ROW, Tracker
 from console.screen.completeness_side import CompletenessSide
+from console.screen.exits_side import ExitsSide
 from console.screen.gateway_side import GatewaySide
 from console.screen.kafka_side import KafkaSide
 from console.screen.news_side import NewsSide
@@ -69,6 +70,7 @@ class Observer:
         postgres: PostgresSide,
         news: NewsSide,
         completeness: CompletenessSide,
+        exits: ExitsSide,
         simulator_url: str | None,
         client: GatewaySide | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class Observer:
         self._postgres = postgres
         self._news = news
         self._completeness = completeness
+        self._exits = exits
         self._seen_at: dict[str, int] = {}
         self._client = client
         self._simulator_url = simulator_url
@@ -92,11 +95,13 @@ class Observer:
         self._stack.push_async_callback(self._postgres.close)
         self._stack.push_async_callback(self._news.close)
         self._stack.push_async_callback(self._completeness.close)
+        self._stack.push_async_callback(self._exits.close)
         loops = {
             self._kafka.refresh: _LOOK_SECONDS,
             self._postgres.refresh: _LOOK_SECONDS,
             self._news.refresh: _LOOK_SECONDS,
             self._completeness.refresh: _COMPLETENESS_SECONDS,
+            self._exits.refresh: _COMPLETENESS_SECONDS,
             self._look_at_simulator: _LOOK_SECONDS,
             self._look_at_services: _METRICS_SECONDS,
         }
@@ -135,6 +140,7 @@ class Observer:
             buffered_bytes=producer.buffered_bytes,
             portfolio=None if self._client is None else self._client.portfolio(),
             headlines=self._news.headlines(),
+            exits=self._exits.exits(),
             latency_p99=exposition.quantile(processor, _LATENCY, 0.99),
         )
         totals = {channel: seen.topic(channel) for channel in CHANNELS}

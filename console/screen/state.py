@@ -8,6 +8,7 @@ from typing import Any
 
 from console.screen.channels import CHANNELS, COMMITTED, FOLDED
 from console.screen.completeness import Completeness
+from console.screen.exits_state import Exits
 
 Offsets = Mapping[tuple[str, int], int]
 """(channel, partition) -> offset."""
@@ -95,6 +96,8 @@ class Observation:
     headlines: tuple[Headline, ...] = ()
     completeness: Completeness | None = None
     """None: nobody follows the gaps."""
+    exits: Exits | None = None
+    """None: nobody follows the exits."""
 
     def topic(self, channel: str) -> int:
         """Records that the channel's topic holds."""

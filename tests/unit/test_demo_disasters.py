@@ -14,7 +14,7 @@ from aiohttp import web
 from console.commands.runs import keys
 from console.commands.runs.disasters import DISASTERS, Disasters, parse
 from simulator import faults
-from tidewire.errors import ConfigError
+from tidewire.errors import ConfigError, TidewireError
 
 
 def _disasters(**changes: object) -> Disasters:
@@ -63,6 +63,32 @@ def test_a_simulator_that_does_not_answer_is_said() -> None:
         return disasters.said[0]
 
     assert "does not answer" in asyncio.run(run())
+
+
+def test_the_kill_switch_is_turned_once_a_press_and_says_so() -> None:
+    """Two quick presses must not turn it on twice; one that fails must not end the demo."""
+    turns: list[str] = []
+
+    async def turn() -> str:
+        turns.append("on" if len(turns) % 2 == 0 else "off")
+        if len(turns) == 3:
+            raise TidewireError("the file cannot be written")
+        return f"the kill switch is {turns[-1]}"
+
+    async def run() -> list[str]:
+        disasters = _disasters(kill_switch=turn)
+        for _ in range(3):
+            disasters.press("x")
+        async with asyncio.timeout(5):
+            while len(disasters.said) < 3:
+                await asyncio.sleep(0.01)
+        return [text.partition("  ")[2] for text in disasters.said]
+
+    assert "x kill switch" not in _disasters().keys
+    said = asyncio.run(run())
+    assert said == [
+        "the kill switch is on", "the kill switch is off", "kill switch: the file cannot be written",
+    ]  # fmt: skip
 
 
 def test_a_key_that_hit_nothing_says_so() -> None:

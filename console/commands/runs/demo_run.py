@@ -17,6 +17,7 @@ from console.commands.runs import keys
 from console.commands.runs.disasters import QUIT, Disasters
 from console.commands.runs.drain import Drain
 from console.commands.runs.interrupts import Interrupted
+from console.commands.runs.kill_key import KillKey
 from console.commands.runs.rejected import keep_rejected
 from console.commands.runs.repairs import Repairs, unaudited
 from console.commands.runs.session import Run
@@ -82,11 +83,16 @@ async def play(
         ServiceFailedError: a service ended for good.
         UnreachableError: Kafka or PostgreSQL did not answer when the report was made.
     """
-    market = _Market(run, plan, Disasters(url, kill_kafka, run.interrupt), f"stocks:{settings.tidewire_feed}")
+    switch = KillKey(settings)
+    disasters = Disasters(url, kill_kafka, run.interrupt, switch.turn)
+    market = _Market(run, plan, disasters, switch, f"stocks:{settings.tidewire_feed}")
     try:
         with market.keys():
             async with run.screen("tidewire demo", "recorded ticks" if plan.ticks else "synthetic market"):
-                await market.to_the_end()
+                try:
+                    await market.to_the_end()
+                finally:
+                    await switch.release()
         seen = run.observer.look()
         rejected = await run.until(keep_rejected(settings, url)) if plan.ticks else []
         with run.steps.step("completeness report"):
@@ -103,10 +109,11 @@ async def play(
 class _Market:
     """The market of one demo: open, then closed once what is missing of it was found again, then drained."""
 
-    def __init__(self, run: Run, plan: Plan, disasters: Disasters, stocks: str) -> None:
+    def __init__(self, run: Run, plan: Plan, disasters: Disasters, switch: KillKey, stocks: str) -> None:
         self.drain = Drain()
         self.still_open: tuple[str, ...] = ()
         self._run, self._plan, self._disasters, self._stocks = run, plan, disasters, stocks
+        self._switch = switch
         self._enough = False
         self._closing = False
 
@@ -180,6 +187,7 @@ class _Market:
     async def _repaired(self) -> None:
         """Wait, while the market goes on, until every gap is closed: its history ends with the simulator."""
         self._closing = True
+        await self._switch.release()  # while there is a broker that can be told
         dropped = await self._dropped()
         repairs = Repairs(frozenset(dropped))
         tracker = self._run.observer.tracker

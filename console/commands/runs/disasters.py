@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import aiohttp
 
-from tidewire.errors import ConfigError
+from tidewire.errors import ConfigError, TidewireError
 
-QUIT, KILL_KAFKA = "q", "k"
+QUIT, KILL_KAFKA, KILL_SWITCH = "q", "k", "x"
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 _SAID = 3
 
@@ -50,6 +50,7 @@ DISASTERS: Mapping[str, Disaster] = {
         "no trading stream is open just now: nothing was broken",
         {"kind": "drop", "venue": "trading"},
     ),
+    KILL_SWITCH: Disaster("kill", "kill switch", ""),
     KILL_KAFKA: Disaster("kafka", "kill Kafka", "Kafka was killed (-9); it is started again"),
 }
 
@@ -76,16 +77,23 @@ def parse(text: str) -> list[tuple[float, str]]:
 
 
 class Disasters:
-    """What keys do in this run. `kill_kafka` (blocking) is None where Kafka is not this run's own.
+    """What keys do in this run. `kill_kafka` (blocking) is None where Kafka is not this run's own;
+    `kill_switch` turns the switch to the other side and says so, None where there are no orders.
 
     `said` are the last lines of what was done, each with its time; `skipping` whether trades were dropped.
     """
 
     def __init__(
-        self, simulator_url: str, kill_kafka: Callable[[], object] | None, quit_: Callable[[], None]
+        self,
+        simulator_url: str,
+        kill_kafka: Callable[[], object] | None,
+        quit_: Callable[[], None],
+        kill_switch: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._url = simulator_url
         self._kill_kafka = kill_kafka
+        self._kill_switch = kill_switch
+        self._turning = asyncio.Lock()
         self._quit = quit_
         self._tasks: set[asyncio.Task[None]] = set()
         self._said: deque[str] = deque(maxlen=_SAID)
@@ -134,11 +142,15 @@ class Disasters:
         self._said.append(f"{datetime.now():%H:%M:%S}  {text}")
 
     def _offers(self, key: str) -> bool:
-        return key != KILL_KAFKA or self._kill_kafka is not None
+        owned = {KILL_KAFKA: self._kill_kafka, KILL_SWITCH: self._kill_switch}
+        return owned.get(key, self) is not None
 
     async def _do(self, key: str) -> None:
         disaster = DISASTERS[key]
         try:
+            if key == KILL_SWITCH and self._kill_switch is not None:
+                await self._turn(self._kill_switch)
+                return
             if disaster.fault:
                 hit = await self._inflict(disaster.fault)
                 if disaster.unhurt and not hit:
@@ -151,6 +163,13 @@ class Disasters:
             return
         self.skipping |= key == "s"
         self.say(disaster.done)
+
+    async def _turn(self, kill_switch: Callable[[], Awaitable[str]]) -> None:
+        async with self._turning:  # a second press turns what the first one has left
+            try:
+                self.say(await kill_switch())
+            except TidewireError as error:
+                self.say(f"kill switch: {error}")
 
     async def _inflict(self, fault: Mapping[str, Any]) -> int:
         """Ask the simulator; returns how many sockets it hit."""

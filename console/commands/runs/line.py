@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from console.commands.runs.steps import Steps
 from console.screen.completeness_side import CompletenessSide
+from console.screen.exits_side import ExitsSide
 from console.screen.gateway_side import GatewaySide
 from console.screen.kafka_side import KafkaSide
 from console.screen.news_side import NewsSide
@@ -234,4 +235,13 @@ def observer(
     followed = [names.name(topic) for topic in (catalogue.CONNECTIONS, catalogue.GAPS, catalogue.AUDITS)]
     completeness = CompletenessSide(settings, followed, decode)
     postgres = PostgresSide(settings, topics)
-    return Observer(supervisor.rows, kafka, postgres, news, completeness, simulator_url, client)
+    told = (catalogue.EXIT_WATCH, catalogue.EXIT_EVENTS, catalogue.EXIT_TRIGGERS, catalogue.ORDER_RESULTS)
+    exits = ExitsSide(settings, [names.name(topic) for topic in told], decode, _killed(settings))
+    return Observer(supervisor.rows, kafka, postgres, news, completeness, exits, simulator_url, client)
+
+
+def _killed(settings: Settings) -> Callable[[], str | None]:
+    """Why the kill switch's file stops every account; None: it does not."""
+    from sinks.executor import kill_file
+
+    return lambda: kill_file.why_on(settings.tidewire_home, kill_file.ALL)
