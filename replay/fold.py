@@ -81,7 +81,7 @@ class Table:
             OverflowError: a sum does not fit its word.
         """
         partition = piece.at.partition
-        decoded = _before(sound(component.decode, component.refusals, piece.blocks), piece.end)
+        decoded = before(sound(component.decode, component.refusals, piece.blocks), piece.end)
         self.read += len(decoded.offsets) + len(decoded.refused)
         self._refuse(piece, decoded.refused)
         matrix = self.part(partition)
@@ -123,7 +123,7 @@ async def fold(
     return table
 
 
-def _before(decoded: Decoded, end: int) -> Decoded:
+def before(decoded: Decoded, end: int) -> Decoded:
     """Without what comes after the end: a record batch is read whole."""
     refused = [letter for letter in decoded.refused if letter.offset < end]
     if not len(decoded.offsets) or int(decoded.offsets[-1]) < end:

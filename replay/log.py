@@ -62,9 +62,10 @@ def consumer(settings: Settings, group: str | None = None) -> AbstractAsyncConte
 
 
 async def spans(
-    settings: Settings, topics: Iterable[str], until_ns: int | None = None
+    settings: Settings, topics: Iterable[str], until_ns: int | None = None, since_ns: int | None = None
 ) -> dict[TopicPartition, Span]:
-    """All of every partition of the topics as they are now, or what was received before `until_ns`.
+    """All of every partition of the topics as they are now, or what was received from `since_ns` on and
+    before `until_ns`.
 
     Raises:
         SchemaError: a topic does not exist.
@@ -80,11 +81,19 @@ async def spans(
         await client._client.set_topics(set(wanted))  # all leaders at once, not one by one
         begins = await client.beginning_offsets(places)
         ends = await client.end_offsets(places)
+        if since_ns is not None:
+            begins = ends | await _received_from(client, places, since_ns)
         if until_ns is not None:
-            moment = until_ns // 1_000_000
-            later = await client.offsets_for_times(dict.fromkeys(places, moment))
-            ends |= {at: place.offset for at, place in later.items() if place is not None}
+            ends |= await _received_from(client, places, until_ns)
     return {at: Span(begins[at], ends[at]) for at in places}
+
+
+async def _received_from(
+    client: AIOKafkaConsumer, places: Iterable[TopicPartition], ns: int
+) -> dict[TopicPartition, int]:
+    """Where each partition goes on at this time; left out: nothing came since."""
+    found = await client.offsets_for_times(dict.fromkeys(places, ns // 1_000_000))
+    return {at: place.offset for at, place in found.items() if place is not None}
 
 
 async def read(settings: Settings, wanted: Spans, piece: int = PIECE) -> AsyncIterator[Piece]:
@@ -130,7 +139,7 @@ async def _fetched(
         for at in left:
             client.seek(at, wanted[at].begin)
         while left:
-            for at, values in (await _some(client, left)).items():
+            for at, values in (await some(client, left)).items():
                 done = await client.position(at) >= wanted[at].end
                 if done:
                     client.pause(at)
@@ -138,9 +147,15 @@ async def _fetched(
                 yield at, values, done
 
 
-async def _some(
+async def some(
     client: AIOKafkaConsumer, left: Iterable[TopicPartition]
 ) -> Mapping[TopicPartition, list[Any]]:
+    """What has come of these partitions, once anything has.
+
+    Raises:
+        UnreachableError: nothing came for a long while.
+        SchemaError: a record batch is damaged.
+    """
     try:
         async with asyncio.timeout(_PATIENCE):
             while True:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import DefaultRecordBatch
-from faust.types import TP
 
 from schemas.codec import Codec, Record
 from tidewire import dead_letters
@@ -16,6 +15,9 @@ from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
+
+if TYPE_CHECKING:
+    from faust.types import TP  # a replay folds without Faust
 
 
 @dataclass(frozen=True, slots=True)
