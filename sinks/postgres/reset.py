@@ -15,9 +15,9 @@ _TABLES = (
     *(table.name for table in TABLES),
     *(table.name for table in RECORD_TABLES),
     *("gateway_links", "gateway_sessions", "gateway_users"),
+    *("order_results_outbox", "order_attempts", "order_intents_ledger", "executor_owners", "kill_switch"),
     *("kafka_offsets", "dead_letters", "retention", "schema_migrations"),
 )
-_GATEWAY = ("gateway_links", "gateway_sessions", "gateway_users")
 
 
 def drop_all(url: str) -> None:
@@ -30,6 +30,6 @@ def drop_all(url: str) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         for view in _VIEWS:
             connection.execute(f"DROP VIEW IF EXISTS {view}".encode())
-        for table in (*_TABLES, *_GATEWAY):
+        for table in _TABLES:
             connection.execute(f"DROP TABLE IF EXISTS {table}".encode())
         connection.execute("DROP FUNCTION IF EXISTS new_york_day(timestamptz)")
