@@ -29,8 +29,8 @@ from tidewire.errors import SchemaError
 LOCAL_PARTITIONS = 4
 CLUSTER_PARTITIONS = 24
 CLUSTER_BROKERS = 3
-_PROCESSORS = ("tidewire-processor", "tidewire-portfolio")
-_GROUPS = (*_PROCESSORS, "tidewire-sink-postgres")
+_PROCESSORS = ("tidewire-processor", "tidewire-portfolio", "tidewire-exits", "tidewire-signals")
+_GROUPS = (*_PROCESSORS, "tidewire-sink-postgres", "tidewire-executor")
 _LOADING = (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 _BATCH = 20
 
