@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from console.commands.backfill_request import moment
-from console.commands.exit_rows import money, plain
 from console.commands.readable import time_text
 from console.commands.replay_output import WIDE, bar, ready, say
 from console.commands.topic_names import resolve
@@ -31,6 +30,7 @@ from schemas.catalogue import Catalogue
 from schemas.exit_rules import parse
 from tidewire.clock import now_ns
 from tidewire.errors import ConfigError
+from tidewire.exit_spec import plain as money
 
 _PLACE = re.compile(r"(.+):(\d+):(\d+)")
 _LISTED = 20
@@ -243,13 +243,25 @@ def _account(found: Found, seconds: float, what_if: WhatIf | None) -> None:
 def _as_json(found: Found, with_turns: bool) -> dict[str, Any]:
     shown = {
         "run_id": found.run_id,
-        "triggers": [plain(t) | {"service": found.as_live(t)} for t in found.triggers],
+        "triggers": [_plain(t) | {"service": found.as_live(t)} for t in found.triggers],
         "missing": found.missing,
         "not_replayed": sorted(found.spent),
         "restored_watches": found.restored,
         "counts": dict(sorted(found.counts.items())),
     }
-    return shown | {"turns": [plain(turn) for turn in found.turns]} if with_turns else shown
+    return shown | {"turns": [_plain(turn) for turn in found.turns]} if with_turns else shown
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """As JSON can hold it: money as text, bytes as hex."""
+    return {
+        name: money(value)
+        if isinstance(value, Decimal)
+        else value.hex()
+        if isinstance(value, bytes)
+        else value
+        for name, value in record.items()
+    }
 
 
 def _show_check(found: Checked, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""A log with exits in it: a market that wanders, the rules of two accounts, and what the service made of them."""
+"""A log with exits in it: a market that wanders, the rules of two accounts, what the service made of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,21 @@ from tidewire.kafka import client_arguments
 INPUTS = len(PRICES) + len(EVENTS)
 SYMBOLS = [f"SYM{i}" for i in range(6)]
 STEP = SECOND // 10
+START = BASE + SECOND
+"""The first quote: whatever was traded before a rule, in event time, is none of its business in a replay."""
 
 
 @asynccontextmanager
 async def a_market(settings: Settings, codec: Codec) -> AsyncIterator[Market]:
-    """Its topics are there."""
+    """With its topics made."""
     await cluster.apply(settings, only=NEEDED)
+    async with publishing(settings, codec) as market:
+        yield market
+
+
+@asynccontextmanager
+async def publishing(settings: Settings, codec: Codec) -> AsyncIterator[Market]:
+    """Over topics that are there."""
     client = AIOKafkaProducer(**client_arguments(settings), enable_idempotence=True)
     await client.start()
     try:
@@ -36,7 +45,7 @@ async def a_market(settings: Settings, codec: Codec) -> AsyncIterator[Market]:
 
 
 def wandering(count: int, seed: int = 1, first: int = 0) -> list[dict[str, Any]]:
-    """Quotes of all symbols that begin at 100 and fall more than they rise; some are late, crossed or stale."""
+    """Quotes of all symbols from 100 on, mostly falling; some late, some crossed, some of a stale owner."""
     chance = random.Random(seed)
     prices = dict.fromkeys(SYMBOLS, 100.0)
     found = []
@@ -45,8 +54,10 @@ def wandering(count: int, seed: int = 1, first: int = 0) -> list[dict[str, Any]]
         prices[symbol] = round(prices[symbol] + chance.choice([-0.06, -0.02, 0.01, 0.03]), 2)
         late = chance.choice([0, 0, 0, 0, 3 * STEP])
         bid = prices[symbol] + (chance.random() < 0.03) * 0.5
-        quote = a_quote(symbol, BASE + number * STEP - late, bid, round(prices[symbol] + 0.02, 2))
-        found.append(quote | {"received_ts": BASE + number * STEP, "owner_epoch": 2 - (chance.random() < 0.01)})
+        quote = a_quote(symbol, START + number * STEP - late, bid, round(prices[symbol] + 0.02, 2))
+        found.append(
+            quote | {"received_ts": START + number * STEP, "owner_epoch": 2 - (chance.random() < 0.01)}
+        )
     return found
 
 
@@ -66,12 +77,17 @@ async def served(settings: Settings, market: Market, quotes: list[dict[str, Any]
     with worker(settings, PROGRAM) as service:
         await market.watches(*rules())
         await service.until(
-            lambda health: health.get("status") == "healthy"
-            and health["exits"]["watched"] == 5
-            and len(health["partitions"]) == INPUTS
+            lambda health: (
+                health.get("status") == "healthy"
+                and health["exits"]["watched"] == 5
+                and len(health["partitions"]) == INPUTS
+            )
         )
         await market.quotes(quotes)
         await service.until(
-            lambda health: not any(health["lag"].values()) and health["exits"]["published"] == 6
-            and not health["exits"]["pending"]
+            lambda health: (
+                not any(health.get("lag", {"": 1}).values())
+                and health["exits"]["published"] == 6
+                and not health["exits"]["pending"]
+            )
         )

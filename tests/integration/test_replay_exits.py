@@ -15,11 +15,11 @@ import pytest
 from console import cli
 from replay import exit_run, recheck
 from replay.exit_run import Request
-from schemas.catalogue import EXIT_TRIGGERS, ORDER_INTENTS, STOCK_QUOTES, Catalogue
+from schemas.catalogue import EXIT_TRIGGERS, ORDER_INTENTS, Catalogue
 from schemas.codec import Codec, load_codec
 from tests.integration.exits_world import outcome
 from tests.integration.processor_process import read_all
-from tests.integration.replay_world import a_market, served, wandering
+from tests.integration.replay_world import a_market, publishing, served, wandering
 from tests.integration.topic_content import decoded
 from tidewire.config import Settings
 
@@ -50,10 +50,10 @@ def installation(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Setting
 async def test_invariant_5_replays_are_byte_identical_and_find_what_the_service_found(
     settings: Settings, codec: Codec, catalogue: Catalogue
 ) -> None:
-    """A backtest that gives another answer each time is worth nothing; nor one that the market contradicts."""
+    """A backtest that gives another answer each time is worth nothing, nor one that the market denies."""
     async with a_market(settings, codec) as market:
         await served(settings, market, wandering(1_800))
-    live = {t["trigger_id"]: t for t in (await outcome(settings, codec)).triggers}
+    live = {t["trigger_id"]: t for t in (await outcome(settings, codec)).triggers if t["state"] == "sent"}
     assert len(live) == 6
     runs = [
         await exit_run.replay(settings, catalogue, codec, Request(), piece_bytes=size)
@@ -72,3 +72,109 @@ async def test_invariant_5_replays_are_byte_identical_and_find_what_the_service_
     checked = await recheck.check(settings, catalogue, codec)
     assert (checked.same, checked.triggers, checked.told) == (True, 6, 12)
     assert checked.inputs >= 6
+
+
+def test_the_command_checks_finds_and_names_what_is_wrong(
+    installation: Settings, codec: Codec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What users run: after an upgrade, after a bad day, or to see what a rule would have done."""
+    asyncio.run(_filled(installation, codec))
+    assert cli.run(["replay", "exits", "--check"]) == 0
+    assert "every trigger gives itself: 6 evaluated again" in capsys.readouterr().out
+    assert cli.run(["replay", "exits", "--json", "--into", "replay.today"]) == 0
+    out, told = capsys.readouterr()
+    found = json.loads(out)
+    assert [t["service"] for t in found["triggers"]] == ["same"] * 6
+    assert "6 intents of run" in told
+    assert len(asyncio.run(read_all(installation, ORDER_INTENTS))) == 6  # the service's, and no others
+    own = asyncio.run(decoded(installation, "replay.today"))
+    assert {(intent["run_id"], intent["source"]) for intent in own} == {(found["run_id"], "replay")}
+    _one_symbol(capsys)
+    _what_if(capsys)
+    asyncio.run(_spoil(installation, codec))
+    assert cli.run(["replay", "exits", "--check", "--json"]) == 1
+    checked = json.loads(capsys.readouterr().out)
+    assert checked["triggers"] == 9
+    wrong = {name: lines[0] for name, lines in checked["differing"].items()}
+    assert "holds" in wrong["demo-1:SYM1:7:0"]
+    assert "beyond the end" in wrong["demo-1:SYM2:7:0"]
+    assert len(wrong) == 2
+    assert checked["gone"] == {"no such topic": 1}
+    assert cli.run(["replay", "exits", "--check", "--symbol", "SYM0"]) == 0
+
+
+async def _filled(settings: Settings, codec: Codec) -> None:
+    async with a_market(settings, codec) as market:
+        await served(settings, market, wandering(1_800))
+
+
+def _one_symbol(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fewer symbols or another window change nothing for those that are asked for."""
+    assert cli.run(["replay", "exits", "--symbol", "sym0"]) == 0
+    out, told = capsys.readouterr()
+    assert "demo-1:SYM0:1:0" in out
+    assert "other:SYM0:1:0" in out
+    assert "SYM1" not in out
+    assert "did not" not in told
+    assert cli.run(["replay", "exits", "--until", "1h"]) == 0
+    assert "no trigger" in capsys.readouterr().out
+    assert cli.run(["replay", "exits", *_from_offset(300)]) == 0
+    assert "fired on prices that are not replayed" in capsys.readouterr().err
+
+
+def _from_offset(offset: int) -> list[str]:
+    return [part for p in range(4) for part in ("--from", f"stocks.quotes:{p}:{offset}")]
+
+
+def _what_if(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same trail, as one would try it out, fires at the same tick."""
+    rule = ["--rule", '{"kind": "trailing_stop", "trail_percent": "0.4"}', "--entry", "100"]
+    assert cli.run(["replay", "exits", *rule, "--symbol", "SYM1", "--quantity", "100", "--json"]) == 0
+    made_up = json.loads(capsys.readouterr().out)["triggers"]
+    assert cli.run(["replay", "exits", "--symbol", "SYM1", "--json"]) == 0
+    real = json.loads(capsys.readouterr().out)["triggers"]
+    assert [t["inputs"] for t in made_up] == [t["inputs"] for t in real]
+    assert [t["account"] for t in made_up] == ["what-if"]
+    short = ["--rule", '{"kind": "take_profit", "percent": "0.5"}', "--entry", "100", "--quantity", "-7"]
+    assert cli.run(["replay", "exits", *short, "--symbol", "SYM1"]) == 0
+    out = capsys.readouterr().out
+    assert "what-if:SYM1:0:0" in out
+    assert "3.5" in out  # seven sold at 100, bought back at 99.50
+    never = ["--rule", '{"kind": "stop_loss", "price": "1"}', "--entry", "100", "--quantity", "1"]
+    assert cli.run(["replay", "exits", *never, "--symbol", "SYM1"]) == 0
+    assert "it would not have fired; its last turn: armed" in capsys.readouterr().out
+    assert cli.run(["replay", "exits", *never]) == 2
+    assert cli.run(["replay", "exits", "--entry", "5"]) == 2
+
+
+async def _spoil(settings: Settings, codec: Codec) -> None:
+    """Triggers with another price than the log's, with one that is yet to come, and with one that is gone."""
+    async with publishing(settings, codec) as market:
+        triggers = {t["trigger_id"]: t for t in await decoded(settings, EXIT_TRIGGERS)}
+        changes: list[tuple[str, dict[str, Any]]] = [
+            ("SYM1", {"value": 1.5}),
+            ("SYM2", {"offset": 10**9}),
+            ("SYM3", {"topic": "gone.stocks.quotes"}),
+        ]
+        for symbol, change in changes:
+            spoilt = _changed(triggers[f"demo-1:{symbol}:1:0"], change)
+            value = codec.encode("exit_trigger", spoilt)
+            await market.raw(EXIT_TRIGGERS, f"demo-1:{symbol}".encode(), value, symbol)
+
+
+def _changed(trigger: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Sound in itself: id, watch and evidence say the same, and only its price is not what the log has."""
+    watch, evidence = json.loads(trigger["watch"]), json.loads(trigger["evidence"])
+    watch["position_epoch"] = 7
+    inputs = [{**one, **change} for one in trigger["inputs"]]
+    quote = evidence["facts"]["quote"]
+    quote[0] = change.get("value", quote[0])
+    quote[-1] = [inputs[0]["topic"], inputs[0]["partition"], inputs[0]["offset"]]
+    return {
+        **trigger,
+        "trigger_id": trigger["trigger_id"].replace(":1:0", ":7:0"),
+        "position_epoch": 7,
+        "inputs": inputs,
+        "watch": json.dumps(watch),
+        "evidence": json.dumps(evidence),
+    }
