@@ -34,13 +34,29 @@ _SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class PriceBasis:
+    """What the account side knows of the shares that prices are in.
+
+    `splits`: those that were booked to the position since the rule's prices were given, or since it was
+    opened: when they took effect (ns), and how many shares became of one. `confirmed_ts`: the opening of the
+    newest session (ns) in which the broker said that it holds what we think; 0: it never did.
+    """
+
+    splits: tuple[tuple[int, Decimal], ...] = ()
+    confirmed_ts: int = 0
+
+
+_NO_BASIS = PriceBasis()
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """A watch's `parameters`: what its other fields do not say. Times in ns since 1970 UTC.
 
     `percent` is that of the rule, where its price was made from the entry price. `opened_ts`: of the
     position; a time stop counts `after_seconds` from there. `rule_ts`: when the rule was set, 0: by policy.
     `pause_seconds`: so long, in event time, after the trigger of the former exit epoch it must not fire;
-    it grows while the executor refuses, and is 0 otherwise.
+    it grows while the executor refuses, and is 0 otherwise. See PriceBasis for the last two.
     """
 
     reference: str
@@ -58,12 +74,21 @@ class Parameters:
     rule_ts: int
     set_by: str
     pause_seconds: int = 0
+    splits: tuple[tuple[int, Decimal], ...] = ()
+    confirmed_ts: int = 0
 
 
-def parameters(spec: RuleSpec, opened_ts: int, rule_ts: int, set_by: str, pause_seconds: int = 0) -> str:
+def parameters(
+    spec: RuleSpec,
+    opened_ts: int,
+    rule_ts: int,
+    set_by: str,
+    pause_seconds: int = 0,
+    basis: PriceBasis = _NO_BASIS,
+) -> str:
     """The `parameters` of a watch: canonical JSON, so that equal ones are equal bytes."""
     order, signal = spec.order, spec.on_signal
-    found = {
+    found: dict[str, Any] = {
         "reference": spec.reference,
         "order": {"type": order.type, "limit_offset_percent": _text(order.limit_offset_percent)},
         "extended_hours": spec.extended_hours,
@@ -81,6 +106,10 @@ def parameters(spec: RuleSpec, opened_ts: int, rule_ts: int, set_by: str, pause_
         "set_by": set_by,
         "pause_seconds": pause_seconds,
     }
+    if basis.splits:
+        found["splits"] = [[ts, plain(ratio)] for ts, ratio in basis.splits]
+    if basis.confirmed_ts:
+        found["confirmed_ts"] = basis.confirmed_ts
     return json.dumps(found, sort_keys=True, separators=(",", ":"))
 
 
@@ -95,10 +124,11 @@ def read_parameters(text: str) -> Parameters:
         found["order"] = OrderSpec.model_validate(found["order"])
         if found["on_signal"] is not None:
             found["on_signal"] = SignalSpec.model_validate(found["on_signal"])
+        found["splits"] = tuple((ts, Decimal(ratio)) for ts, ratio in found.get("splits", ()))
         for name in ("max_quote_age_seconds", "percent"):
             found[name] = None if found[name] is None else Decimal(found[name])
         return Parameters(**found)
-    except (KeyError, TypeError, ArithmeticError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"no parameters of a watch: {error!r}") from None
 
 

@@ -63,7 +63,7 @@ def decide(rule: Rule, held: str | None, actions: Sequence[Action], marks: Marks
         shut = Gate(gates.PAUSE, gates.PAUSED)
     found = gates.reference(rule, facts)
     price = None if found is None else found.price
-    flaw = gates.judge(rule, facts, _over_night(actions, facts))
+    flaw = gates.judge(rule, facts, _over_night(rule, actions, facts))
     if shut is None and flaw is None and price is not None:
         marks = _marked(rule, marks, price)
     stop = rule.stop_at(marks.high_water, marks.tight)
@@ -87,17 +87,18 @@ def _shut(rule: Rule, held: str | None, actions: Sequence[Action], facts: Facts)
     if held is not None:
         return Gate(gates.ACCOUNT, held)
     gate = gates.standing(rule, facts)
-    if gate is None and actions:
+    if gate is None and (actions or rule.booked):
         why = rescale.unclear(rule, actions, facts.now)
         gate = None if why is None else Gate(gates.ACTION, why)
     return gate
 
 
-def _over_night(actions: Sequence[Action], facts: Facts) -> Decimal:
+def _over_night(rule: Rule, actions: Sequence[Action], facts: Facts) -> Decimal:
     before = facts.previous_quote or facts.previous_trade
-    if not actions or before is None:
+    if before is None or not (actions or rule.booked):
         return Decimal(1)
-    return rescale.factor(rescale.between(actions, before.ts, facts.now))
+    known = [split for split in rescale.splits(actions, rule.booked) if split.trades(facts.now)]
+    return rescale.factor(split.action for split in known if split.action.ts > before.ts)
 
 
 def _marked(rule: Rule, marks: Marks, price: Decimal) -> Marks:

@@ -131,7 +131,7 @@ class Evaluation:
             self.hold(guard, Gate(gates.RULE, guard.problem or ""))
             self.alert(guard)
             return
-        if watching.actions:
+        if watching.actions or guard.rule.booked:
             self.rebase(watching, [guard])
         before = guard.marks
         verdict = decide(guard.rule, guard.watch["held"], watching.actions, before, facts)

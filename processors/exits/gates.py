@@ -169,7 +169,7 @@ def _band(facts: Facts, found: Reference) -> Iterator[Gate]:
 
 def _move(rule: Rule, facts: Facts, found: Reference, factor: Decimal) -> Iterator[Gate]:
     before = _day_before(rule, facts)
-    if before is None or rule.asset_class != STOCK or rule.basis_ts >= facts.day_begin:
+    if before is None or rule.asset_class != STOCK or rule.sure_ts >= facts.day_begin:
         return
     with exact():
         before *= factor

@@ -2,12 +2,17 @@
 
 A rule's prices are in the shares of its price basis. A split that took effect since multiplies them by old
 over new rate; what cannot be computed so (a spin-off, a merger, an announcement that was changed afterwards)
-holds the exit until the account side gives the rule a basis from after it. Cash dividends change nothing.
+holds the exit until the account side gives the rule a basis from after it, or confirms the position after it.
+Cash dividends change nothing.
+
+A split is heard of twice: announced, with its exact rates, and booked to the position, perhaps rounded by
+what a broker does not split. Both within a few days are one, and the announcement tells it; what was never
+announced is told by the booking. So prices are rescaled once, whichever comes, and in any order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -15,11 +20,15 @@ from typing import Any, NamedTuple
 from processors.exits.exactly import exact, plain, quotient
 from processors.exits.rules import Rule
 
-SPLITS = frozenset({"forward_split", "reverse_split", "unit_split", "stock_dividend"})
+BOOKED = "booked_split"
+SPLITS = frozenset({"forward_split", "reverse_split", "unit_split", "stock_dividend", BOOKED})
 IGNORED = frozenset({"cash_dividend"})
 WITHDRAWN = "withdrawn"
 KEPT = 16
 """Actions remembered for each symbol, the newest."""
+NEAR_NS = 5 * 86_400_000_000_000
+"""How far announcement and booking of one split may lie apart: a long weekend. A booking that lies further
+ahead of the prices has another clock than they (a recorded market), and counts at once."""
 
 
 class Action(NamedTuple):
@@ -41,6 +50,22 @@ class Action(NamedTuple):
         return [self.id, self.kind, self.ts, plain(self.old), plain(self.new)]
 
 
+class Split(NamedTuple):
+    """A split, as it is to be told. `since`: prices given from then on (ns) may be in its shares already."""
+
+    action: Action
+    since: int
+
+    def rescales(self, basis: int, now: int) -> bool:
+        """Whether prices of `basis` are to be rescaled by it to be those of `now` (ns)."""
+        return self.since > basis and self.trades(now)
+
+    def trades(self, now: int) -> bool:
+        """Whether the market trades in the shares after it."""
+        ahead = self.action.ts - now
+        return ahead <= 0 or (self.action.kind == BOOKED and ahead > NEAR_NS)
+
+
 def action_of(record: Mapping[str, Any]) -> Action:
     """A corporate_action record."""
     zero = Decimal(0)
@@ -60,9 +85,17 @@ def from_row(row: list[Any]) -> Action:
     return Action(name, kind, ts, Decimal(old), Decimal(new))
 
 
-def between(actions: Iterable[Action], basis: int, now: int) -> list[Action]:
-    """Those that took effect after `basis` and not after `now` (ns), oldest first."""
-    return sorted(a for a in actions if basis < a.ts <= now)
+def splits(announced: Iterable[Action], booked: Iterable[tuple[int, Decimal]]) -> list[Split]:
+    """Each split once, oldest first, by announcement where there is one."""
+    left = list(booked)
+    found = []
+    for action in sorted(a for a in announced if a.scales):
+        twin = next((one for one in left if abs(one[0] - action.ts) <= NEAR_NS), None)
+        if twin is not None:
+            left.remove(twin)
+        found.append(Split(action, action.ts if twin is None else min(action.ts, twin[0])))
+    found += [Split(Action(f"at {ts}", BOOKED, ts, Decimal(1), ratio), ts) for ts, ratio in left]
+    return sorted(found, key=lambda split: (split.action.ts, split.action.id))
 
 
 def factor(actions: Iterable[Action]) -> Decimal:
@@ -96,11 +129,18 @@ def rescaled(rule: Rule, actions: list[Action]) -> Rule:
     )
 
 
-def unclear(rule: Rule, actions: Iterable[Action], now: int) -> str | None:
+def unclear(rule: Rule, actions: Sequence[Action], now: int) -> str | None:
     """Why the rule's prices cannot be compared with those of `now` (ns); None: they can."""
     for action in actions:
-        if rule.basis_ts < action.ts <= now and not action.scales and action.kind not in IGNORED:
+        if action.scales or action.kind in IGNORED:
+            continue
+        if rule.sure_ts < action.ts <= now:
             return f"{action.kind} {action.id}: the account side has not confirmed the new price basis"
-        if now < action.ts <= rule.basis_ts and action.kind not in IGNORED:
-            return f"{action.kind} {action.id}: the rule's prices are those after it, the market's are not"
-    return None
+        if now < action.ts <= rule.basis_ts:
+            return _ahead(action)
+    ahead = (s for s in splits(actions, rule.booked) if s.since <= rule.basis_ts and not s.trades(now))
+    return next((_ahead(split.action) for split in ahead), None)
+
+
+def _ahead(action: Action) -> str:
+    return f"{action.kind} {action.id}: the rule's prices are those after it, the market's are not"

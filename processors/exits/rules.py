@@ -33,8 +33,9 @@ class Rule:
     `rises`: the position gains when the reference price rises. `stop`, `target`: fixed prices. `trail_*`: a
     stop behind the best price. `due_ts`, `before_close`: when a time rule fires. `max_age` None: by the
     symbol's rhythm. `basis_ts`: its prices are in the shares of that moment. `signal`: kind, action, percent.
-    `known_ts`: prices that were received before are none of its business. `pause`: so long after the trigger
-    of the former exit epoch it must not fire.
+    `confirmed_ts`: the account side has confirmed the position as of then. `booked`: splits of the position:
+    when they took effect, and how many shares became of one. `known_ts`: prices that were received before are
+    none of its business. `pause`: so long after the trigger of the former exit epoch it must not fire.
     """
 
     kind: str
@@ -54,6 +55,13 @@ class Rule:
     known_ts: int = 0
     pause: int = 0
     signal: tuple[str, str, Decimal | None] | None = None
+    confirmed_ts: int = 0
+    booked: tuple[tuple[int, Decimal], ...] = ()
+
+    @property
+    def sure_ts(self) -> int:
+        """Up to when nothing can have happened to its shares that the account side has not heard of (ns)."""
+        return max(self.basis_ts, self.confirmed_ts)
 
     @property
     def trails(self) -> bool:
@@ -149,6 +157,8 @@ def _rule(watch: Mapping[str, Any], more: Mapping[str, Any]) -> Rule:
         pause=int(more.get("pause_seconds") or 0) * _NS,
         known_ts=int(watch.get("received_ts") or 0),
         signal=signal and (signal["kind"], signal["action"], _amount(signal.get("percent"))),
+        confirmed_ts=int(more.get("confirmed_ts") or 0),
+        booked=tuple((int(ts), Decimal(ratio)) for ts, ratio in more.get("splits") or ()),
     )
 
 

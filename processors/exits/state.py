@@ -9,6 +9,7 @@ any -> disarmed               released
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from math import inf, nextafter
@@ -18,13 +19,13 @@ from processors.exits import rescale
 from processors.exits.decision import Marks
 from processors.exits.exactly import at_least, at_most, plain
 from processors.exits.prices import Prices
-from processors.exits.rescale import Action
+from processors.exits.rescale import BOOKED, Action, Split
 from processors.exits.rules import MID, Rule, parse
 
 ARMED, HELD, PENDING, SENT, DISARMED = "armed", "held", "pending", "sent", "disarmed"
 
 _DECIMALS = ("quantity", "entry_price", "stop_price", "limit_price", "trail_price", "trail_percent")
-_PASSING = frozenset({"ts", "received_ts", "source", "event_id", "result", "price_basis_ts"})
+_PASSING = frozenset({"ts", "received_ts", "source", "event_id", "result", "price_basis_ts", "parameters"})
 _SLACK = 1e-9  # the middle of a quote is rounded as a float; whether it has crossed is decided exactly later
 
 Epochs = tuple[int, int]
@@ -41,6 +42,15 @@ def plain_watch(record: Mapping[str, Any]) -> dict[str, Any]:
         found["event_id"] = found["event_id"].hex()
     found["price_basis_ts"] = found.get("price_basis_ts") or found["ts"]
     return found
+
+
+def _lasting(parameters: str) -> Any:
+    """What of a watch's parameters is no time."""
+    try:
+        found = json.loads(parameters or "{}")
+    except ValueError:
+        return parameters
+    return {n: v for n, v in found.items() if n != "confirmed_ts"} if isinstance(found, dict) else found
 
 
 class Guard:
@@ -117,8 +127,10 @@ class Guard:
 
     def says_the_same(self, record: Mapping[str, Any]) -> bool:
         """Whether a watch differs from the known one by its times only."""
-        new = plain_watch(record)
-        return all(new[name] == value for name, value in self.watch.items() if name not in _PASSING)
+        old, new = self.watch, plain_watch(record)
+        if _lasting(old["parameters"]) != _lasting(new["parameters"]):
+            return False
+        return all(new[name] == value for name, value in old.items() if name not in _PASSING)
 
     def keeps_marks(self, other: Mapping[str, Any], before: Rule | None) -> bool:
         """Whether a high-water mark survives a new statement: same position, kind, trail and price."""
@@ -136,13 +148,13 @@ class Guard:
         """Bring rule and marks to the shares of `now`; returns the splits that this newly applied."""
         if self.stated is None:
             return []
-        for_rule = [a for a in rescale.between(actions, self.stated.basis_ts, now) if a.scales]
+        basis, booked = self.stated.basis_ts, self.stated.booked
+        known = rescale.splits([*actions, *self._missing(actions)], booked)
+        self._doubt_marks(known)
+        for_rule = [s.action for s in known if s.rescales(basis, now)]
         marked = self.marks.high_water is not None or self.marks.tight is not None
         since = self.marks_basis if marked else now
-        for_marks = [a for a in rescale.between(actions, since, now) if a.scales]
-        known = {a.id for a in for_rule}
-        withdrawn = [a for a in self.applied if a.ts > self.stated.basis_ts and a.id not in known]
-        for_rule = sorted({a.id: a for a in withdrawn + for_rule}.values(), key=lambda a: a.ts)
+        for_marks = [s.action for s in known if s.rescales(since, now)]
         new = [a for a in for_rule if a not in self.applied]
         self.rule, self.applied = rescale.rescaled(self.stated, for_rule), for_rule
         if for_marks:
@@ -151,6 +163,22 @@ class Guard:
             self.marks = self.marks._replace(high_water=high_water, tight=tight)
             self.marks_basis = for_marks[-1].ts
         return sorted({*new, *for_marks}, key=lambda a: a.ts)
+
+    def _missing(self, actions: list[Action]) -> list[Action]:
+        """Splits that were applied and are announced no more: they count until the account side is sure."""
+        assert self.stated is not None, "nothing is applied to what cannot be read"
+        there, sure = {a.id for a in actions if a.scales}, self.stated.sure_ts
+        return [a for a in self.applied if a.kind != BOOKED and a.id not in there and a.ts > sure]
+
+    def _doubt_marks(self, known: list[Split]) -> None:
+        """A mark that was rescaled by a split that never was begins anew."""
+        assert self.stated is not None, "nothing is applied to what cannot be read"
+        there = {split.action.id for split in known}
+        gone = [a for a in self.applied if a.kind != BOOKED and a.id not in there]
+        booked = [ts for ts, _ in self.stated.booked]
+        if any(all(abs(ts - a.ts) > rescale.NEAR_NS for ts in booked) for a in gone):
+            tightened = self.marks.tighten or self.marks.tight is not None
+            self.marks = self.marks._replace(high_water=None, tight=None, tighten=tightened)
 
     def caught_up(self, prices: Prices) -> bool:
         """Whether prices have come as far as the guard had when it was kept."""

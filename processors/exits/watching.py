@@ -151,7 +151,8 @@ class Watching:
 
     def look_ahead(self, now: int) -> None:
         """When the next action takes effect (ns); 0: none is known."""
-        self.next_action = min((a.ts for a in self.actions if a.ts > now), default=0)
+        booked = (ts for guard in self.guards.values() if guard.rule for ts, _ in guard.rule.booked)
+        self.next_action = min((ts for ts in (*(a.ts for a in self.actions), *booked) if ts > now), default=0)
 
     def to_row(self) -> dict[str, Any]:
         """As it is kept. Feeds and gaps are not: whoever loads it is told of them anew."""

@@ -8,11 +8,11 @@ write nothing that stands already, and leave nothing out: a new desk looks at ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from processors.columns.records import Records
-from processors.placing import watches
+from processors.placing import basis, watches
 from processors.placing.position import Cause, Position
 from processors.placing.shelf import Guarded, Place, Shelf
 from processors.placing.watches import Rule, Watch
@@ -110,19 +110,23 @@ class Desk:
         place = now.account, now.symbol
         guarded = self.shelf.guarded.get(place)
         before = None if guarded is None else guarded.position
+        if before is not None and before.epoch == now.epoch and before.splits:
+            now = replace(now, splits=basis.kept(before.splits, now.splits, now.forgotten_ts))
+        known = 0 if guarded is None else guarded.confirmed_ts
+        confirmed = max(known, now.confirmed_ts)
         attempt = self.shelf.attempt(place, now.epoch)
         moved = attempt.moved(before, now)
         if moved is not attempt:
             self.shelf.put_attempt(place, now.epoch, moved)
-        elif now.same(before) if before is not None else not now.epoch:
+        elif confirmed == known and (now.same(before) if before is not None else not now.epoch):
             return
-        basis = now.opened_ts
-        if guarded is not None and guarded.position.epoch == now.epoch:
-            basis = guarded.basis_ts
-            if now.cost == guarded.position.cost and now.quantity != guarded.position.quantity:
-                basis = now.cause.ts  # a split: other shares for the same money
-        self.shelf.put_position(place, Guarded(now, basis))
-        self._look(place, now.cause)
+        self.shelf.put_position(place, Guarded(now, confirmed))
+        cause = now.cause
+        if (
+            confirmed != known and now.broker is not None
+        ):  # the first word of its day: prices count from then on
+            cause = max(cause, Cause(now.broker[1], now.broker[1], "rest"))
+        self._look(place, cause)
 
     def unreconciled(self, accounts: Mapping[str, Cause]) -> None:
         """The accounts of whose order events something may be missing, each with what said so last."""
@@ -182,8 +186,9 @@ class Desk:
         if guarded is None or not guarded.position.quantity:
             return {}
         p, attempt = guarded.position, self.shelf.attempt(place, guarded.position.epoch)
+        held = self._held(p)
         made = [
-            watches.watch(p, rule, attempt, self._held(p), guarded.basis_ts, cause)
+            watches.watch(p, rule, attempt, held, guarded.basis_ts, guarded.confirmed_ts, cause)
             for rule in self._rules(place, p.asset_class)
         ]
         return {watch_key(watch): watch for watch in made}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from processors.placing import basis
+from processors.placing.basis import Split
 from processors.portfolio.exact import ZERO
 from processors.portfolio.holding import Holding
 
@@ -24,6 +26,7 @@ class Cause(NamedTuple):
 class Position:
     """A position. `quantity` is negative for a short one; `entry_price` in USD a share, unit or contract's
     share; `cost` in USD. `broker`: the quantity that the broker said last, and when that was received (ns).
+    `splits`: those since it was opened that its history tells, `forgotten_ts`: it tells none up to then.
     """
 
     account: str
@@ -37,6 +40,16 @@ class Position:
     unexplained: bool
     cause: Cause
     broker: tuple[Decimal, int] | None = None
+    differs: bool = False
+    splits: tuple[Split, ...] = ()
+    forgotten_ts: int = 0
+
+    @property
+    def confirmed_ts(self) -> int:
+        """The session (its opening, ns) in which the broker has said that it holds this much; 0: none."""
+        if self.broker is None or self.differs or self.unexplained or self.broker[0] != self.quantity:
+            return 0
+        return basis.confirms(self.broker[1]) or 0
 
     def same(self, other: Position) -> bool:
         """Whether they differ in nothing but what led to them."""
@@ -44,12 +57,14 @@ class Position:
 
     def _told(self) -> tuple[object, ...]:
         held = self.epoch, self.quantity, self.entry_price, self.cost, self.opened_ts
-        return *held, self.unexplained, self.asset_class
+        return *held, self.unexplained, self.asset_class, self.splits
 
 
 def of_holding(held: Holding) -> Position:
     """The position as it stands now; to be called inside `exact()`."""
     now, newest, broker = held.now, held.newest, held.broker
+    absorbed = held.story.absorbed
+    forgotten = 0 if absorbed is None else basis.takes_effect(absorbed[0])
     return Position(
         held.account,
         held.symbol,
@@ -62,6 +77,9 @@ def of_holding(held: Holding) -> Position:
         held.unexplained,
         Cause(newest[0], newest[1], newest[2]),
         None if broker is None else (broker.quantity, broker.received_ts),
+        held.differs_since is not None,
+        basis.told(held.story.scales, now.opened_ts),
+        forgotten,
     )
 
 
@@ -75,6 +93,7 @@ def to_row(position: Position) -> State:
         "opened_ts": p.opened_ts,
         "unexplained": p.unexplained,
         "cause": list(p.cause),
+        "splits": [[ts, str(ratio)] for ts, ratio in p.splits],
     }
 
 
@@ -92,4 +111,5 @@ def from_row(account: str, symbol: str, row: State) -> Position:
         row["opened_ts"],
         row["unexplained"],
         Cause(*row["cause"]),
+        splits=tuple((ts, Decimal(ratio)) for ts, ratio in row.get("splits", ())),
     )

@@ -23,10 +23,17 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A position, open or closed. `basis_ts`: of whose shares its entry price is (ns)."""
+    """A position, open or closed. `confirmed_ts`: the newest session (its opening, ns) in which the broker
+    has said that it holds as much; 0: none.
+    """
 
     position: Position
-    basis_ts: int
+    confirmed_ts: int = 0
+
+    @property
+    def basis_ts(self) -> int:
+        """Of whose shares the entry price is (ns)."""
+        return max(self.position.opened_ts, *(ts for ts, _ in self.position.splits), 0)
 
 
 class Shelf:
@@ -62,7 +69,7 @@ class Shelf:
     def put_position(self, place: Place, guarded: Guarded) -> None:
         """A position that has changed."""
         self.guarded[place] = guarded
-        row = position.to_row(guarded.position) | {"basis_ts": guarded.basis_ts}
+        row = position.to_row(guarded.position) | {"confirmed_ts": guarded.confirmed_ts}
         self.records.put(f"position|{place[0]}|{place[1]}".encode(), row)
 
     def put_attempt(self, place: Place, epoch: int, attempt: Attempt) -> None:
@@ -121,7 +128,7 @@ class Shelf:
             self._keep_rule(row | {"account": account, "symbol": symbol, "rule": rule}, row["next"])
         elif kind == "position":
             found = position.from_row(account, symbol, row)
-            self.guarded[account, symbol] = Guarded(found, row["basis_ts"])
+            self.guarded[account, symbol] = Guarded(found, row.get("confirmed_ts", 0))
         else:
             self.attempts[account, symbol] = attempts.from_row(row)
 

@@ -11,7 +11,7 @@ from processors.placing.attempts import Attempt
 from processors.placing.position import Cause, Position
 from processors.portfolio.exact import exact, quotient, rounded
 from schemas.event_id import watch_id
-from schemas.exit_rules import RuleSpec, parameters
+from schemas.exit_rules import PriceBasis, RuleSpec, parameters
 
 Watch = dict[str, Any]
 
@@ -35,16 +35,26 @@ class Rule:
 
 
 def watch(
-    position: Position, rule: Rule, attempt: Attempt, held: str | None, basis_ts: int, cause: Cause
+    position: Position,
+    rule: Rule,
+    attempt: Attempt,
+    held: str | None,
+    basis_ts: int,
+    confirmed_ts: int,
+    cause: Cause,
 ) -> Watch:
-    """The `exit_watch` record. `basis_ts`: of whose shares the position's entry price is (ns).
+    """The `exit_watch` record. `basis_ts`: of whose shares the position's entry price is; `confirmed_ts`: the
+    broker has confirmed it as of then (ns).
 
     Prices of the rule itself are in the shares of when it was set; those made from the entry price in its.
+    The position's splits are told to whoever has the prices: it knows which of them were announced.
     """
     p, spec = position, rule.spec
     price = spec.price if spec.price is not None else _from_entry(p, spec)
     own_price = spec.price is not None or spec.trail_price is not None
-    pause = attempt.pause_seconds
+    since = rule.ts if own_price else 0
+    splits = [s for s in p.splits if s[0] > since] if rule.reference_symbol(p) == p.symbol else []
+    basis = PriceBasis(tuple(splits), confirmed_ts)
     return {
         "symbol": rule.reference_symbol(p),
         "account": p.account,
@@ -59,7 +69,7 @@ def watch(
         "limit_price": price if spec.kind == "take_profit" else None,
         "trail_price": spec.trail_price,
         "trail_percent": spec.trail_percent,
-        "parameters": parameters(spec, p.opened_ts, rule.ts, rule.set_by, pause),
+        "parameters": parameters(spec, p.opened_ts, rule.ts, rule.set_by, attempt.pause_seconds, basis),
         "active": True,
         "exit_epoch": attempt.epoch,
         "asset_class": p.asset_class,

@@ -304,10 +304,13 @@ def test_prices_made_from_the_entry_price_change_their_basis_with_a_split_only()
     kafka.desk.position(a_position(60, opened_ts=10, ts=20))
     kafka.send()
     assert kafka.active()["stop_loss"]["price_basis_ts"] == 10
-    kafka.desk.position(a_position(240, opened_ts=10, ts=30, entry=25, cost=Decimal(6000)))
+    split = ((30, Decimal(4)),)
+    kafka.desk.position(a_position(240, opened_ts=10, ts=35, entry=25, cost=Decimal(6000), splits=split))
     kafka.send()
     assert {n: w["price_basis_ts"] for n, w in kafka.active().items()} == {"stop_loss": 30, "tp": 5}
     assert kafka.active()["stop_loss"]["stop_price"] == Decimal("23.75")
+    told = {n: read_parameters(w["parameters"]).splits for n, w in kafka.active().items()}
+    assert told == {"stop_loss": split, "tp": split}
 
 
 def test_what_could_not_be_sent_is_sent_later_and_old_releases_become_tombstones() -> None:
