@@ -75,14 +75,15 @@ class Simulator:
         self._crypto.market.observers.append(self._books)
         self._crypto.hub.greeting = self._whole_books
         self.prices = LatestPrices(self._stocks.prices, self._crypto.prices)
-        self._rest_faults = RestFaults()
-        self._guard = Guard(options, time.time, self._rest_faults)
+        self.rest_faults = RestFaults()
+        """What REST is to answer instead, for tests in the same process; others use POST /sim/faults."""
+        self._guard = Guard(options, time.time, self.rest_faults)
         home = settings.tidewire_home
         now, symbols = self._trading_now, self._symbols
         self._announcements, self._rescaling = Announcements(), Rescaling()
         self._stocks.market.rewrite = self._rescaling.rewrite
         self.broker = BrokerService(
-            home, options, self.prices, now, symbols, self._rest_faults, self._rescale, self._recall
+            home, options, self.prices, now, symbols, self.rest_faults, self._rescale, self._recall
         )
         self._runner: web.AppRunner | None = None
         self._running: dict[asyncio.Task[None], Venue] = {}
@@ -183,7 +184,7 @@ class Simulator:
         app.router.add_routes(control.routes())
         targets: dict[str, Target] = {name: venue.hub for name, venue in self._venues.items()}
         targets["trading"] = self.broker.socket
-        app.router.add_routes(FaultRoutes(targets, self._rest_faults).routes())
+        app.router.add_routes(FaultRoutes(targets, self.rest_faults).routes())
 
     def _whole_books(self, added: Subscriptions) -> list[Frame]:
         """What a new subscriber of order books gets first, as at Alpaca; all other subscribers get it too."""

@@ -22,6 +22,7 @@ from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.output import Sent
 from processors.columns.single import Single, bury, read_singles
 from processors.placing import refusals
+from processors.placing.attempts import nothing_to_do
 from processors.placing.desk import APPLIED, Change, Desk, Policies
 from processors.placing.interruptions import Interruptions
 from processors.placing.position import Cause, of_holding
@@ -250,7 +251,7 @@ def policies_of(accounts: Iterable[Account]) -> Policies:
 def _fold_result(desk: Desk, result: Record, _: int) -> str:
     folded = desk.fold_result(result)
     if folded == APPLIED:
-        closed = result["remaining"] is not None and not result["remaining"]
+        closed = nothing_to_do(result)
         permanent = result["reason"].startswith(PERMANENT)
         kind = (
             "closed"

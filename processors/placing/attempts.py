@@ -26,7 +26,8 @@ KEEP = 64
 class Attempt:
     """`epoch`: the exit epoch that is due. `vain`: attempts in a row that filled nothing. `result`: what the
     executor said of the former one. `done_ts`: when the result was received that left nothing (ns; None: none
-    did). `down`: no further attempt can help until a rule is set anew.
+    did). `down`: no further attempt can help until a rule is set anew. `dust`: what is left is less than the
+    broker trades, so the exit is done until there is more.
     """
 
     epoch: int = 0
@@ -34,6 +35,7 @@ class Attempt:
     result: str | None = None
     done_ts: int | None = None
     down: bool = False
+    dust: bool = False
 
     @property
     def pause_seconds(self) -> int:
@@ -45,8 +47,8 @@ class Attempt:
         if epoch < self.epoch or (epoch == self.epoch and self.done_ts is not None):
             return self
         said = f"{result['outcome']}: {result['reason']}" if result["reason"] else str(result["outcome"])
-        if result["remaining"] is not None and not result["remaining"]:
-            return Attempt(epoch, 0, said, result["received_ts"])
+        if nothing_to_do(result):
+            return Attempt(epoch, 0, said, result["received_ts"], dust=bool(result["remaining"]))
         vain = 0 if result["filled_quantity"] else self.vain + 1
         return Attempt(epoch + 1, vain, said, None, result["reason"].startswith(PERMANENT))
 
@@ -60,18 +62,29 @@ class Attempt:
         if self.done_ts is None:
             return self
         grown = before is not None and before.epoch == now.epoch and abs(now.quantity) > abs(before.quantity)
-        there = now.broker is not None and now.broker[0] != 0 and now.broker[1] > self.done_ts
-        return replace(self, epoch=self.epoch + 1, vain=0, done_ts=None) if grown or there else self
+        there = (
+            not self.dust and now.broker is not None and now.broker[0] != 0 and now.broker[1] > self.done_ts
+        )
+        again = replace(self, epoch=self.epoch + 1, vain=0, done_ts=None, dust=False)
+        return again if grown or there else self
 
     def wanted_again(self) -> Attempt:
         """After a rule of the position was set by somebody: whatever kept it down is to be tried again."""
         return replace(self, down=False, vain=0) if self.down else self
 
 
+def nothing_to_do(result: Mapping[str, Any]) -> bool:
+    """Whether a final result left nothing at the broker, or nothing but dust."""
+    left = result["remaining"]
+    return left is not None and (not left or result["outcome"] == "closed")
+
+
 def to_row(attempts: Mapping[int, Attempt]) -> dict[str, Any]:
     """By position epoch, as JSON can hold it; only the newest ones."""
     kept = sorted(attempts)[-KEEP:]
-    rows = {str(n): [a.epoch, a.vain, a.result, a.done_ts, a.down] for n in kept for a in [attempts[n]]}
+    rows = {
+        str(n): [a.epoch, a.vain, a.result, a.done_ts, a.down, a.dust] for n in kept for a in [attempts[n]]
+    }
     return {"epochs": rows}
 
 

@@ -71,7 +71,8 @@ class Actions:
             case Survey(pause):
                 await self._sleep(pause / 1e9)
                 return await self._survey(intent, state)
-            case Clear(order_ids):
+            case Clear(order_ids, pause):
+                await self._sleep(pause / 1e9)
                 return await self._clear(intent, state, order_ids)
             case Post(order):
                 return await self._post(intent, order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +16,10 @@ _TYPES = ("market", "limit", "stop", "stop_limit")
 _TIFS = ("day", "gtc", "ioc", "fok", "opg", "cls")
 _FOREIGN = ("cancel", "respect", "adopt")
 _LONGEST = 512
+_TERMS = (
+    "account", "kind", "symbol", "side", "order_type", "time_in_force", "quantity", "notional", "limit_price",
+    "stop_price", "extended_hours",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,13 @@ class Intent:
     def exit(self) -> bool:
         """Whether it closes a position."""
         return self.kind == "exit"
+
+    def says_as(self, other: Intent) -> bool:
+        """Whether another intent under the same id wants the same. Of an exit only what it closes counts: two
+        rules of a position may fire as one.
+        """
+        names = ("account", "kind", "symbol") if self.exit else _TERMS
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def too_old(self, now: int, max_age_ns: int) -> str | None:
         """Why it must not be sent any more at `now` (wall clock); None: it may be."""
@@ -124,4 +136,6 @@ def _order_problems(intent: Intent) -> list[str]:
         found.append("a stop order has a stop_price, and no other")
     if intent.trigger_id is not None:
         found.append("only an exit has a trigger")
+    if re.search(r":\d+:\d+$", intent.intent_id):  # the exit of that name would be taken for a duplicate
+        found.append("the intent_id of an order must not be shaped like an exit's")
     return found

@@ -43,7 +43,7 @@ from sinks.executor.moves import (
     Unsent,
     Watch,
 )
-from sinks.executor.risk import Breach
+from sinks.executor.risk import DUST, Breach
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
 
 SETTLE_NS = 15 * NS_PER_SECOND
@@ -114,7 +114,8 @@ def _surveyed(intent: Intent, state: State, facts: Facts, rules: Rules) -> Step:
     if state.phase not in ("received", "clearing"):
         return Step(state, None)
     if (old := intent.too_old(facts.now, rules.max_age_ns)) is not None:
-        return _end(intent, state, "stale", old, facts.now, facts)
+        held = "; other orders held what it was to close" if state.waits else ""
+        return _end(intent, state, "stale", old + held, facts.now, facts)
     return _exit(intent, state, facts, rules) if intent.exit else _propose(intent, state, None, facts, rules)
 
 
@@ -124,8 +125,10 @@ def _exit(intent: Intent, state: State, facts: Facts, rules: Rules) -> Step:
         if blocking := sizing.in_the_way(intent, facts.open_orders, _ids(intent, state)):
             left = sizing.adopted(intent, blocking)
             doomed = [o for o in blocking if o not in left and o.status != "pending_cancel"]
-            clearing = replace(state, phase="clearing", looks=0)
-            return Step(clearing, Clear(tuple(o.id for o in doomed)) if doomed else Survey(PAUSE_NS))
+            if doomed:
+                pause = _pause(state) if state.waits else 0
+                return Step(_waiting(state), Clear(tuple(o.id for o in doomed), pause))
+            return Step(_waiting(state), Survey(_pause(state)))
         lagging = sizing.lags(position, state.base, state.all_filled)
         hidden = sizing.unexplained_hold(position, facts.open_orders)
         if (lagging or hidden) and state.looks < MOST_LOOKS:
@@ -143,6 +146,8 @@ def _propose(intent: Intent, state: State, size: sizing.Size | None, facts: Fact
     breach = order if isinstance(order, Breach) else rules.check(intent, order, facts)
     if isinstance(order, Breach) or breach is not None:
         assert breach is not None
+        if breach.check == DUST:  # as closed as it can be: see Attempt.ended in processors/placing
+            return _end(intent, state, "closed", f"{DUST}: {breach.reason}", facts.now, facts)
         return _end(intent, state, "refused", _reason(breach), facts.now, facts)
     base = state.base
     if size is not None and base is None:
@@ -162,13 +167,22 @@ def _shown(intent: Intent, state: State, event: Shown) -> Step:
         filled=max(state.filled, order.filled_quantity), average=order.average_price or state.average,
     )  # fmt: skip
     if order.status == "replaced" and order.replaced_by is not None:
-        state = replace(state, order_id=order.replaced_by)
-        return _tell(state, Watch(order.replaced_by), "accepted", "")
+        following = _followed(state, order.replaced_by)
+        return _tell(following, Watch(order.replaced_by), "accepted", "")
     if not order.terminal:
         return _tell(state, Watch(order.id), "accepted", "")
     if intent.exit:
         return Step(replace(state, phase="settling"), Survey())
     return _finish(state, order.status, order.reject_reason or "", None)
+
+
+def _followed(state: State, order_id: str) -> State:
+    """Somebody has put another order in the place of ours: it counts its fills from 0, and is ours now."""
+    return replace(
+        state, order_id=order_id, before=state.all_filled,
+        worth_before=state.worth_before + state.filled * (state.average or ZERO),
+        filled=ZERO, average=None, status=None,
+    )  # fmt: skip
 
 
 def _missing(intent: Intent, state: State, now: int) -> Step:
@@ -191,9 +205,20 @@ def _denied(intent: Intent, state: State, event: Denied) -> Step:
         if state.doubt_ns is not None:  # what holds the shares may be our own order
             unknown = replace(state, phase="unknown")
             return Step(unknown, _look_up(intent, unknown))
-        return Step(replace(state, phase="clearing", looks=0), Survey(PAUSE_NS))
+        if verdict.name != "crossing" or intent.foreign_orders != "respect":
+            return Step(_waiting(state), Survey(_pause(state)))
     why = PERMANENT + event.reason if verdict.permanent else event.reason
     return _end(intent, state, "rejected", why, event.now)
+
+
+def _waiting(state: State) -> State:
+    return replace(state, phase="clearing", looks=0, waits=state.waits + 1)
+
+
+def _pause(state: State) -> int:
+    """Before the next look at orders of others, each time longer: the account's other exits need its 200
+    requests a minute too."""
+    return min(PAUSE_NS << min(max(state.waits - 1, 0), 5), LONGEST_PAUSE_NS)
 
 
 def _settle(intent: Intent, state: State, facts: Facts, rules: Rules) -> Step:

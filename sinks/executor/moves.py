@@ -35,13 +35,15 @@ class State:
     base: Decimal | None = None
     """What was held at the first order of an exit."""
     before: Decimal = ZERO
-    """Filled by former attempts."""
+    """Filled by former attempts, and by an order in whose place somebody has put another."""
     worth_before: Decimal = ZERO
     filled: Decimal = ZERO
     """Filled by this attempt."""
     average: Decimal | None = None
     status: str | None = None
     looks: int = 0
+    waits: int = 0
+    """How often others were waited for that hold the shares."""
     told: tuple[str, ...] = ()
     """What of this attempt was told already."""
     outcome: str | None = None
@@ -148,9 +150,10 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Ask for the end of these orders, then look again."""
+    """Ask for the end of these orders after a pause (ns), then look again."""
 
     order_ids: tuple[str, ...]
+    pause: int = 0
 
 
 @dataclass(frozen=True, slots=True)

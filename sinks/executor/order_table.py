@@ -203,9 +203,14 @@ def limit_through(
         return None
     away = offset_percent if side == "buy" else -offset_percent
     found = price * (_HUNDRED + away) / _HUNDRED
-    step = _step(found, asset_class, asset)
+    return in_steps(side, found, asset_class, asset)
+
+
+def in_steps(side: Side, price: Decimal, asset_class: str, asset: Asset | None = None) -> Decimal | None:
+    """A limit price as the broker takes it: rounded to its increment, never away from the trade. None: 0."""
+    step = _step(price, asset_class, asset)
     rounding = ROUND_CEILING if side == "buy" else ROUND_FLOOR
-    rounded = (found / step).to_integral_value(rounding) * step
+    rounded = (price / step).to_integral_value(rounding) * step
     return rounded if rounded > 0 else None
 
 

@@ -26,12 +26,13 @@ from sinks.executor.intents import Intent
 from tidewire.risk_limits import RiskLimits
 
 ZERO = Decimal(0)
+DUST = "dust"
 _HUNDRED = Decimal(100)
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """Why an order is refused. `check` names the check: one of few."""
+    """Why an order is refused. `check` names the check: one of few; DUST: all that is left is too little."""
 
     check: str
     reason: str

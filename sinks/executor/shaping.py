@@ -9,9 +9,9 @@ from schemas.fills import asset_class
 from sinks.executor.broker_types import BrokerClock, NewOrder
 from sinks.executor.facts import Facts
 from sinks.executor.intents import Intent
-from sinks.executor.order_table import No, Shape, exit_shape, forbids, limit_through, session_of
-from sinks.executor.risk import Breach
-from sinks.executor.sizing import Size
+from sinks.executor.order_table import No, Shape, exit_shape, forbids, in_steps, limit_through, session_of
+from sinks.executor.risk import DUST, Breach
+from sinks.executor.sizing import Size, held
 from tidewire.risk_limits import RiskLimits
 
 _MARGINED = "crypto"
@@ -33,7 +33,9 @@ def shape(
     kind = asset_class(intent.symbol)
     quantity = _tradable(size.quantity, kind, facts)
     if quantity <= 0:
-        return Breach("size", f"{PERMANENT}{size.quantity:f} is less than the broker trades")
+        # Little of much is left by others' orders; only where little is held is it all that can be done.
+        dust = _tradable(held(facts.position), kind, facts) <= 0
+        return Breach(DUST if dust else "size", f"{size.quantity:f} are less than the broker trades")
     found = exit_shape(
         kind, session_of(facts.clock), quantity, facts.asset,
         extended_hours=intent.extended_hours, limit=intent.order_type == "limit",
@@ -42,9 +44,10 @@ def shape(
         return _refusal(found)
     price = None
     if found.priced:
-        price = intent.limit_price or limit_through(
-            size.side, facts.quote, limits.limit_offset_percent, kind, facts.asset
-        )
+        if intent.limit_price is not None:
+            price = in_steps(size.side, intent.limit_price, kind, facts.asset)
+        else:
+            price = limit_through(size.side, facts.quote, limits.limit_offset_percent, kind, facts.asset)
         if price is None:
             return Breach("price", "a limit order is needed, and nobody quotes the other side")
     return _exit(intent, Size(size.side, quantity), client_order_id, kind, found, price)

@@ -231,7 +231,7 @@ class Line:
     @property
     def faults_left(self) -> int:
         """Faults of REST that have not happened yet."""
-        rest = self.simulator._rest_faults
+        rest = self.simulator.rest_faults
         return len(rest._rules) + len(rest._after)
 
     def number(self, account: str) -> int:

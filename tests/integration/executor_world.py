@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -24,8 +24,9 @@ from schemas.order_ids import client_order_id, trigger_name
 from simulator.app import Simulator, SimulatorOptions
 from sinks.executor.app import Executor
 from sinks.postgres import connection
+from tests.integration.executor_broker import KEYS, Broker, until, until_held
 from tests.integration.service_run import running as service_running
-from tests.integration.topic_content import decoded
+from tests.integration.topic_content import decoded, held
 from tidewire.config import Settings, load
 from tidewire.health import Health
 from tidewire.kafka import client_arguments
@@ -34,53 +35,20 @@ from tidewire.placing import partition_of
 Record = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "one"
-KEYS = "demo-key demo-secret"
 _PROGRAM = (
     "import sys; from sinks.executor.app import main; from tidewire import config; "
     "sys.exit(main(config.load(_env_file=None)))"
 )
 
 
-class Broker:
-    """The simulator's side, as account 1 sees it over REST."""
-
-    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession) -> None:
-        self.simulator, self._session = simulator, session
-        self.url = simulator.url
-        key, secret = KEYS.split()
-        self._headers = {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
-
-    async def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """GET, or POST a body."""
-        verb = method or ("GET" if body is None else "POST")
-        async with self._session.request(
-            verb, f"{self.url}/v2/{path}", headers=self._headers, json=body
-        ) as answer:
-            return None if answer.status == 204 else await answer.json()
-
-    async def buy(self, symbol: str, quantity: str) -> None:
-        """Hold so much of it once this returns."""
-        body = {"symbol": symbol, "side": "buy", "type": "market", "qty": quantity, "time_in_force": "day"}
-        held = self.held(symbol) + Decimal(quantity)
-        await self.ask("orders", body)
-        await until(lambda: self.held(symbol) == held)
-
-    def held(self, symbol: str) -> Decimal:
-        """Quantity of a position; negative: short."""
-        return self.simulator.broker.broker.accounts[1].book.quantity(symbol)
-
-    def orders(self) -> list[Any]:
-        """Every order of tidewire."""
-        found = self.simulator.broker.broker.accounts[1].orders.values()
-        return [order for order in found if order.client_order_id.startswith("tw-")]
-
-
 @asynccontextmanager
 async def market(home: Path, *symbols: str) -> AsyncIterator[Broker]:
     """A simulator whose market plays at once, without limits of rate; AAPL and MSFT unless told otherwise."""
     names = symbols or ("AAPL", "MSFT")
+    pairs = tuple(name for name in names if "/" in name)
     options = SimulatorOptions(
-        symbols=names,
+        symbols=tuple(name for name in names if name not in pairs),
+        crypto_symbols=pairs,
         wait_for_subscriber=False,
         strategy=False,
         fresh=True,
@@ -187,6 +155,12 @@ async def send(settings: Settings, *records: Record | bytes) -> None:
         await producer.stop()
 
 
+async def refused_records(settings: Settings) -> list[str]:
+    """Why each dead letter of the intents is one."""
+    letters = await held(settings, ORDER_INTENTS + ".dlq")
+    return [dict(letter.headers)["reason"].decode() for letter in letters]
+
+
 async def told(settings: Settings, intent_id: str) -> list[Record]:
     """The results of an intent, a repeated one once."""
     found = [r for r in await decoded(settings, ORDER_RESULTS) if r["intent_id"] == intent_id]
@@ -205,23 +179,19 @@ async def final(settings: Settings, intent_id: str, seconds: float = 30) -> Reco
     return finals[0]
 
 
+async def finals(settings: Settings, intent_ids: list[str], seconds: float = 30) -> list[Record]:
+    """The last result of each intent; the topic is read for all of them at once."""
+    found: dict[str, Record] = {}
+
+    async def ended() -> bool:
+        found.update({r["intent_id"]: r for r in await decoded(settings, ORDER_RESULTS) if r["final"]})
+        return all(intent_id in found for intent_id in intent_ids)
+
+    await until_held(ended, seconds)
+    return [found[intent_id] for intent_id in intent_ids]
+
+
 def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     """Of the ledger."""
     with psycopg.connect(connection.url(settings)) as database:
         return database.execute(query.encode()).fetchall()
-
-
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.01)
-
-
-async def until_held(held: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Wait for a condition that has to be asked for."""
-    deadline = time.monotonic() + seconds
-    while not await held():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.1)

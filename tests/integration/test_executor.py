@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from schemas.catalogue import ORDER_INTENTS
+from tests.integration.executor_broker import until, until_held
 from tests.integration.executor_world import (
     ACCOUNT,
     exit_intent,
@@ -17,8 +18,6 @@ from tests.integration.executor_world import (
     running,
     send,
     told,
-    until,
-    until_held,
 )
 from tests.integration.topic_content import held
 from tidewire.config import Settings
