@@ -31,16 +31,18 @@ def lines(seen: Exits | None, room: int) -> int:
     return 1 if room < _TABLE_ROOM or rows < 1 else 1 + _HEADING_LINES + rows
 
 
-def panel(seen: Exits, lines_: int) -> RenderableType:
-    """Exactly so many lines, of those that `lines` gave."""
+def panel(seen: Exits, lines_: int, *, asleep: bool = False) -> RenderableType:
+    """Exactly so many lines, of those that `lines` gave. `asleep`: nobody looks at prices just now."""
     if lines_ <= 1 + _HEADING_LINES:
-        return counts(seen)
-    return Group(counts(seen), _newest(seen.newest[: lines_ - 1 - _HEADING_LINES]))
+        return counts(seen, asleep=asleep)
+    return Group(counts(seen, asleep=asleep), _newest(seen.newest[: lines_ - 1 - _HEADING_LINES]))
 
 
-def counts(seen: Exits) -> Text:
+def counts(seen: Exits, *, asleep: bool = False) -> Text:
     """Rules by what they are doing, and exits by how far they are."""
     text = Text(" exits: ", no_wrap=True, overflow="ellipsis")
+    if asleep:
+        text.append("NOT WATCHED YET ", "bold yellow")
     if seen.killed is not None:
         text.append("KILL SWITCH ON ", "bold red")
     text.append(f"{seen.armed} armed", "green" if seen.armed else "")

@@ -72,7 +72,8 @@ def screen(view: View, seen: Observation, height: int, width: int) -> Renderable
         room -= lines + len(blank)
     parts += [processes, *blank]
     if seen.exits is not None and (lines := exits_panel.lines(seen.exits, room)):
-        parts.append(exits_panel.panel(seen.exits, lines))
+        asleep = any(p.name == "exits" and not _works(p) for p in seen.processes)
+        parts.append(exits_panel.panel(seen.exits, lines, asleep=asleep))
         room -= lines
     if room > 0 or told is None:
         parts.append(_market(seen, max(2, room) if told is None else room, width))
@@ -201,9 +202,13 @@ def _processes(processes: Sequence[Process], columns: int) -> Table:
     return grid
 
 
+def _works(process: Process) -> bool:
+    return process.phase == "running" and process.ready
+
+
 def _short(processes: Sequence[Process]) -> Text:
     """All processes in one line: how many work, and who does not."""
-    troubled = [p for p in processes if p.phase != "running" or not p.ready]
+    troubled = [p for p in processes if not _works(p)]
     light = "yellow" if troubled else "green"
     text = Text.assemble((" ● ", light), f"{len(processes) - len(troubled)}/{len(processes)} processes work")
     for process in troubled:
@@ -213,7 +218,7 @@ def _short(processes: Sequence[Process]) -> Text:
 
 
 def _process(process: Process) -> Text:
-    if process.phase == "running" and process.ready:
+    if _works(process):
         light, word = "green", clock(process.uptime_seconds)
     else:
         light, word = "yellow" if process.phase == "running" else "red", trouble(process)

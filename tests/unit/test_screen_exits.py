@@ -12,7 +12,8 @@ from rich.console import Console
 from console.screen import exits_panel, layout
 from console.screen.exits_side import Tracker
 from console.screen.exits_state import Exit, Exits
-from tests.unit.test_screen_layout import VIEW, observed
+from console.screen.state import Process
+from tests.unit.test_screen_layout import VIEW, drawn, observed
 
 MS, S = 1_000_000, 1_000_000_000
 
@@ -116,3 +117,12 @@ def test_a_kill_switch_is_not_to_be_overlooked() -> None:
     """Exits that are refused look like exits that do not fire."""
     assert "KILL SWITCH ON" in exits_panel.counts(Exits(killed="by hand")).plain
     assert exits_panel.lines(Exits(killed="by hand"), 10) == 1
+
+
+def test_rules_that_nobody_watches_are_not_called_armed_alone() -> None:
+    """While the exits service starts, or is away, a rule is in force and does nothing."""
+    for ready in (True, False):
+        seen = observed(exits=EXITS, processes=(Process("exits", "running", ready=ready),))
+        text = "\n".join(drawn(seen))
+        assert "4 armed" in text
+        assert ("NOT WATCHED YET" in text) != ready
