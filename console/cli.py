@@ -62,7 +62,7 @@ _VERBS = {
     "verify": _Verb("console.commands.verify:verify", "Compare what was sent, logged, folded and stored."),
     "backfill": _Verb("console.commands.backfill:backfill", "Fetch an interval over REST, and watch it."),
     "reconcile": _Verb("console.commands.reconcile:reconcile", "Compare every account with its broker, now."),
-    "replay": _Verb("console.commands.replay:app", "Fold the log anew: features, exits, rules tried out; checks of both."),
+    "replay": _Verb("console.commands.replay:app", "Fold the log anew: features, exits; check both."),
     "gaps": _Verb("console.commands.gaps:gaps", "List gaps, and what is known of every minute."),
     "tail": _Verb("console.commands.tail:tail", "Show the records of a topic, decoded."),
     "service": _Verb("console.commands.service:app", "Run one service in this process."),

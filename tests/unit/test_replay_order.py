@@ -26,11 +26,11 @@ def lanes_of(logs: list[list[tuple[int, int]]]) -> dict[Lane, list[tuple[int, in
 def naive(logs: dict[Lane, list[tuple[int, int]]], by: str) -> list[Key]:
     """All keys, sorted; the time is the greatest of the partition so far."""
     keys = []
-    for lane, stamps in logs.items():
+    for (rank, partition), stamps in logs.items():
         for offset in range(len(stamps)):
             before = stamps[: offset + 1]
             times = [received if by == RECEIVED else min(ts, received) for ts, received in before]
-            keys.append(Key(max(times), *lane, offset))
+            keys.append(Key(max(times), rank, partition, offset))
     return sorted(keys)
 
 
