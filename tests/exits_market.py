@@ -166,3 +166,14 @@ class Market:
     def _time(self, ts: int | None) -> int:
         self.now = self.now + SECOND // 1000 if ts is None else ts
         return self.now
+
+
+def guarded(**more: Any) -> Market:
+    """A stop at 95 under prices of 100."""
+    market = Market()
+    market.watch(a_watch(**more))
+    if more.get("reference") == "last":
+        market.trade(100.0)
+    market.quote(100.0, 100.1)
+    market.events.clear()
+    return market

@@ -212,7 +212,7 @@ def test_a_late_fill_that_makes_an_epoch_tells_how_the_one_before_it_ended() -> 
     book = folded(a_fill(9, "sell", "400", "10"), a_fill(1, "buy", "100", "10"))
     assert [(step["epoch"], step["quantity"]) for step in book.announced.steps] == [(1, 0)]
     now = book.account("demo-1").holdings["AAPL"].now
-    assert (now.epoch, now.quantity) == (2, -300)
+    assert [now.epoch, now.quantity] == [2, -300]
 
 
 def test_every_leg_of_a_multi_leg_fill_is_a_position() -> None:
