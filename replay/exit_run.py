@@ -24,7 +24,7 @@ from replay.what_if import WhatIf
 from schemas.catalogue import EXIT_TRIGGERS, EXIT_WATCH, Catalogue
 from schemas.codec import Codec, Record
 from tidewire.config import Settings
-from tidewire.errors import RecordError
+from tidewire.errors import ConfigError, RecordError
 from tidewire.placing import partition_of
 
 Told = Callable[[int], object]
@@ -96,6 +96,7 @@ async def replay(
     `begun` is told how many records will be read at most, `told` how many have been.
 
     Raises:
+        ConfigError: a partition that is named does not exist.
         SchemaError: a topic is missing, or a record batch is damaged.
         UnreachableError: Kafka does not answer.
     """
@@ -197,6 +198,8 @@ async def _spans(settings: Settings, catalogue: Catalogue, request: Request) -> 
         found |= {at: Span(span.begin, max(span.begin, found[at].end)) for at, span in later.items()}
     triggers = catalogue.name(EXIT_TRIGGERS)
     found |= await log.spans(settings, [triggers])  # a later trigger still tells of its watch
+    if unknown := sorted((request.since.keys() | request.until.keys()) - found.keys()):
+        raise ConfigError([f"{at.topic} has no partition {at.partition}" for at in unknown])
     for at, begin in request.since.items():
         found[at] = Span(max(begin, found[at].begin), found[at].end)
     for at, end in request.until.items():

@@ -142,8 +142,8 @@ def _window(
             times.append(moment(option, text, now_ns()))
             continue
         topic = resolve(place[1], catalogue, known)
-        if topic not in known or int(place[2]) >= catalogue.partitions:
-            raise ConfigError([f"{option} {text}: exits read no such partition"])
+        if topic not in known:
+            raise ConfigError([f"{option} {text}: exits do not read this topic"])
         places[TopicPartition(topic, int(place[2]))] = int(place[3])
     if len(times) > 1:
         raise ConfigError([f"{option}: one time at most"])

@@ -11,17 +11,21 @@ import json
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from console import cli
 from replay import exit_run, recheck
 from replay.exit_run import Request
-from schemas.catalogue import EXIT_TRIGGERS, ORDER_INTENTS, Catalogue
+from schemas.catalogue import EXIT_TRIGGERS, ORDER_INTENTS, STOCK_QUOTES, Catalogue
 from schemas.codec import Codec, load_codec
 from tests.integration.exits_world import outcome
 from tests.integration.processor_process import read_all
-from tests.integration.replay_world import a_market, publishing, served, wandering
+from tests.integration.replay_world import a_market, publishing, rules, served, wandering
 from tests.integration.topic_content import decoded
 from tidewire.config import Settings
+from tidewire.kafka import client_arguments
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -86,7 +90,7 @@ def test_the_command_checks_finds_and_names_what_is_wrong(
     found = json.loads(out)
     assert [t["service"] for t in found["triggers"]] == ["same"] * 6
     assert "6 intents of run" in told
-    assert len(asyncio.run(read_all(installation, ORDER_INTENTS))) == 6  # the service's, and no others
+    assert not asyncio.run(read_all(installation, ORDER_INTENTS))
     own = asyncio.run(decoded(installation, "replay.today"))
     assert {(intent["run_id"], intent["source"]) for intent in own} == {(found["run_id"], "replay")}
     _one_symbol(capsys)
@@ -101,11 +105,46 @@ def test_the_command_checks_finds_and_names_what_is_wrong(
     assert len(wrong) == 2
     assert checked["gone"] == {"no such topic": 1}
     assert cli.run(["replay", "exits", "--check", "--symbol", "SYM0"]) == 0
+    _retention(installation, capsys)
+
+
+def _retention(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prices are kept for a week, triggers for ever: what is gone is named, and no failure."""
+    asyncio.run(_delete_quotes(settings))
+    capsys.readouterr()
+    assert cli.run(["replay", "exits", "--check", "--symbol", "SYM0"]) == 0
+    out = capsys.readouterr().out
+    assert "prices of 2 triggers cannot be looked up: out of retention" in out
+    assert "every trigger gives itself: 2 evaluated again, 0 prices" in out
+    assert cli.run(["replay", "exits", "--symbol", "SYM0"]) == 0
+    out, told = capsys.readouterr()
+    assert out == "no trigger\n"
+    assert "fired on prices that are not replayed" in told
+
+
+async def _delete_quotes(settings: Settings) -> None:
+    topic = settings.tidewire_topic_prefix + STOCK_QUOTES
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
+    await admin.start()
+    try:
+        places = [TopicPartition(topic, partition) for partition in range(4)]
+        await admin.delete_records({at: RecordsToDelete(before_offset=-1) for at in places})
+    finally:
+        await admin.close()
 
 
 async def _filled(settings: Settings, codec: Codec) -> None:
+    """With the triggers as the service writes them; the test before this one says that they are the same."""
     async with a_market(settings, codec) as market:
-        await served(settings, market, wandering(1_800))
+        await market.watches(*rules())
+        await market.quotes(wandering(1_800))
+        catalogue = Catalogue(settings.tidewire_topic_prefix, 4)
+        found = await exit_run.replay(settings, catalogue, codec, Request())
+        for trigger in found.triggers:
+            for state in ("pending", "sent"):
+                value = codec.encode("exit_trigger", trigger | {"state": state})
+                key = f"{trigger['account']}:{trigger['symbol']}".encode()
+                await market.raw(EXIT_TRIGGERS, key, value, trigger["reference_symbol"])
 
 
 def _one_symbol(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +157,7 @@ def _one_symbol(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did not" not in told
     assert cli.run(["replay", "exits", "--until", "1h"]) == 0
     assert "no trigger" in capsys.readouterr().out
+    assert cli.run(["replay", "exits", "--from", "stocks.quotes:77:0"]) == 2
     assert cli.run(["replay", "exits", *_from_offset(300)]) == 0
     assert "fired on prices that are not replayed" in capsys.readouterr().err
 
