@@ -12,6 +12,9 @@
     duplicate_seconds = 5         # an equal order of another intent within this is refused
     max_age_seconds = 10          # an intent whose newest input was received longer ago is stale
     limit_offset_percent = 0.5    # how far through the quote an exit's limit order goes
+    limit_order_seconds = 30      # an exit's limit order that has not filled by then is ended and priced anew
+    block_entries_on = ["flash_crash"]   # signals after which nothing is opened or enlarged in their symbol
+    block_entries_seconds = 300   # for so long
     dry_run = false               # true: say what would have been ordered, and order nothing
 
 What bounds a size may be "none". Numbers may be written as text, to be exact.
@@ -23,6 +26,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+SIGNALS = frozenset({"flash_crash", "news_spike"})
+LONGEST_BLOCK = Decimal(3_600)
+"""Seconds."""
 
 _HUNDRED = Decimal(100)
 _MOST = Decimal(10) ** 15
@@ -50,6 +57,12 @@ class RiskLimits:
     """An intent whose newest input was received longer ago is stale."""
     limit_offset_percent: Decimal = Decimal("0.5")
     """How far through the other side's quote an exit's limit order goes where a market order may not."""
+    limit_order_seconds: Decimal = Decimal(30)
+    """So long an exit's limit order may work without a fill, then the next one is priced anew."""
+    block_entries_on: tuple[str, ...] = ()
+    """Kinds of signals after which no order may open or enlarge a position in their symbol."""
+    block_entries_seconds: Decimal = Decimal(300)
+    """For so long after such a signal was received."""
     dry_run: bool = False
     """Nothing is ordered; results say what would have been."""
 
@@ -105,6 +118,12 @@ def _or_none(check: Callable[[object], Decimal]) -> Callable[[object], Decimal |
     return checked
 
 
+def _signals(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not set(map(str, value)) <= SIGNALS:
+        raise ValueError(f"a list of {', '.join(sorted(SIGNALS))}")
+    return tuple(sorted(set(value)))
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false")
@@ -128,5 +147,8 @@ _CHECKS: Mapping[str, Callable[[object], Any]] = {
     "duplicate_seconds": _SECONDS,
     "max_age_seconds": _number(Decimal(3_600), zero=False, unit="seconds"),
     "limit_offset_percent": _number(Decimal(20), zero=True, unit="percent"),
+    "limit_order_seconds": _number(Decimal(3_600), zero=False, unit="seconds"),
+    "block_entries_on": _signals,
+    "block_entries_seconds": _number(LONGEST_BLOCK, zero=False, unit="seconds"),
     "dry_run": _flag,
 }

@@ -19,17 +19,21 @@ from sinks.executor.moves import (
     Event,
     LookUp,
     Missing,
+    Overdue,
     Post,
+    Resumed,
     Rules,
     Shown,
     State,
     Survey,
     Surveyed,
     Unsent,
+    Withdraw,
+    as_of,
 )
 from sinks.executor.refusals import verdict
 from tidewire import log
-from tidewire.clock import Clock
+from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.metrics import EXECUTOR_ALERTS, EXECUTOR_POSTS
 from tidewire.risk_limits import RiskLimits
 
@@ -67,6 +71,7 @@ class Actions:
 
     async def act(self, intent: Intent, state: State, action: Action) -> Event:
         """Do it; every way in which the broker can answer is an event."""
+        intent = as_of(intent, state)
         match action:
             case Survey(pause):
                 await self._sleep(pause / 1e9)
@@ -76,6 +81,8 @@ class Actions:
                 return await self._clear(intent, state, order_ids)
             case Post(order):
                 return await self._post(intent, order)
+            case Withdraw(order_id):
+                return await self._withdraw(order_id)
             case LookUp(client_order_id, pause):
                 await self._sleep(pause / 1e9)
                 return await self._look_up(intent, client_order_id)
@@ -88,14 +95,18 @@ class Actions:
             news.set()
 
     async def watch(self, intent: Intent, state: State, order_id: str) -> Event:
-        """Poll an order until it is over, replaced, or unlike what is known. Never gives up: only the broker
-        says that an order is over."""
+        """Poll an order until it is over, replaced, or unlike what is known, or has not filled in its time.
+        Never gives up: only the broker says that an order is over."""
         news = self._news.setdefault(order_id, asyncio.Event())
+        limited = intent.exit and state.order is not None and state.order.type == "limit"
+        patience = int(self._limits.limit_order_seconds * NS_PER_SECOND)
+        due = self._now() + patience if limited else None
         wait, longest, lost = FIRST_POLL, LONGEST_POLL * (1 if intent.exit else 4), False
         try:
             while True:
+                left = None if due is None else (due - self._now()) / NS_PER_SECOND
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), wait)
+                    await asyncio.wait_for(news.wait(), min(wait, left) if left and left > 0 else wait)
                 news.clear()
                 wait = min(wait * 2, longest)
                 try:
@@ -110,6 +121,8 @@ class Actions:
                     lost = True
                 elif order.terminal or order.filled_quantity > state.filled:
                     return Shown(order, self._now())
+                elif due is not None and self._now() >= due:
+                    return Overdue(self._now())
         finally:
             del self._news[order_id]
 
@@ -129,6 +142,19 @@ class Actions:
             with suppress(BrokerError):  # what it came to, the next look shows
                 await self._broker.cancel(order_id, exit=True)
         return await self._survey(intent, state)
+
+    async def _withdraw(self, order_id: str) -> Event:
+        pause = RETRY
+        with suppress(BrokerError):  # asked again when it works on for as long once more
+            await self._broker.cancel(order_id, exit=True)
+        while True:
+            try:
+                order = await self._broker.order(order_id, exit=True)
+            except BrokerError as error:
+                await self._sleep(_wait_for(error, pause, self._now()))
+                pause = min(pause * 2, LONGEST_RETRY)
+            else:
+                return Resumed(self._now()) if order is None else Shown(order, self._now())
 
     async def _look_up(self, intent: Intent, client_order_id: str) -> Event:
         pause = RETRY

@@ -33,3 +33,5 @@ class Facts:
     """Orders of this account, no exits, that were sent within the last 60 s."""
     twin: str | None = None
     """Another intent that sent an equal order a moment ago."""
+    signal: str | None = None
+    """A signal of the symbol, of a kind and as recent as the account's limits say."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from schemas.fills import asset_class
+from schemas.fills import asset_class, underlying
 from sinks.executor import sizing
 from sinks.executor.broker_types import Asset, Broker, BrokerClock, BrokerOrder, BrokerPosition, BrokerQuote
 from sinks.executor.facts import Facts
 from sinks.executor.intents import Intent
 from sinks.executor.ledger import Ledger
-from sinks.executor.moves import Rules, State
+from sinks.executor.moves import Rules, State, as_of
 from sinks.executor.shaping import needs_quote
+from sinks.executor.signals import Signals
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.risk_limits import RiskLimits
 
@@ -25,16 +26,28 @@ ASSET_NS = 600 * NS_PER_SECOND
 class Looker:
     """Looks for one account."""
 
-    def __init__(self, broker: Broker, ledger: Ledger, limits: RiskLimits, now: Clock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        ledger: Ledger,
+        limits: RiskLimits,
+        now: Clock,
+        signals: Signals | None = None,
+    ) -> None:
         self._broker, self._ledger, self._limits, self._now = broker, ledger, limits, now
+        self._signals = signals
         self._clock: tuple[int, BrokerClock] | None = None
         self._assets: dict[str, tuple[int, Asset | None]] = {}
 
     async def look(self, intent: Intent, state: State, rules: Rules) -> Facts:
         """What is known now. Raises BrokerError."""
+        intent = as_of(intent, state)
         if intent.exit:
             return await self._for_exit(intent, state)
         facts = await self._for_order(intent)
+        if self._limits.block_entries_on and self._signals is not None:
+            of = underlying(intent.symbol)
+            facts = replace(facts, signal=await self._signals.told(of, self._limits, self._now()))
         order = rules.shape(intent, None, facts, "")
         seconds = float(self._limits.duplicate_seconds)
         if seconds and not hasattr(order, "check"):

@@ -8,7 +8,8 @@
 A state is kept before its action is carried out, so whoever takes over goes on from it. The rules that make
 an order exactly one: what is `sending` was never proved unsent, so a takeover looks it up first; an unknown
 outcome is looked up by its client_order_id, and when the broker has none the same id is sent again; the
-number of the attempt rises only when the broker has shown the last one terminal. An intent whose order may
+number of the attempt rises only when the broker has shown the last one terminal. An exit's limit order that
+does not fill in time is withdrawn first: the next attempt has a new price. An intent whose order may
 still be on its way (`doubt_ns`) ends in a refusal only after SETTLE_NS without a trace of it.
 """
 
@@ -31,6 +32,7 @@ from sinks.executor.moves import (
     Event,
     LookUp,
     Missing,
+    Overdue,
     Post,
     Result,
     Resumed,
@@ -42,6 +44,8 @@ from sinks.executor.moves import (
     Surveyed,
     Unsent,
     Watch,
+    Withdraw,
+    as_of,
 )
 from sinks.executor.risk import DUST, Breach
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
@@ -60,6 +64,7 @@ def step(intent: Intent, state: State, event: Event, rules: Rules) -> Step:
     """The next step; an event that comes too late changes nothing."""
     if state.done:
         return Step(state, None)
+    intent = as_of(intent, state)
     match event:
         case Resumed():
             return _resume(intent, state, event.now, rules)
@@ -67,6 +72,8 @@ def step(intent: Intent, state: State, event: Event, rules: Rules) -> Step:
             return _surveyed(intent, state, event.facts, rules)
         case Shown():
             return _shown(intent, state, event)
+        case Overdue():
+            return _overdue(intent, state)
         case Missing():
             return _missing(intent, state, event.now)
         case Denied():
@@ -172,8 +179,21 @@ def _shown(intent: Intent, state: State, event: Shown) -> Step:
     if not order.terminal:
         return _tell(state, Watch(order.id), "accepted", "")
     if intent.exit:
+        if state.withdrawn and order.status == "canceled":
+            state = replace(state, renewed_ns=event.now)
         return Step(replace(state, phase="settling"), Survey())
     return _finish(state, order.status, order.reject_reason or "", None)
+
+
+def _overdue(intent: Intent, state: State) -> Step:
+    """The market has left the limit of an exit behind: end its order, and follow with a new price.
+
+    A market order is left to work: another one would fare no better.
+    """
+    limited = state.order is not None and state.order.type == "limit"
+    if state.phase != "open" or not intent.exit or not limited or state.order_id is None:
+        return Step(state, None if state.order_id is None else Watch(state.order_id))
+    return Step(replace(state, withdrawn=True), Withdraw(state.order_id))
 
 
 def _followed(state: State, order_id: str) -> State:
@@ -240,6 +260,7 @@ def _settle(intent: Intent, state: State, facts: Facts, rules: Rules) -> Step:
         base=state.base,
         before=state.all_filled,
         worth_before=state.worth_before + state.filled * (state.average or ZERO),
+        renewed_ns=state.renewed_ns,
     )
     return Step(following, Survey(PAUSE_NS), told)
 

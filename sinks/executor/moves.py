@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -46,6 +46,10 @@ class State:
     """How often others were waited for that hold the shares."""
     told: tuple[str, ...] = ()
     """What of this attempt was told already."""
+    withdrawn: bool = False
+    """We have asked for the end of this attempt's order, because it did not fill."""
+    renewed_ns: int | None = None
+    """When such an order had ended: the exit goes on at the prices of then."""
     outcome: str | None = None
     reason: str = ""
     remaining: Decimal | None = None
@@ -65,6 +69,15 @@ class State:
         """USD, over all attempts."""
         worth = self.worth_before + self.filled * (self.average or ZERO)
         return worth / self.all_filled if self.all_filled and worth else None
+
+
+def as_of(intent: Intent, state: State) -> Intent:
+    """The intent as it stands: one that goes on after an order that did not fill is as young as that order's
+    end, and its price is to be made anew.
+    """
+    if state.renewed_ns is None:
+        return intent
+    return replace(intent, received_ts=max(intent.received_ts, state.renewed_ns), limit_price=None)
 
 
 # -- what is learnt
@@ -89,6 +102,13 @@ class Shown:
     """The broker showed the order: in answer to the POST, a look-up or a poll."""
 
     order: BrokerOrder
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The limit order of an exit has worked for its time and has not filled."""
+
     now: int
 
 
@@ -136,7 +156,7 @@ class Blind:
     now: int
 
 
-Event = Resumed | Surveyed | Shown | Missing | Denied | Doubtful | Unsent | Blind
+Event = Resumed | Surveyed | Shown | Overdue | Missing | Denied | Doubtful | Unsent | Blind
 
 # -- what to do
 
@@ -178,7 +198,14 @@ class Watch:
     order_id: str
 
 
-Action = Survey | Clear | Post | LookUp | Watch | None
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Ask for the end of our own order, and look at it."""
+
+    order_id: str
+
+
+Action = Survey | Clear | Post | LookUp | Watch | Withdraw | None
 
 
 @dataclass(frozen=True, slots=True)

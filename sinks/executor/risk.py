@@ -7,6 +7,7 @@ An exit is exempt, since each of them could trap a position that a stop wants ou
     orders per minute     a fall fires many stops at once (the broker's own limit still holds, exits first)
     daily loss            losing is what a stop is for
     duplicate             the ledger has one exit a position and exit epoch already
+    signal                a crash is what a stop wants out of
     buying power          a cover buys back what is owed already; the broker has the margin for it
     tradable, fractionable, shortable   it opens nothing; whether it trades, the broker says
 
@@ -162,6 +163,11 @@ def _orders_per_minute(proposal: Proposal) -> Iterator[str]:
         yield f"{sent} orders were sent within a minute, risk.orders_per_minute is {most}"
 
 
+def _signal(proposal: Proposal) -> Iterator[str]:
+    if proposal.facts.signal is not None and proposal.opens > ZERO:
+        yield f"{proposal.facts.signal}: risk.block_entries_on lets nothing be opened"
+
+
 def _daily_loss(proposal: Proposal) -> Iterator[str]:
     most, account = proposal.limits.max_daily_loss, proposal.facts.account
     if most is None or account is None:
@@ -200,6 +206,7 @@ _CHECKS: tuple[tuple[str, Callable[[Proposal], Iterator[str]]], ...] = (
     ("price_band", _price_band),
     ("orders_per_minute", _orders_per_minute),
     ("daily_loss", _daily_loss),
+    ("signal", _signal),
     ("duplicate", _duplicate),
     ("buying_power", _buying_power),
 )
