@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import ClientSession
 from aiokafka.errors import KafkaError
 
-from schemas.catalogue import ORDER_INTENTS, ORDER_RESULTS, TRADE_UPDATES, Catalogue
+from schemas.catalogue import ORDER_INTENTS, ORDER_RESULTS, SIGNALS, TRADE_UPDATES, Catalogue
 from schemas.codec import Codec, load_codec
 from sinks.executor import failpoints
 from sinks.executor.desks import Desks
@@ -21,6 +21,7 @@ from sinks.executor.intake import Intake, News
 from sinks.executor.kill_switch import KillSwitch
 from sinks.executor.ledger import Ledger
 from sinks.executor.results import Relay
+from sinks.executor.signals import Follower, Signals
 from sinks.executor.worker import Ground
 from sinks.postgres import connection, migrate
 from sinks.postgres.topic_ids import topic_ids
@@ -100,7 +101,12 @@ class Executor:
             session = await ending.enter_async_context(ClientSession())
             switch = KillSwitch(settings.tidewire_home, url)
             ending.push_async_callback(switch.close)
-            desks = self._desks = Desks(settings, found, ground, session, switch)
+            signals = Signals()
+            desks = self._desks = Desks(settings, found, ground, session, switch, signals)
+            if any(account.risk.block_entries_on for account in found):
+                topic = self._catalogue.name(SIGNALS)
+                following = Follower(settings, codec, topic, signals, self._clock)
+                ending.push_async_callback(_end, asyncio.create_task(following.run()))
             await self._work(codec, slot.instance, names, desks, health, stop, failpoint)
 
     async def _work(

@@ -16,6 +16,7 @@ from sinks.executor.ledger import Claim, FencedError
 from sinks.executor.look import Looker
 from sinks.executor.moves import Result, State
 from sinks.executor.rulebook import rules_of
+from sinks.executor.signals import Signals
 from sinks.executor.worker import Ground, Worker
 from tidewire import log
 from tidewire.accounts import Account
@@ -40,8 +41,9 @@ class Desks:
         ground: Ground,
         session: ClientSession,
         switch: KillSwitch,
+        signals: Signals | None = None,
     ) -> None:
-        self._settings, self._ground = settings, ground
+        self._settings, self._ground, self._signals = settings, ground, signals
         self._accounts = {account.name: account for account in accounts}
         self._brokers = {
             name: of_account(session, settings, each, switch.before_orders(name))
@@ -149,7 +151,7 @@ class Desks:
         limits = account.risk
         rules = rules_of(limits)
         broker = self._brokers[name]
-        looker = Looker(broker, ground.ledger, limits, ground.now)
+        looker = Looker(broker, ground.ledger, limits, ground.now, self._signals)
         actions = Actions(broker, looker, rules, limits, ground.now, ground.failpoint)
         worker = Worker(claim, ground, rules, actions, self._fenced)
         await worker.start()
