@@ -19,7 +19,7 @@ from sinks.executor import failpoints
 from tests.chaos import orders_evidence, orders_verdict, orders_whole
 from tests.chaos.demo_run import TIDEWIRE
 from tests.chaos.orders_line import PATIENCE, Line
-from tests.chaos.orders_process import ROOT, environment
+from tests.chaos.orders_process import ROOT, Process, environment
 from tests.chaos.orders_trader import STRATEGY, Trader
 from tests.chaos.orders_verdict import Verdict
 from tidewire.config import Settings
@@ -88,6 +88,7 @@ class _Run:
         self.switched: list[tuple[int, int]] = []
         self.outcome = Outcome()
         self._began, self._seconds = time.monotonic(), seconds
+        self._survivor: Process | None = None
 
     async def play(self) -> Outcome:
         part = self.part
@@ -114,6 +115,12 @@ class _Run:
         self.outcome.ran["positions closed"] = self.trader.closed
         self.outcome.seconds = round(time.monotonic() - self._began, 1)
         return self.outcome
+
+    def _living(self) -> Process:
+        """An executor that nobody kills, with a fast clock for the broker's rate limit."""
+        if self._survivor is None:
+            self._survivor = self.line.start(fast=True)
+        return self._survivor
 
     def _late(self, share: float) -> bool:
         """Whether so much of the time is up."""
@@ -149,18 +156,17 @@ class _Run:
     async def _zombies(self) -> None:
         if not self.part.zombies:
             return
-        survivor = self.line.start()
+        self._living()
         for number in range(1, self.part.zombies + 1):
             if self._late(0.75):
                 break
             await self._zombie()
             self.tell(f"{number} of {self.part.zombies} zombies woken")
-        await self.line.stop(survivor)
 
     async def _zombie(self) -> None:
         """It stops just before a POST, another takes over and ends what it had begun; then it wakes."""
         line, trader = self.line, self.trader
-        zombie = line.start(f"post.before:{self.rng.randint(1, 3)}:stop")
+        zombie = line.start(f"post.before:{self.rng.randint(1, 3)}:stop", fast=True)
         await line.until(zombie.stopped, "stop before a POST")
         in_hand = {name for (name,) in await line.rows(_IN_HAND)}
         assert in_hand, "a process that stopped before a POST has an order in hand"
@@ -179,7 +185,7 @@ class _Run:
         line, due = self.line, self.part.submits
         if not due:
             return
-        process = line.start(fast=True)
+        self._living()
         armed = 0
         while armed < due:
             for _ in range(min(20, due - armed)):
@@ -190,7 +196,6 @@ class _Run:
                 self.tell(f"{armed} of {due} bad answers")
         await line.until(lambda: line.faults_left == 0, "submits")
         line.ran["bad answers"] += armed
-        await line.stop(process)
 
     def _fault(self) -> dict[str, Any]:
         if self.rng.random() < 0.25:
@@ -214,7 +219,7 @@ class _Run:
         if not positions:
             return
         line, trader = self.line, self.trader
-        process = line.start(fast=True)
+        self._living()
         await trader.settle()
         trader.extras, trader.copies, trader.quota = False, copies, positions
         wanted = trader.closed + positions
@@ -225,23 +230,19 @@ class _Run:
         line.ran["duplicates each"] = copies
         self.tell(f"{positions} positions closed, each exit published {copies} times")
         trader.extras, trader.copies, trader.quota = True, 1, _MANY
-        await line.stop(process)
 
     # -- the exits service
 
     async def _whole(self) -> list[str]:
-        process = self.line.start(fast=True)
-        found = await orders_whole.play(self.line, self.part.exits_kills, self.rng, self.tell)
-        await self.line.stop(process)
-        return found
+        self._living()
+        return await orders_whole.play(self.line, self.part.exits_kills, self.rng, self.tell)
 
     # -- the switch
 
     async def _switch(self) -> None:
         """On under load, and off again: between its confirmation and that, the broker takes nothing."""
         line, trader = self.line, self.trader
-        process = line.start(fast=True)
-        await line.ready(process)
+        await line.ready(self._living())
         await self._turn("on")
         confirmed = line.lines()
         trader.tied = True
@@ -255,7 +256,6 @@ class _Run:
         trader.tied = False
         line.ran["switches"] += 1
         self.tell("the switch was on, under load")
-        await line.stop(process)
 
     async def _turn(self, way: str) -> None:
         """`tidewire kill on|off`; exit code 0 says that the broker has confirmed it."""
@@ -270,7 +270,7 @@ class _Run:
 
     async def _end(self) -> None:
         """One executor ends what is left, and publishes what it has to tell."""
-        process = self.line.start(fast=True)
+        process = self._living()
         await self.trader.settle()
         waiting = 1
         while waiting:

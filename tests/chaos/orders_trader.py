@@ -32,6 +32,7 @@ OLD = 700.0
 REST = 1.0
 """Seconds before what was refused fires again."""
 LOOK = 0.1
+_MOST_ORDERS = 5
 _DONE = "SELECT intent_id, outcome FROM order_intents_ledger WHERE phase = 'done'"
 _CHOICES = ("1", "2", "3.5", "7", "-1", "-4", "0.25", "800", "-600")
 Record = dict[str, Any]
@@ -175,7 +176,7 @@ class Trader:
 
     async def _around(self) -> None:
         """Strategies' orders, late repeats, and cancels of exits that are half filled."""
-        if self._rng.random() < 0.15:
+        if self._rng.random() < 0.15 and len(self._orders) - self._orders_ended() < _MOST_ORDERS:
             await self._strategy()
         if self._history and self._rng.random() < 0.2:
             await self.publish([self._rng.choice(self._history)] * self._rng.randint(1, 3))
@@ -190,6 +191,9 @@ class Trader:
                     account = self.line.accounts[order.account - 1]
                     await self.line.ask(account, "DELETE", f"orders/{order.id}")
                     self.counts["orders canceled half filled"] += 1
+
+    def _orders_ended(self) -> int:
+        return sum(name in self.ended for name in self._orders)
 
     async def _strategy(self) -> None:
         name = f"strategy-{len(self._orders)}"

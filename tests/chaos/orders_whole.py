@@ -30,7 +30,7 @@ from tidewire.kafka import client_arguments
 
 SYMBOLS = ("W0", "W1", "W2")
 STOPS = {"long": {"kind": "stop_loss", "price": "95"}, "short": {"kind": "stop_loss", "price": "105"}}
-PATIENCE = 180.0
+PATIENCE = 120.0
 _DONE = "SELECT intent_id FROM order_intents_ledger WHERE phase = 'done'"
 Tell = Callable[[str], None]
 
@@ -105,7 +105,9 @@ async def _closed(line: Line, market: Market, positions: list[Guarded], prices: 
     deadline = time.monotonic() + PATIENCE
     while left := [p for p in positions if line.held(p.account, p.symbol)]:
         assert not prices.done(), prices.exception()
-        assert time.monotonic() < deadline, f"open: {left}\n" + "\n".join(p.log() for p in line.processes)
+        if time.monotonic() > deadline:
+            said = "\n".join(f"{p.health()}\n{p.log()}" for p in line.processes)
+            raise AssertionError(f"open: {left}\n{said}")
         ended = {name for (name,) in await line.rows(_DONE)}
         again = [p for p in left if p.trigger in ended and line.held(p.account, p.symbol)]
         for each in again:

