@@ -233,7 +233,7 @@ def check(as_json: Json_ = False) -> None:
 @app.command()
 def explain(
     trigger: Annotated[
-        str | None, typer.Argument(metavar="[TRIGGER]", help="Its id, as in paper-1:AAPL:3:0.")
+        str | None, typer.Argument(metavar="TRIGGER", help="Its id, as in paper-1:AAPL:3:0.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every trigger of the log, a line each.")] = False,
     as_json: Json_ = False,
