@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -22,17 +23,21 @@ from tests.integration.executor_world import (
 )
 from tidewire.config import Settings
 
+SEED = 20
+"""Names four of the failpoints; `make chaos AREA=orders` kills at each of them, hundreds of times."""
+
 
 async def test_a_kill_at_any_failpoint_costs_nothing_and_doubles_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:
     """Invariants 2 and 3: a process killed between any two steps must not sell twice, nor forget the exit."""
-    symbols = [f"T{number}" for number in range(len(failpoints.NAMES))]
+    names = random.Random(SEED).sample(failpoints.NAMES, 4)
+    symbols = [f"T{number}" for number in range(len(names))]
     async with market(tmp_path, *symbols) as broker:
         own = await prepared(settings, broker, tmp_path, "max_age_seconds = 600")
         for symbol in symbols:
             await broker.buy(symbol, "2")
-        for symbol, name in zip(symbols, failpoints.NAMES, strict=True):
+        for symbol, name in zip(symbols, names, strict=True):
             await send(own, exit_intent(symbol))
             # It goes on with what the one before left behind, and dies over that or over its own.
             process = await start_process(own, **{failpoints.VARIABLE: f"{name}:1"})
