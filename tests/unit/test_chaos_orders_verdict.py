@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.order_ids import client_order_id, trigger_name
+from sinks.executor import failpoints
+from tests.chaos import orders_run
 from tests.chaos.orders_records import Attempt, Evidence, Happened, Kept
+from tests.chaos.orders_scenario import Outcome, Part
 from tests.chaos.orders_verdict import SLACK_NS, judge
+from tests.chaos.run_state import RunState
+from tidewire.errors import ConfigError
 
 SECOND = 10**9
 T0 = 1_000 * SECOND
@@ -236,3 +242,47 @@ def test_an_exit_that_ended_with_a_reason_may_leave_its_position_open() -> None:
     assert judge(evidence).complaints == []
     evidence.results = [result(outcome="refused", reason="")]
     assert judge(evidence).lost
+
+
+def test_what_a_part_found_is_told_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Otherwise hours of faults end in an error, or in a result that is green whatever was found."""
+    evidence = sound()
+    ordered_again(evidence)
+    outcome = Outcome(verdict=judge(evidence))
+    outcome.ran.update({"kill at post.after": 7, "zombies": 1, "bad answers": 3, "switches": 1})
+    path = tmp_path / "state.json"
+    RunState(7, True, [outcome.numbers()]).save(path)
+    state = RunState.load(path, 1, True)
+    found = orders_run.results(state, (Part(kills=7, zombies=2, submits=3, switches=1),), None)
+    assert not found["orders.duplicated"]["ok"]
+    assert found["orders.lost"]["ok"]
+    assert (found["orders.kills"]["value"], found["orders.kills"]["ok"]) == (7, True)
+    assert not found["orders.zombies"]["ok"], "a full run makes all of them"
+    assert found["orders.seen"]["value"] == 1
+    broken = orders_run.results(RunState(7, False), (Part(kills=1),), "no Kafka")
+    assert not broken["orders.run"]["ok"]
+    assert not broken["orders.kills"]["ok"], "nothing done is nothing shown"
+    assert not broken["orders.seen"]["ok"]
+
+
+def test_a_full_run_is_as_much_as_was_asked_for() -> None:
+    """1,000 kills, 200 zombies, 10,000 bad answers, 50 duplicates of 1,000 exits."""
+    parts = orders_run.FULL
+    totals = [sum(getattr(part, name) for part in parts) for name in ("kills", "zombies", "submits")]
+    assert totals == [1_000, 200, 10_000]
+    assert (50, 1_000) in [part.duplicates for part in parts]
+
+
+@pytest.mark.parametrize("wanted", ["post.before:2:stop", "intent.after", "commit.before:3"])
+def test_failpoints_are_read(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of faults whose failpoint is misread kills nothing."""
+    monkeypatch.setenv(failpoints.VARIABLE, wanted)
+    assert failpoints.from_environment() is not failpoints.none
+
+
+@pytest.mark.parametrize("wanted", ["post.before:2:wait", "post.never", "post.before:x"])
+def test_failpoints_that_do_not_exist_are_refused(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nothing happens, and a test says that nothing was lost."""
+    monkeypatch.setenv(failpoints.VARIABLE, wanted)
+    with pytest.raises(ConfigError):
+        failpoints.from_environment()
