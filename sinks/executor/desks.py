@@ -17,7 +17,7 @@ from sinks.executor.look import Looker
 from sinks.executor.moves import Result, State
 from sinks.executor.rulebook import rules_of
 from sinks.executor.signals import Signals
-from sinks.executor.worker import Ground, Worker
+from sinks.executor.worker import Ground, Held, Worker
 from tidewire import log
 from tidewire.accounts import Account
 from tidewire.config import Settings
@@ -101,8 +101,8 @@ class Desks:
             await self._claim(name)
         self._settled = True
 
-    async def take(self, account: str, taken: list[tuple[Intent, bytes]]) -> int:
-        """Make intents durable and begin with them; returns how many were known already.
+    async def take(self, account: str, taken: list[tuple[Intent, bytes]]) -> Held:
+        """Make intents durable and begin with them; returns those that were held already.
 
         Raises:
             FencedError: the account is another's.

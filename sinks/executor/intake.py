@@ -7,9 +7,9 @@ intents are durable; what is read twice is known to the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -20,6 +20,7 @@ from sinks.executor import intents
 from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
 from sinks.executor.ledger import FencedError
+from sinks.executor.worker import Held
 from tidewire import dead_letters, log
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter
@@ -34,12 +35,14 @@ _LARGEST = 16 * 1024 * 1024
 
 _log = log.get("executor-intake")
 
+T = TypeVar("T")
+
 Taken = list[tuple[Intent, bytes]]
 Settle = Callable[[Mapping[int, int]], Awaitable[None]]
 """Told which partitions are ours, of how many in all: `{partition: partitions}`; returns once their accounts
 are claimed, or given up."""
-Take = Callable[[str, Taken], Awaitable[int]]
-"""Makes intents of an account durable; returns how many were known."""
+Take = Callable[[str, Taken], Awaitable[Held]]
+"""Makes intents of an account durable; returns those that were held already."""
 Replayed = Callable[[Intent], Awaitable[None]]
 Belongs = Callable[[str, int, int], bool]
 """Whether an account is one of ours, and of this partition of so many."""
@@ -68,6 +71,8 @@ class Intake:
         self._failpoint = failpoint
         self._changed, self._rejoin = True, False
         self._letters: AIOKafkaProducer | None = None
+        self._writing = asyncio.Lock()
+        self._committing: asyncio.Task[None] | None = None
         self.trouble: str | None = "not reached yet"
         """Why nothing can be read at the moment; None: it can."""
 
@@ -88,6 +93,8 @@ class Intake:
                 _log.warning("intents are not readable at the moment", reason=repr(error))
             finally:
                 with suppress(TimeoutError, KafkaError):
+                    await asyncio.wait_for(self._committed(), 5)
+                with suppress(TimeoutError, KafkaError):
                     await asyncio.wait_for(consumer.stop(), 10)
                 await self._close_letters()
             await asyncio.sleep(PAUSE)
@@ -104,6 +111,8 @@ class Intake:
         while True:
             if self._rejoin:
                 raise FencedError("asking the group anew")
+            if self._changed or (self._committing is not None and self._committing.done()):
+                await self._committed()
             if self._changed:
                 self._changed = False
                 total = len(consumer.partitions_for_topic(self._topic) or ())
@@ -114,9 +123,11 @@ class Intake:
                 await self._rewind(consumer, batches)
                 continue
             total = len(consumer.partitions_for_topic(self._topic) or ())
-            for partition, records in batches.items():
-                await self._batch(partition, records, total)
-                await self._commit(consumer, partition, records[-1].offset + 1)
+            await _all(self._batch(partition, records, total) for partition, records in batches.items())
+            if batches:
+                await self._committed()
+                offsets = {partition: records[-1].offset + 1 for partition, records in batches.items()}
+                self._committing = asyncio.create_task(self._commit(consumer, offsets))
 
     async def _rewind(self, consumer: AIOKafkaConsumer, batches: Mapping[TopicPartition, Any]) -> None:
         """Records that came while the group was shared out are read again once their account is ours."""
@@ -125,7 +136,7 @@ class Intake:
                 consumer.seek(partition, records[0].offset)
 
     async def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord], total: int) -> None:
-        by_account: dict[str, Taken] = {}
+        by_account: dict[str, list[tuple[Intent, ConsumerRecord]]] = {}
         letters = []
         for record in records:
             try:
@@ -137,14 +148,26 @@ class Intake:
                 RECORDS_SKIPPED.labels(STAGE, self._topic, "replay").inc()
                 await self._replayed(intent)
             else:
-                by_account.setdefault(intent.account, []).append((intent, bytes(record.value)))
+                by_account.setdefault(intent.account, []).append((intent, record))
+        strange = await _all(self._one_account(account, taken) for account, taken in by_account.items())
+        letters += [letter for found in strange for letter in found]
         if letters:
             await self._send(letters)
-        for account, taken in by_account.items():
-            known = await self._take_in(account, taken)
-            RECORDS_APPLIED.labels(STAGE, self._topic).inc(len(taken) - known)
-            if known:
-                RECORDS_SKIPPED.labels(STAGE, self._topic, "duplicate").inc(known)
+
+    async def _one_account(
+        self, account: str, taken: list[tuple[Intent, ConsumerRecord]]
+    ) -> list[DeadLetter]:
+        """Take intents in; returns those whose id another one has that says something else."""
+        known, contradicting = await self._take_in(account, [(i, bytes(r.value)) for i, r in taken])
+        strange = {id(intent) for intent in contradicting}
+        RECORDS_APPLIED.labels(STAGE, self._topic).inc(len(taken) - known)
+        if known > len(strange):
+            RECORDS_SKIPPED.labels(STAGE, self._topic, "duplicate").inc(known - len(strange))
+        return [
+            _letter(record, f"another intent has the id {intent.intent_id[:80]}, with other content")
+            for intent, record in taken
+            if id(intent) in strange
+        ]
 
     def _read(self, record: ConsumerRecord, total: int) -> Intent:
         stem, content = self._codec.decode(record.value)
@@ -157,10 +180,16 @@ class Intake:
             raise RecordError(f"no such account here, or not its partition: {intent.account[:40]}")
         return intent
 
-    async def _commit(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+    async def _committed(self) -> None:
+        """Wait for the commit that is on its way: beside the next intents, one at a time."""
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            await committing
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
         self._failpoint("commit.before")
         try:
-            await consumer.commit({partition: offset})
+            await consumer.commit(dict(offsets))
         except (CommitFailedError, IllegalStateError) as error:
             _log.info(
                 "the group was shared out meanwhile; the ledger knows what is read again", why=repr(error)
@@ -169,11 +198,12 @@ class Intake:
         self._failpoint("commit.after")
 
     async def _send(self, letters: list[DeadLetter]) -> None:
-        if self._letters is None:
-            self._letters = AIOKafkaProducer(
-                **client_arguments(self._settings), acks="all", max_request_size=_LARGEST
-            )
-            await start(self._letters)
+        async with self._writing:
+            if self._letters is None:
+                self._letters = AIOKafkaProducer(
+                    **client_arguments(self._settings), acks="all", max_request_size=_LARGEST
+                )
+                await start(self._letters)
         await dead_letters.publish(self._letters, letters)
         for letter in letters:
             _log.error("dead letter", partition=letter.partition, offset=letter.offset, reason=letter.reason)
@@ -243,6 +273,15 @@ class News:
                 for record in records:
                     with suppress(RecordError):
                         self._nudge(str(self._codec.decode(record.value)[1]["order_id"]))
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Wait for all, whatever becomes of them, and then raise what the first that failed has raised."""
+    found = await asyncio.gather(*work, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return cast("list[T]", found)
 
 
 def _letter(record: ConsumerRecord, reason: str) -> DeadLetter:

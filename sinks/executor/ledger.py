@@ -8,30 +8,20 @@ for as long as it takes: each is written so that it may have happened already. S
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from sinks.executor import state_json
 from sinks.executor.broker_types import NewOrder
 from sinks.executor.intents import Intent
 from sinks.executor.moves import State
-from sinks.postgres import connection
+from sinks.executor.transactions import FencedError, Transactions
 from sinks.postgres.connection import Connection
-from sinks.postgres.failures import Verdict, judge
-from tidewire import log
-from tidewire.errors import ConfigError
 
-T = TypeVar("T")
-
-_PAUSES = (0.05, 0.2, 0.5, 1.0)
-_log = log.get("executor-ledger")
+__all__ = ["Claim", "Entry", "FencedError", "Ledger"]
 
 _HOLD = "SELECT 1 FROM executor_owners WHERE account = %s AND fence = %s FOR UPDATE"
 _CLAIM = """INSERT INTO executor_owners (account, fence, owner) VALUES (%s, 1, %s)
@@ -40,6 +30,7 @@ _CLAIM = """INSERT INTO executor_owners (account, fence, owner) VALUES (%s, 1, %
 _TAKE = """INSERT INTO order_intents_ledger
     (intent_id, account, kind, symbol, position_epoch, exit_epoch, record, phase, state)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING intent_id"""
+_RECORDS = "SELECT intent_id, record FROM order_intents_ledger WHERE intent_id = ANY(%s)"
 _OPEN = """SELECT record, version, state FROM order_intents_ledger
     WHERE account = %s AND phase <> 'done' ORDER BY taken_at, intent_id"""
 _MOVE = """UPDATE order_intents_ledger SET version = %(version)s + 1, phase = %(phase)s, state = %(state)s,
@@ -56,17 +47,18 @@ _PROGRESS = """UPDATE order_attempts SET order_id = %s, status = %s, filled_quan
 _OUT = "INSERT INTO order_results_outbox (account, event_id, value) VALUES (%s, %s, %s)"
 _WAITING = """SELECT id, account, value FROM order_results_outbox
     WHERE published_at IS NULL AND account = ANY(%s) ORDER BY id LIMIT %s"""
+# One that is forgotten in a crash is published twice, as after a crash just before it: no need of the disk.
+_LAZILY = "SET LOCAL synchronous_commit = off"
 _PUBLISHED = "UPDATE order_results_outbox SET published_at = now() WHERE id = ANY(%s)"
+_PRUNE = """DELETE FROM order_results_outbox WHERE id = ANY (ARRAY(
+    SELECT id FROM order_results_outbox WHERE published_at < now() - interval '7 days'
+    ORDER BY id LIMIT %s))"""
 _IN_MINUTE = """SELECT count(*) FROM order_attempts WHERE account = %s AND kind = 'order'
     AND sent_at > now() - interval '60 s'"""
 _TWIN = """SELECT intent_id FROM order_attempts WHERE account = %s AND kind = 'order' AND intent_id <> %s
     AND symbol = %s AND side = %s AND order_type = %s AND quantity IS NOT DISTINCT FROM %s
     AND notional IS NOT DISTINCT FROM %s AND limit_price IS NOT DISTINCT FROM %s
     AND sent_at > now() - make_interval(secs => %s) LIMIT 1"""
-
-
-class FencedError(Exception):
-    """Another executor has claimed the account: nothing was written, and nothing may be ordered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +83,24 @@ Outgoing = tuple[bytes, bytes]
 
 
 class Ledger:
-    """One connection in one thread, opened again when it is lost. `owner` names this process."""
+    """Two connections, each in a thread: one for the steps, which orders wait for, one for the outbox.
+
+    `owner` names this process.
+    """
 
     def __init__(self, url: str, owner: str) -> None:
-        self._url, self._owner = url, owner
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="executor-ledger")
-        self._connection: Connection | None = None
-        self._closed = threading.Event()
-        self.trouble: str | None = None
+        self._owner = owner
+        self._steps = Transactions(url, "executor-ledger")
+        self._outbox = Transactions(url, "executor-outbox")
+
+    @property
+    def trouble(self) -> str | None:
         """Why nothing can be written at the moment; None: it can."""
+        return self._steps.trouble or self._outbox.trouble
 
     async def claim(self, account: str) -> Claim:
         """Make the account ours: whoever had it can write nothing any more."""
-        fence = await self._run(lambda db: _one(db, _CLAIM, (account, self._owner)))
+        fence = await self._steps.run(account, lambda db: _one(db, _CLAIM, (account, self._owner)))
         return Claim(account, fence)
 
     async def take(
@@ -120,11 +117,19 @@ class Ledger:
             _hold(db, claim)
             return [_insert(db, *each) for each in taken]
 
-        fresh = await self._run(work)
+        fresh = await self._steps.run(claim.account, work)
         return (
             [intent for (intent, _), new in zip(taken, fresh, strict=True) if new],
             [intent for (intent, _), new in zip(taken, fresh, strict=True) if not new],
         )
+
+    async def records(self, intent_ids: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of intents that are held, by id."""
+
+        def work(db: Connection) -> dict[str, bytes]:
+            return dict(db.execute(_RECORDS, (list(intent_ids),)).fetchall())
+
+        return await self._steps.run("", work)
 
     async def unfinished(self, claim: Claim) -> list[Entry]:
         """Every intent of the account that has not ended, oldest first. Raises FencedError."""
@@ -134,7 +139,7 @@ class Ledger:
             rows = db.execute(_OPEN, (claim.account,)).fetchall()
             return [Entry(record, version, state_json.load(state)) for record, version, state in rows]
 
-        return await self._run(work)
+        return await self._steps.run(claim.account, work)
 
     async def move(
         self,
@@ -178,7 +183,7 @@ class Ledger:
             for event_id, value in results:
                 db.execute(_OUT, (claim.account, event_id, value))
 
-        await self._run(work)
+        await self._steps.run(claim.account, work)
 
     async def refuse(self, claim: Claim, results: Sequence[Outgoing]) -> None:
         """Results of what never becomes an intent. Raises FencedError."""
@@ -188,67 +193,38 @@ class Ledger:
             for event_id, value in results:
                 db.execute(_OUT, (claim.account, event_id, value))
 
-        await self._run(work)
+        await self._steps.run(claim.account, work)
 
     async def orders_in_minute(self, account: str) -> int:
         """Orders, no exits, that were sent within the last 60 s."""
-        return await self._run(lambda db: int(_one(db, _IN_MINUTE, (account,))))
+        return await self._steps.run(account, lambda db: int(_one(db, _IN_MINUTE, (account,))))
 
     async def twin(self, intent: Intent, order: NewOrder, seconds: float) -> str | None:
         """Another intent that sent an equal order within these seconds."""
         terms = (order.symbol, order.side, order.type, order.quantity, order.notional, order.limit_price)
         parameters = (intent.account, intent.intent_id, *terms, seconds)
-        return await self._run(lambda db: _one(db, _TWIN, parameters))
+        return await self._steps.run(intent.account, lambda db: _one(db, _TWIN, parameters))
 
     async def waiting(self, accounts: Sequence[str], most: int) -> list[tuple[int, str, bytes]]:
         """The oldest results that are not published: number, account, value."""
-        return await self._run(lambda db: db.execute(_WAITING, (list(accounts), most)).fetchall())
+        return await self._outbox.run("", lambda db: db.execute(_WAITING, (list(accounts), most)).fetchall())
 
     async def published(self, numbers: Sequence[int]) -> None:
         """Mark results as published."""
-        await self._run(lambda db: db.execute(_PUBLISHED, (list(numbers),)).rowcount)
+
+        def work(db: Connection) -> None:
+            db.execute(_LAZILY)
+            db.execute(_PUBLISHED, (list(numbers),))
+
+        await self._outbox.run("", work)
+
+    async def prune(self, most: int) -> int:
+        """Forget the oldest results that were published a week ago, so many at most; returns how many."""
+        return await self._outbox.run("", lambda db: db.execute(_PRUNE, (most,)).rowcount)
 
     async def close(self) -> None:
-        """Give up what waits for PostgreSQL, and close the connection."""
-        self._closed.set()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown(wait=True)
-
-    # -- the thread
-
-    async def _run(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._patiently, work)
-
-    def _patiently(self, work: Callable[[Connection], T]) -> T:
-        failures = 0
-        while True:
-            if self._closed.is_set():
-                raise FencedError("the ledger is closed")
-            try:
-                result = self._once(work)
-                self.trouble = None
-                return result
-            except (psycopg.Error, ConfigError) as error:
-                broken = self._connection is None or bool(self._connection.closed)
-                if isinstance(error, ConfigError) or judge(error, broken=broken) is not Verdict.RETRY:
-                    raise
-                self.trouble = f"PostgreSQL: {connection.reason(error, self._url)}"
-                _log.warning("the ledger waits", reason=self.trouble)
-                self._drop()
-            time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
-            failures += 1
-
-    def _once(self, work: Callable[[Connection], T]) -> T:
-        if self._connection is None or self._connection.closed:
-            self._connection = connection.open_connection(self._url)
-            self._connection.execute("SET statement_timeout = '10s'")
-        with self._connection.transaction():
-            return work(self._connection)
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Give up what waits for PostgreSQL, and close the connections."""
+        await asyncio.gather(self._steps.close(), self._outbox.close())
 
 
 _KEPT = "SELECT version, state FROM order_intents_ledger WHERE intent_id = %s"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sinks.executor import machine, results
 from sinks.executor.actions import Actions
@@ -17,9 +18,9 @@ from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
 from sinks.executor.intents import read as read_intent
 from sinks.executor.ledger import Claim, FencedError, Ledger
-from sinks.executor.moves import Action, Event, Post, Resumed, Rules, State, Step, Surveyed, Watch
+from sinks.executor.moves import Action, Event, Post, Resumed, Rules, State, Step, Survey, Surveyed, Watch
 from tidewire import log
-from tidewire.clock import Clock
+from tidewire.clock import NS_PER_MS, Clock
 from tidewire.errors import RecordError
 from tidewire.metrics import EXECUTOR_ALERTS, EXECUTOR_ENDED, EXECUTOR_SECONDS
 
@@ -39,6 +40,13 @@ class Ground:
     now: Clock
     failpoint: Failpoint
     told: Callable[[], None]
+
+
+class Held(NamedTuple):
+    """Intents that were held already: how many, and those of them that contradict what is held."""
+
+    known: int
+    contradicting: list[Intent]
 
 
 class Worker:
@@ -78,20 +86,60 @@ class Worker:
             if intent.intent_id not in self._begun:
                 self._start(intent, entry.state, entry.version)
 
-    async def take(self, taken: list[tuple[Intent, bytes]]) -> int:
-        """Make intents durable and begin with them; returns how many were held already.
+    async def take(self, taken: list[tuple[Intent, bytes]]) -> Held:
+        """Make intents durable and begin with them; returns those that were held already.
 
         Raises:
             FencedError: the account is another's.
         """
         self._ground.failpoint("intent.before")
-        new, known = await self._ground.ledger.take(self.claim, taken)
-        self._ground.failpoint("intent.after")
-        for intent in new:
-            self._start(intent, State(), 0)
+        early = self._look_early([intent for intent, _ in taken])
+        try:
+            new, known = await self._ground.ledger.take(self.claim, taken)
+            self._ground.failpoint("intent.after")
+            for intent in new:
+                if intent.intent_id in early:
+                    early.pop(intent.intent_id).set()
+                else:
+                    self._start(intent, State(), 0)
+        finally:
+            await self._forget(early)
         if known:  # one whose insert was answered with a lost connection is known, and not begun
             await self.start()
-        return len(known)
+        return Held(len(known), await self._contradicting(known))
+
+    def _look_early(self, intents: list[Intent]) -> dict[str, asyncio.Event]:
+        """Have the first looks at the broker run beside the transaction; by intent, what says it is durable.
+
+        Nothing is decided or written before. Many at once would use up the requests of a minute for what may
+        well be known: these are looked at one by one, when they are durable.
+        """
+        early: dict[str, asyncio.Event] = {}
+        if len(intents) > _MOST_EARLY:
+            return early
+        for intent in intents:
+            if intent.intent_id not in self._begun:
+                early[intent.intent_id] = durable = asyncio.Event()
+                self._start(intent, State(), 0, durable)
+        return early
+
+    async def _forget(self, early: Mapping[str, asyncio.Event]) -> None:
+        """What never became durable here was never begun."""
+        tasks = [task for name in early if (task := self._running.get(name)) is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._begun.difference_update(early)
+
+    async def _contradicting(self, known: list[Intent]) -> list[Intent]:
+        """Those that say something else than the intent of the same id that is held: somebody used it twice."""
+        records = await self._ground.ledger.records([i.intent_id for i in known]) if known else {}
+        held: dict[str, Intent] = {}
+        for name, record in records.items():
+            with suppress(RecordError):
+                held[name] = read_intent(self._ground.decode(record))
+        return [i for i in known if i.intent_id in held and not i.says_as(held[i.intent_id])]
 
     async def stop(self) -> None:
         """Leave everything where it is; whoever owns the account next goes on."""
@@ -105,17 +153,19 @@ class Worker:
         """There is news of an order."""
         self._actions.nudge(order_id)
 
-    def _start(self, intent: Intent, state: State, version: int) -> None:
+    def _start(
+        self, intent: Intent, state: State, version: int, durable: asyncio.Event | None = None
+    ) -> None:
         if len(self._begun) >= _MOST_BEGUN:
             self._begun = set(self._running)
         self._begun.add(intent.intent_id)
-        task = asyncio.create_task(self._drive(intent, state, version))
+        task = asyncio.create_task(self._drive(intent, state, version, durable))
         self._running[intent.intent_id] = task
         task.add_done_callback(lambda _: self._running.pop(intent.intent_id, None))
 
-    async def _drive(self, intent: Intent, state: State, version: int) -> None:
+    async def _drive(self, intent: Intent, state: State, version: int, durable: asyncio.Event | None) -> None:
         try:
-            await self._through(intent, state, version)
+            await self._through(intent, state, version, durable)
         except FencedError:
             if not self.fenced.is_set():
                 _log.warning("another executor has the account: nothing more is done here")
@@ -126,11 +176,15 @@ class Worker:
             EXECUTOR_ALERTS.labels("broken").inc()
             self.broken[intent.intent_id] = repr(error)[:200]
 
-    async def _through(self, intent: Intent, state: State, version: int) -> None:
+    async def _through(
+        self, intent: Intent, state: State, version: int, durable: asyncio.Event | None
+    ) -> None:
         event: Event = Resumed(self._ground.now())
         lock = self._symbols.setdefault(intent.symbol, asyncio.Lock())
         while not state.done:
             async with lock:
+                if durable is not None:
+                    event, durable = await self._first_look(intent, state, durable), None
                 while True:
                     step = self._step(intent, state, event)
                     version = await self._keep(intent, state, version, step)
@@ -140,6 +194,19 @@ class Worker:
                     event = await self._act(intent, state, action)
             if isinstance(action, Watch):
                 event = await self._actions.watch(intent, state, action.order_id)
+
+    async def _first_look(self, intent: Intent, state: State, durable: asyncio.Event) -> Event:
+        """What the machine does first with a new intent, while it becomes durable."""
+        ground = self._ground
+        event: Event = Resumed(ground.now())
+        first = machine.step(intent, state, event, self._rules)
+        if isinstance(first.action, Survey) and first == Step(state, first.action):
+            event = await self._act(intent, state, first.action)
+        looked = ground.now()
+        await durable.wait()
+        if isinstance(event, Surveyed) and ground.now() - looked > _FRESH_NS:  # PostgreSQL was slow
+            event = Resumed(ground.now())
+        return event
 
     def _step(self, intent: Intent, state: State, event: Event) -> Step:
         if not isinstance(event, Surveyed):
@@ -183,6 +250,9 @@ class Worker:
 
 
 _MOST_BEGUN = 100_000
+_MOST_EARLY = 8
+_FRESH_NS = 250 * NS_PER_MS
+"""So long a look at the broker may have waited for the intent to be durable, else there is another."""
 _OUTCOMES = frozenset(
     {"filled", "canceled", "expired", "rejected", "done_for_day", "replaced", "closed", "refused", "stale"}
     | {"dry_run"}

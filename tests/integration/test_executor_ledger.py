@@ -11,7 +11,9 @@ import pytest
 from sinks.executor.broker_types import NewOrder
 from sinks.executor.ledger import FencedError, Ledger
 from sinks.executor.moves import State
+from sinks.executor.transactions import Transactions
 from sinks.postgres import migrate
+from sinks.postgres.connection import Connection
 from tests.unit.executor_model import exit_intent, order_intent
 
 SENDING = State(
@@ -100,3 +102,50 @@ async def test_a_lost_connection_is_waited_for(ledger: Ledger, database_url: str
     new, _ = await ledger.take(claim, [(exit_intent(), b"")])
     assert len(new) == 1
     assert await ledger.orders_in_minute("one") == 0
+
+
+async def test_work_that_is_asked_for_at_once_shares_transactions(database_url: str) -> None:
+    """Twenty stops that fire together would each wait for the disk: the last would be sold too late."""
+    transactions = Transactions(database_url, "test")
+    try:
+        asked = [transactions.run("one", _transaction) for _ in range(50)]
+        assert len(set(await asyncio.gather(*asked))) <= 3
+    finally:
+        await transactions.close()
+
+
+async def test_one_that_fails_takes_nobody_with_it(ledger: Ledger) -> None:
+    """An account that was taken over must not keep the exits of all others from their orders."""
+    first, lost, third = [await ledger.claim(name) for name in ("one", "two", "three")]
+    await ledger.claim("two")
+    intents = [exit_intent(account=name, intent_id=f"of {name}") for name in ("one", "two", "three")]
+    found = await asyncio.gather(
+        *(ledger.take(c, [(i, b"")]) for c, i in zip((first, lost, third), intents, strict=True)),
+        return_exceptions=True,
+    )
+    assert found[0] == ([intents[0]], [])
+    assert isinstance(found[1], FencedError)
+    assert found[2] == ([intents[2]], [])
+    assert [len(await ledger.unfinished(claim)) for claim in (first, third)] == [1, 1]
+
+
+def _transaction(db: Connection) -> str:
+    row = db.execute("SELECT pg_current_xact_id()::text").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+async def test_published_results_are_forgotten_after_a_week_in_small_portions(
+    ledger: Ledger, database_url: str
+) -> None:
+    """The outbox would grow for ever; what still waits must stay however old it is."""
+    rows = """INSERT INTO order_results_outbox (account, event_id, value, published_at)
+        SELECT 'one', '12345678', 'x', CASE WHEN n > 2 THEN now() - make_interval(days => 7, secs => %s) END
+        FROM generate_series(1, 7) AS n"""
+    with psycopg.connect(database_url, autocommit=True) as database:
+        database.execute(rows.encode(), (60,))
+        database.execute(rows.encode(), (-60,))
+        assert [await ledger.prune(3), await ledger.prune(3), await ledger.prune(3)] == [3, 2, 0]
+        left = database.execute(b"SELECT count(*), count(published_at) FROM order_results_outbox").fetchone()
+    assert left == (9, 5)
+    assert len(await ledger.waiting(["one"], 10)) == 4
