@@ -8,6 +8,7 @@ out of order; every override below is there because of one.
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Set
@@ -94,6 +95,8 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         self._fetching = asyncio.Lock()  # never seek while a fetch is in flight
         self._sought = asyncio.Event()  # clear from perform_seek() to resume_flow()
         self._sought.set()
+        self.confirmed_at = float("-inf")
+        """When the group was last asked whether we are in it, of the times that it said so (monotonic, s)."""
 
     def _new_consumer_thread(self) -> ColumnConsumerThread:
         return ColumnConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -208,7 +211,10 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         """
         member: bool | None = None
         while member is None:
+            asked = time.monotonic()
             member = await self._thread.is_member()
+            if member:
+                self.confirmed_at = asked
             if member is None:
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
         return member

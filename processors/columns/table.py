@@ -179,14 +179,17 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         """
         async with self._flushing:
             served = self.served()
-            await self._write_all({partition: rows[partition] for partition in rows if partition in served})
+            mine = {partition: rows[partition] for partition in rows if partition in served}
+            await self._write_all(mine, alone=True)
 
-    async def _write_all(self, changed: Mapping[int, Mapping[bytes, bytes | None]]) -> None:
+    async def _write_all(
+        self, changed: Mapping[int, Mapping[bytes, bytes | None]], *, alone: bool = False
+    ) -> None:
         try:
             for settle in self.before_write if changed else ():
                 await settle()
             for _ in range(_ROUNDS):
-                changed = await self._write(changed)
+                changed = await self._write(changed, alone)
                 if not changed:
                     return
         except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
@@ -215,14 +218,21 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             raise RuntimeError(f"{self.changelog_topic_name} partition {partition} was not assigned to us")
 
     async def _write(
-        self, changed: Mapping[int, Mapping[bytes, bytes | None]]
+        self, changed: Mapping[int, Mapping[bytes, bytes | None]], alone: bool
     ) -> dict[int, Mapping[bytes, bytes | None]]:
-        """Rows to the changelog, then to the store; returns the partitions that are to be written anew."""
+        """Rows to the changelog, then to the store; returns the partitions that are to be written anew.
+
+        `alone`: do not wait for all else that is on its way to Kafka.
+        """
         sent: dict[int, list[Sent]] = {}
         for partition, rows in changed.items():
             sent[partition] = await self._output.write(self.changelog_topic_name, partition, rows.items())
             CHANGELOG_RECORDS.labels(self.name).inc(len(rows))
-        await self._output.settle()
+        if alone:
+            for batch in (batch for batches in sent.values() for batch in batches):
+                await batch.answer
+        else:
+            await self._output.settle()
         again: dict[int, Mapping[bytes, bytes | None]] = {}
         for partition, rows in changed.items():
             self.data.put(partition, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,7 +68,7 @@ class Exits:
         self._hours = AlwaysOpen() if settings.tidewire_market_hours == "always" else NewYork()
         self._desks: dict[int, Desk] = {}
         self._bulletins = Bulletins(settings, catalogue, codec, STAGE, self._take_bulletin)
-        self._publisher = Publisher(app, self._table, catalogue, codec, clock, self._ours)
+        self._publisher = Publisher(app, settings, self._table, catalogue, codec, clock, self._ours)
         self._recovered = 0
         app.before_commit.append(self._publisher.flush_events)
 
@@ -87,7 +88,11 @@ class Exits:
 
     async def follow(self) -> None:
         """Read gaps and connections, and publish again what a former owner of a partition left pending."""
-        await self._bulletins.run(self._greet)
+        try:
+            await self._publisher.start()
+            await self._bulletins.run(self._greet)
+        finally:
+            await self._publisher.stop()
 
     # ---------------------------------------------------------------- batches
 
@@ -100,6 +105,7 @@ class Exits:
         started = time.perf_counter()
         await handler(one, tp, blocks, still_ours)
         metrics.BATCH_SECONDS.labels(STAGE, one.topic).observe(time.perf_counter() - started)
+        await asyncio.sleep(0)  # what fired leaves before the next batch
 
     async def _prices(
         self, read: PriceReader, one: Input, tp: TP, blocks: list[Block], still_ours: StillOurs

@@ -6,7 +6,8 @@
     intent   to orders.intents, the account's partition    acknowledged: the executor will see it
     sent     to exits.triggers, then to the table          lost in a crash: all is said again, same ids
 
-All triggers that fire while one round is under way share the next. The agents do not wait for any of it.
+What fires while rows become durable shares the next write; intents go out beside it, over a connection of
+their own, so one stop does not wait for another's. The agents do not wait for any of it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from processors.columns.app import ColumnApp
-from processors.columns.output import Sent
+from processors.columns.output import Output, Sent, new_producer, track
 from processors.columns.table import RecordTable
 from processors.exits.desk import Desk, Trigger
 from processors.exits.intents import intent_of
@@ -25,6 +26,7 @@ from schemas.catalogue import EXIT_EVENTS, EXIT_TRIGGERS, ORDER_INTENTS, Catalog
 from schemas.codec import Codec
 from tidewire import log, metrics
 from tidewire.clock import Clock
+from tidewire.config import Settings
 from tidewire.placing import partition_of
 
 _CONFIRMED_SECONDS = 2.0
@@ -41,6 +43,7 @@ class Publisher:
     def __init__(
         self,
         app: ColumnApp,
+        settings: Settings,
         table: RecordTable,
         catalogue: Catalogue,
         codec: Codec,
@@ -51,10 +54,29 @@ class Publisher:
         self._triggers = catalogue.name(EXIT_TRIGGERS), codec.encoder("exit_trigger")
         self._intents = catalogue.name(ORDER_INTENTS), codec.encoder("order_intent")
         self._events = catalogue.name(EXIT_EVENTS), codec.encoder("exit_event")
+        self._settings = settings
+        self._lane: Output | None = None
         self._busy = False
+        self._flying: set[str] = set()  # triggers on their way
         self._confirmed = float("-inf")
         self.published = 0
         """Intents in the log."""
+
+    async def start(self) -> None:
+        """Open the way of the intents.
+
+        Raises:
+            KafkaError: Kafka is not there.
+        """
+        producer = new_producer(self._settings, "tidewire-exits-intents")
+        await producer.start()
+        await track(producer, [self._intents[0]])
+        self._lane = Output(producer)
+
+    async def stop(self) -> None:
+        """Close it."""
+        if self._lane is not None:
+            await self._lane.producer.stop()
 
     def soon(self) -> None:
         """Send what fired beside the agents, or have the round that is under way be followed by another."""
@@ -72,7 +94,15 @@ class Publisher:
     def _waiting(self) -> bool:
         for desk in self._desks():
             self._collect(desk)
-        return any(desk.unsent or desk.turns.urgent() for desk in self._desks())
+        return any(desk.turns.urgent() for desk in self._desks()) or bool(self._fired())
+
+    def _fired(self) -> Fired:
+        """What is not on its way yet, once there is a way."""
+        found: Fired = []
+        for desk in self._desks() if self._lane is not None else ():
+            if triggers := [t for name, t in desk.unsent.items() if name not in self._flying]:
+                found.append((desk, triggers))
+        return found
 
     async def _send_while_any(self) -> None:
         try:
@@ -80,9 +110,11 @@ class Publisher:
                 for desk in self._desks():
                     if desk.turns.urgent():
                         await self._send_events(desk)
-                fired = [(desk, list(desk.unsent.values())) for desk in self._desks() if desk.unsent]
-                if fired and not await self._write_through(fired):
-                    return
+                if fired := self._fired():
+                    if not await self._write_through(fired):
+                        return
+                    self._flying |= _names(fired)
+                    self._app.add_future(self._publish(fired))
         except Exception as error:
             await self._app.crash(error)
             raise
@@ -99,22 +131,34 @@ class Publisher:
     # ---------------------------------------------------------------- triggers
 
     async def _write_through(self, fired: Fired) -> bool:
-        """One round; false: nothing was sent, as the group took this worker for dead."""
+        """Make triggers durable; false: nothing was sent, as the group took this worker for dead."""
         if not await self._is_member():
             return False
         pending = await self._tell(fired, "pending")
         await self._table.write_through({desk.partition: desk.take_rows() for desk, _ in fired})
         await _arrived(pending)
-        fired = self._still_ours(fired)
-        await _arrived(await self._order(fired))
-        self._observe(fired)
-        await _arrived(await self._tell(fired, "sent"))
-        for desk, triggers in fired:
-            desk.published(triggers)
         return True
+
+    async def _publish(self, fired: Fired) -> None:
+        """Publish the intents of durable triggers, then say so."""
+        try:
+            ours = self._still_ours(fired)
+            await _arrived(await self._order(ours))
+            self._observe(ours)
+            await _arrived(await self._tell(ours, "sent"))
+            for desk, triggers in ours:
+                desk.published(triggers)
+        except Exception as error:
+            await self._app.crash(error)
+            raise
+        finally:
+            self._flying -= _names(fired)
+        self.soon()  # the turns that this has led to
 
     async def _is_member(self) -> bool:
         """A worker that stood still may not own what it folds: its rows would stand behind the owner's."""
+        # Each commit asks as well: while prices come there is nothing to wait for.
+        self._confirmed = max(self._confirmed, self._app.consumer.confirmed_at)
         if time.monotonic() - self._confirmed < _CONFIRMED_SECONDS:
             return True
         asked = time.monotonic()
@@ -147,9 +191,10 @@ class Publisher:
             account = trigger["account"].encode()
             lane = partition_of(account, self._app.conf.topic_partitions)
             lanes[lane].append((account, encode(intent_of(trigger))))
+        assert self._lane is not None
         sent: list[Sent] = []
         for partition, pairs in lanes.items():
-            sent += await self._app.output.write(topic, partition, pairs)
+            sent += await self._lane.write(topic, partition, pairs)
         return sent
 
     def _observe(self, fired: Fired) -> None:
@@ -170,6 +215,10 @@ class Publisher:
 
 def _keyed(event: Mapping[str, Any], encode: Callable[[Mapping[str, Any]], bytes]) -> tuple[bytes, bytes]:
     return f"{event['account']}:{event['symbol']}".encode(), encode(event)
+
+
+def _names(fired: Fired) -> set[str]:
+    return {trigger["trigger_id"] for _, triggers in fired for trigger in triggers}
 
 
 async def _arrived(sent: Iterable[Sent]) -> None:
