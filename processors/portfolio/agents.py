@@ -45,6 +45,7 @@ STAGE = "portfolio"
 TABLE = "portfolio"
 VERSION = 1
 _MOST_MARKED = 500  # positions whose price alone moved, sent at once; small parts would each wait for Kafka
+_AT_ONCE = 50  # of them, made into records in one go: about two milliseconds, then order events may pass
 _MOST_UNSENT = 2_000  # order records of a partition; with more the agents wait
 
 _log = log.get(__name__)
@@ -212,7 +213,7 @@ class Portfolio:
         finally:
             self._busy.discard(partition)
 
-    async def _send(self, partition: int, book: Book) -> None:
+    async def _send(self, partition: int, book: Book, *, whole: bool = False) -> None:
         # Rendered only when it is this batch's turn: the last record of a key is its newest state.
         async with self._sending[partition]:
             if self._table.parts.get(partition) is not book.records:
@@ -220,8 +221,13 @@ class Portfolio:
                 return  # given away in a rebalance: its new owner announces what it loads
             announced = book.take_announced(_MOST_MARKED)
             with exact():
-                outputs = list(self._render(announced))
-            await asyncio.gather(*(self._queue(topic, partition, pairs) for topic, pairs in outputs if pairs))
+                outputs = dict(self._render(announced))
+            outputs[PORTFOLIO_POSITIONS] += await self._render_marked(book, announced, whole)
+            if self._table.parts.get(partition) is not book.records:
+                return  # meanwhile
+            await asyncio.gather(
+                *(self._queue(topic, partition, pairs) for topic, pairs in outputs.items() if pairs)
+            )
             if announced.received_ts:
                 metrics.PORTFOLIO_LATENCY.observe(max(0, self._clock() - announced.received_ts) / 1e9)
 
@@ -234,17 +240,32 @@ class Portfolio:
             if book is not None:
                 book.announce_totals()
                 while book.announced and self._table.parts.get(partition) is records:
-                    await self._send(partition, book)
+                    await self._send(partition, book, whole=True)
+
+    async def _render_marked(self, book: Book, announced: Announced, whole: bool) -> list[Pair]:
+        """Those whose price alone moved, a few at a time; the rest wait, unless `whole`, for order events."""
+        marked, pairs = list(announced.marked.values()), list[Pair]()
+        while marked:
+            some, marked = marked[:_AT_ONCE], marked[_AT_ONCE:]
+            with exact():
+                pairs += self._positions(map(position_record, some))
+            if marked:
+                await asyncio.sleep(0)
+            if not whole and (announced.urgent or book.announced.urgent):
+                book.put_back(marked)
+                break
+        return pairs
 
     def _render(self, announced: Announced) -> Iterator[tuple[str, list[Pair]]]:
         orders = [(f"{o['account']}:{o['order_id']}", o) for o in announced.orders]
         yield PORTFOLIO_ORDERS, self._pairs("portfolio_order", orders)
-        held = (*announced.holdings.values(), *announced.marked.values())
-        positions = [*announced.steps, *map(position_record, held)]
-        keyed = [(f"{p['account']}:{p['symbol']}", p) for p in positions]
-        yield PORTFOLIO_POSITIONS, self._pairs("portfolio_position", keyed)
+        changed = [*announced.steps, *map(position_record, announced.holdings.values())]
+        yield PORTFOLIO_POSITIONS, self._positions(changed)
         accounts = [(name, account_record(account)) for name, account in announced.accounts.items()]
         yield PORTFOLIO_ACCOUNTS, self._pairs("portfolio_account", accounts)
+
+    def _positions(self, records: Iterable[dict[str, Any]]) -> list[Pair]:
+        return self._pairs("portfolio_position", ((f"{p['account']}:{p['symbol']}", p) for p in records))
 
     def _pairs(self, stem: str, records: Iterable[tuple[str, dict[str, Any] | None]]) -> list[Pair]:
         encode = self._encode[stem]

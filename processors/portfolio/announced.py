@@ -25,5 +25,10 @@ class Announced:
     accounts: dict[str, Account] = field(default_factory=dict)
     received_ts: int = 0
 
+    @property
+    def urgent(self) -> bool:
+        """Whether order events are among what led to it."""
+        return bool(self.orders or self.steps or self.holdings)
+
     def __bool__(self) -> bool:
         return bool(self.orders or self.steps or self.holdings or self.marked or self.accounts)

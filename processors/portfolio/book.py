@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processors.columns.records import Records
@@ -319,6 +319,13 @@ class Book:
     def announce_totals(self) -> None:
         """Announce the accounts whose totals have moved since they were last sent."""
         self.announced.accounts |= self._resting
+
+    def put_back(self, marked: Iterable[Holding]) -> None:
+        """Taken, and not sent after all: what of them has changed by orders since goes out as that."""
+        for held in marked:
+            key = held.account, held.symbol
+            if key not in self.announced.holdings:
+                self.announced.marked.setdefault(key, held)
 
     def take_announced(self, most_marked: int | None = None) -> Announced:
         """What has changed since the last call; with `most_marked`, only so many whose price alone moved."""

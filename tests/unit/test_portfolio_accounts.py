@@ -95,6 +95,24 @@ def test_what_an_order_changed_goes_out_before_positions_whose_price_alone_moved
     assert not book.announced
 
 
+def test_marks_that_let_an_order_pass_go_out_after_it() -> None:
+    """A position whose new price was taken and put back must be sent all the same, and once."""
+    book = opened()
+    for number, symbol in enumerate(["AAPL", "MSFT", "SPY"]):
+        book.fold_update(a_fill(number, "buy", "10", "5", symbol=symbol), number)
+    book.take_announced()
+    for number, symbol in enumerate(["AAPL", "MSFT", "SPY"]):
+        book.fold_mark(a_mark(symbol, BASE + 9 * SECOND, "6"), number)
+    taken = book.take_announced()
+    assert not taken.urgent
+    book.fold_update(a_fill(9, "buy", "1", "5", symbol="MSFT"), 9)
+    assert book.announced.urgent
+    book.put_back(taken.marked.values())
+    rest = book.take_announced()
+    assert [key[1] for key in rest.holdings] == ["MSFT"]
+    assert sorted(key[1] for key in rest.marked) == ["AAPL", "SPY"]
+
+
 def test_later_snapshots_are_compared_as_of_their_moment_and_overwrite_nothing() -> None:
     """A fill on its way is no difference; one that never came is."""
     book = opened()
