@@ -152,7 +152,7 @@ async def _rules(
     async for piece in log.read(settings, mine):
         entries = readers[piece.at](name, piece.blocks, piece.end)
         rules.lanes[Lane(rank, piece.at.partition)] += entries
-    triggers = await read_triggers(settings, catalogue, codec, spans)
+    triggers = await _triggers(settings, catalogue, codec, spans, counts)
     rules.live = {trigger["trigger_id"]: trigger for _, trigger in triggers}
     rules.spent = frozenset(name for name, trigger in rules.live.items() if _before(trigger, spans))
     known = [item.record for lane in rules.lanes.values() for _, item in lane if item.record]
@@ -173,19 +173,22 @@ async def _rules(
     return rules
 
 
-async def read_triggers(
-    settings: Settings, catalogue: Catalogue, codec: Codec, spans: Spans
+async def _triggers(
+    settings: Settings, catalogue: Catalogue, codec: Codec, spans: Spans, counts: Counts
 ) -> list[tuple[Coordinates, Record]]:
-    """The service's triggers, in the order of partitions and offsets; what cannot be read is left out."""
+    """The service's triggers, in the order of partitions and offsets; what cannot be read is counted."""
     name = catalogue.name(EXIT_TRIGGERS)
     found: list[tuple[Coordinates, Record]] = []
     async for record in log.records(settings, {at: span for at, span in spans.items() if at.topic == name}):
         try:
             stem, content = codec.decode(record.value)
+            if stem != "exit_trigger":
+                raise RecordError(f"a {stem} record where only exit_trigger belongs")
         except RecordError:
+            counts["read"] += 1
+            counts["refused"] += 1
             continue
-        if stem == "exit_trigger":
-            found.append((Coordinates(record.topic, record.partition, record.offset), content))
+        found.append((Coordinates(record.topic, record.partition, record.offset), content))
     return sorted(found, key=lambda one: one[0])
 
 

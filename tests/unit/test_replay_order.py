@@ -54,7 +54,10 @@ def test_the_merge_is_a_sort_whatever_the_pieces(logs, by, cuts, chance) -> None
         lane = chance.choice(sorted(waiting))
         piece = waiting[lane].pop(0) if waiting[lane] else range(0)
         stamps = [lanes[lane][offset] for offset in piece]
-        entries = [(Key(times[lane].see(*s), *lane, n), n) for n, s in zip(piece, stamps, strict=True)]
+        entries = [
+            (Key(times[lane].see(*s), lane.rank, lane.partition, n), n)
+            for n, s in zip(piece, stamps, strict=True)
+        ]
         merge.push(lane, entries)
         if not waiting[lane]:
             merge.finish(lane)
