@@ -37,8 +37,8 @@ _SECOND = 1_000_000_000
 class PriceBasis:
     """What the account side knows of the shares that prices are in.
 
-    `splits`: those that were booked to the position since the rule's prices were given, or since it was
-    opened: when they took effect (ns), and how many shares became of one. `confirmed_ts`: the opening of the
+    `splits`: those that were booked to the account since the rule's prices were given, or all: when they
+    took effect (ns), and how many shares became of one. `confirmed_ts`: the opening of the
     newest session (ns) in which the broker said that it holds what we think; 0: it never did.
     """
 

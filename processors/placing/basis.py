@@ -17,7 +17,7 @@ Split = tuple[int, Decimal]
 """When it takes effect (ns), and how many shares became of one."""
 
 KEPT = 16
-"""Splits of a position that are remembered, the newest."""
+"""Splits of a symbol that are remembered, the newest; a rule may be older than the position."""
 
 _OPENS = (9 * 3600 + 1800) * NS_PER_SECOND
 _CLOSES = 16 * 3600 * NS_PER_SECOND
@@ -29,13 +29,13 @@ def takes_effect(ts: int) -> int:
     return end if ts >= begin + _CLOSES else begin
 
 
-def told(scales: Iterable[Scale], opened_ts: int) -> tuple[Split, ...]:
-    """The splits that a history tells since `opened_ts` (ns)."""
+def told(scales: Iterable[Scale]) -> tuple[Split, ...]:
+    """The splits that a history tells."""
     found: dict[int, Decimal] = {}
     for scale in scales:
         ts = takes_effect(scale.ts)
         found[ts] = found.get(ts, Decimal(1)) * scale.ratio
-    return tuple(sorted((ts, ratio) for ts, ratio in found.items() if ts > opened_ts))[-KEPT:]
+    return tuple(sorted(found.items()))[-KEPT:]
 
 
 def kept(known: Iterable[Split], now: tuple[Split, ...], forgotten_ts: int) -> tuple[Split, ...]:

@@ -110,7 +110,7 @@ class Desk:
         place = now.account, now.symbol
         guarded = self.shelf.guarded.get(place)
         before = None if guarded is None else guarded.position
-        if before is not None and before.epoch == now.epoch and before.splits:
+        if before is not None and before.splits:
             now = replace(now, splits=basis.kept(before.splits, now.splits, now.forgotten_ts))
         known = 0 if guarded is None else guarded.confirmed_ts
         confirmed = max(known, now.confirmed_ts)

@@ -26,7 +26,7 @@ class Cause(NamedTuple):
 class Position:
     """A position. `quantity` is negative for a short one; `entry_price` in USD a share, unit or contract's
     share; `cost` in USD. `broker`: the quantity that the broker said last, and when that was received (ns).
-    `splits`: those since it was opened that its history tells, `forgotten_ts`: it tells none up to then.
+    `splits`: those that its history tells, `forgotten_ts`: it tells none up to then.
     """
 
     account: str
@@ -78,7 +78,7 @@ def of_holding(held: Holding) -> Position:
         Cause(newest[0], newest[1], newest[2]),
         None if broker is None else (broker.quantity, broker.received_ts),
         held.differs_since is not None,
-        basis.told(held.story.scales, now.opened_ts),
+        basis.told(held.story.scales),
         forgotten,
     )
 
