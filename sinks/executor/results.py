@@ -28,6 +28,10 @@ EVERY = 1.0
 """Seconds between looks at the outbox when nobody calls."""
 PAUSE = 1.0
 BATCH = 200
+PRUNE_EVERY = 3_600.0
+"""Seconds between looks for published results that are old enough to be forgotten."""
+PRUNE_MOST = 1_000
+"""Results that are forgotten in one transaction: what is to be published does not wait for long."""
 
 _log = log.get("executor-results")
 
@@ -72,6 +76,7 @@ class Relay:
     ) -> None:
         self._settings, self._topic, self._ledger, self._accounts = settings, topic, ledger, accounts
         self._wake = asyncio.Event()
+        self._prune_at = 0.0
         self.trouble: str | None = None
         """Why results wait at the moment; None: they do not."""
 
@@ -118,9 +123,15 @@ class Relay:
                 await self._ledger.published([number for number, _, _ in rows])
                 EXECUTOR_RESULTS.inc(len(rows))
             self.trouble = None
+            await self._prune()
             if len(rows) < BATCH:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), EVERY)
+
+    async def _prune(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._prune_at and await self._ledger.prune(PRUNE_MOST) < PRUNE_MOST:
+            self._prune_at = now + PRUNE_EVERY
 
 
 __all__ = ["Relay", "record"]
