@@ -96,14 +96,18 @@ class Output:
         # Only now: another task may have put a new list in its place during the await.
         self._sent = [future for future in self._sent if not future.done() or future.exception()]
         self._sent.append(queued)
-        return Sent(records, queued)
+        # Who stops waiting for one batch must not take its answer from the others who wait for it.
+        answer = asyncio.shield(queued)
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return Sent(records, answer)
 
     async def settle(self) -> None:
-        """Wait until Kafka has acknowledged everything sent before the call.
+        """Wait until Kafka has acknowledged everything sent before the call; several may wait at once.
 
         Raises:
             KafkaError: a batch did not arrive; offsets must not be committed.
         """
-        sent, self._sent = self._sent, []
-        for future in sent:
-            await future
+        if sent := list(self._sent):
+            await asyncio.wait(sent)
+            for future in sent:
+                future.result()
