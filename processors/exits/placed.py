@@ -133,7 +133,8 @@ class Placed:
             if state != DISARMED:
                 self._disarm(guard)
         elif guard.epochs != epochs or state == DISARMED:
-            guard.marks = guard.marks._replace(signalled=False)
+            if state == DISARMED:  # of an exit that was in vain the signal's wish is still to be done
+                guard.marks = guard.marks._replace(signalled=False)
             self._arm(guard)
         elif state in (ARMED, HELD):
             self._rearm(guard, same)

@@ -23,7 +23,7 @@ from schemas import cluster
 from schemas.catalogue import ACTIVITIES, EXIT_RULES, EXIT_WATCH
 from schemas.codec import Codec, load_codec
 from schemas.exit_rules import parse, rule_key, rule_record
-from tests.integration import accounts_world, executor_world, exits_world
+from tests.integration import accounts_world, executor_broker, executor_world, exits_world
 from tests.integration.exits_world import Market, a_quote, outcome
 from tests.integration.processor_process import read_all
 from tests.integration.processor_process import worker as exits_worker
@@ -75,7 +75,7 @@ async def test_a_split_alone_sells_nothing_and_a_fall_after_it_does(
 ) -> None:
     """4 for 1, announced by nobody: a stop at 95 under 100 becomes one at 23.75 under 25."""
     own = settings.model_copy(update={"tidewire_accounts_file": tmp_path / "accounts.toml"})
-    accounts_world.accounts(own, one=executor_world.KEYS)
+    accounts_world.accounts(own, one=executor_broker.KEYS)
     monkeypatch.setenv("TIDEWIRE_ACCOUNTS_FILE", str(own.tidewire_accounts_file))
     market = Market(settings, codec, producer)
 
