@@ -100,7 +100,7 @@ def catalogue(shared: Shared) -> list[Benchmark]:
             shared.measure(workers.measure),
         ),
         Benchmark(
-            "exits", "quote that crosses a stop to its intent, p99", "ms", 100, "less",
+            "exits", "quote that crosses a stop to its order's POST, p99", "ms", 100, "less",
             shared.measure(exits.measure),
         ),
         Benchmark("line", "whole line on 2 cores", "messages/s", 25_000, "more", line.throughput),

@@ -47,7 +47,7 @@ accounts=None (numbers) every=1 (the n-th, 2n-th... such request) and count=1:
 - `answer_http` code=504 message=None   it is answered with this HTTP status, as if it had failed
 
 GET /sim/trading/requests says how many requests came, of each method, and of POST /v2/orders by
-client_order_id, whatever became of them.
+client_order_id (with when the first of each came, `arrived`), whatever became of them.
 
 What a fault adds is not market data: it is neither in the ledger nor in the published counts.
 """

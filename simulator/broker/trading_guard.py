@@ -15,6 +15,7 @@ from simulator.door import RestFaults, refusal
 from simulator.options import SimulatorOptions, key_pair
 from simulator.outgoing import reset
 from simulator.rest_guard import RateLimit
+from tidewire.clock import now_ns
 
 Handler = Callable[[web.Request, int], Awaitable[Any] | Any]
 MOST_NAMED = 100_000
@@ -90,10 +91,12 @@ class Requests:
     def __init__(self) -> None:
         self._methods: dict[int, Counter[str]] = defaultdict(Counter)
         self._orders: dict[int, Counter[str]] = defaultdict(Counter)
+        self._arrived: dict[int, dict[str, int]] = defaultdict(dict)
 
     async def count(self, request: web.Request, n: int) -> None:
         """Note a request of an account."""
         self._methods[n][request.method] += 1
+        now = now_ns()
         if request.method == "POST" and request.path == "/v2/orders":
             try:
                 body = orjson.loads(await request.read())
@@ -102,10 +105,16 @@ class Requests:
             named = str(body.get("client_order_id")) if isinstance(body, dict) else ""
             seen = self._orders[n]
             seen[named if named in seen or len(seen) < MOST_NAMED else ""] += 1
+            if named in seen:
+                self._arrived[n].setdefault(named, now)
 
     def of(self, n: int) -> dict[str, Any]:
-        """The counts of an account: by method, and orders by client_order_id (beyond 100,000 under "")."""
-        return {"methods": dict(self._methods[n]), "orders": dict(self._orders[n])}
+        """The counts of an account: by method, and orders by client_order_id (beyond 100,000 under "").
+
+        `arrived`: when the first order of each id came, by the machine's clock, ns since 1970 UTC.
+        """
+        counts = {"methods": dict(self._methods[n]), "orders": dict(self._orders[n])}
+        return counts | {"arrived": dict(self._arrived[n])}
 
 
 async def respond(handler: Callable[[web.Request, int], Any], request: web.Request, n: int) -> web.Response:

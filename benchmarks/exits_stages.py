@@ -1,0 +1,81 @@
+"""Where an exit is when, on its way from the quote to the order at the broker.
+
+Every process of the benchmark is on one machine, so their clocks are one.
+
+::
+
+    fired    the trigger is encoded: the quote was fetched, decoded, folded
+    durable  the intent is encoded: Kafka has the trigger, and the row that says it
+    taken    the executor has the intent, and its transaction begins
+    sending  the broker has been looked at, and the order's transaction begins
+    post     the order's POST comes in at the broker
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.catalogue import EXIT_TRIGGERS, ORDER_INTENTS
+from schemas.codec import load_codec
+from sinks.postgres import connection
+from tidewire.config import Settings
+from tidewire.kafka import client_arguments
+
+NAMES = ("fired", "durable", "taken", "sending", "post")
+_LEDGER = b"""SELECT i.intent_id, (extract(epoch from i.taken_at) * 1000)::float8,
+    (extract(epoch from a.sent_at) * 1000)::float8
+    FROM order_intents_ledger i JOIN order_attempts a USING (account, intent_id) WHERE a.attempt = 0"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """One exit: when its quote was sent, and each stage's end, in ms since 1970."""
+
+    quote: float
+    ends: Mapping[str, float]
+
+    def since(self, name: str) -> float:
+        """ms from the quote to the end of a stage; Kafka's own times are whole ms."""
+        return self.ends[name] - self.quote
+
+
+async def stamps(settings: Settings, quotes: Mapping[str, int], arrived: Mapping[str, int]) -> list[Stamps]:
+    """Of every intent whose quote's time (ns) is given, with when its order came (ns)."""
+    fired = await _first_times(settings, EXIT_TRIGGERS, "trigger_id")
+    durable = await _first_times(settings, ORDER_INTENTS, "intent_id")
+    ledger = await asyncio.to_thread(_ledger, connection.url(settings))
+    found = []
+    for name, ns in quotes.items():
+        taken, sending = ledger[name]
+        ends = (fired[name], durable[name], taken, sending, arrived[name] / 1e6)
+        found.append(Stamps(ns / 1e6, dict(zip(NAMES, ends, strict=True))))
+    return found
+
+
+async def _first_times(settings: Settings, topic: str, field: str) -> dict[str, float]:
+    """By id, when its first record was made, ms."""
+    codec, name = load_codec(settings), settings.tidewire_topic_prefix + topic
+    reader = AIOKafkaConsumer(**client_arguments(settings), auto_offset_reset="earliest")
+    await reader.start()
+    try:
+        numbers = await reader._client._wait_on_metadata(name)
+        reader.assign([TopicPartition(name, number) for number in numbers])
+        ends = await reader.end_offsets(reader.assignment())
+        found: dict[str, float] = {}
+        while any([await reader.position(tp) < end for tp, end in ends.items()]):
+            for records in (await reader.getmany(timeout_ms=100)).values():
+                for record in records:
+                    found.setdefault(codec.decode(record.value)[1][field], float(record.timestamp))
+        return found
+    finally:
+        await reader.stop()
+
+
+def _ledger(url: str) -> dict[str, tuple[float, float]]:
+    with psycopg.connect(url) as database:
+        return {name: (taken, sent) for name, taken, sent in database.execute(_LEDGER)}
