@@ -65,7 +65,8 @@ async def market(home: Path, *symbols: str) -> AsyncIterator[Broker]:
 
 
 async def prepared(settings: Settings, broker: Broker, home: Path, risk: str = "") -> Settings:
-    """Topics and accounts.toml; `risk` are lines of its table."""
+    """Topics and accounts.toml; `risk` are lines of its table. What the clock would end on a busy machine
+    lasts longer, unless `risk` says how long."""
     await cluster.apply(settings, (ORDER_INTENTS, ORDER_RESULTS, TRADE_UPDATES))
     own = settings.model_copy(
         update={
@@ -77,6 +78,9 @@ async def prepared(settings: Settings, broker: Broker, home: Path, risk: str = "
     keys = home / "one.keys"
     keys.write_text(KEYS.replace(" ", "\n"))
     keys.chmod(0o600)
+    for line in ("max_age_seconds = 45", "limit_order_seconds = 3600"):
+        if line.split()[0] not in risk:
+            risk += f"\n{line}"
     table = f'[accounts.{ACCOUNT}]\nkey_file = "{keys.name}"\n[accounts.{ACCOUNT}.risk]\n{risk}\n'
     own.tidewire_accounts_file.write_text(table)
     return own
@@ -167,7 +171,7 @@ async def told(settings: Settings, intent_id: str) -> list[Record]:
     return list({record["event_id"]: record for record in found}.values())
 
 
-async def final(settings: Settings, intent_id: str, seconds: float = 30) -> Record:
+async def final(settings: Settings, intent_id: str, seconds: float = 60) -> Record:
     """The last result of an intent; fails when there are two."""
 
     async def ended() -> bool:
@@ -179,7 +183,7 @@ async def final(settings: Settings, intent_id: str, seconds: float = 30) -> Reco
     return finals[0]
 
 
-async def finals(settings: Settings, intent_ids: list[str], seconds: float = 30) -> list[Record]:
+async def finals(settings: Settings, intent_ids: list[str], seconds: float = 60) -> list[Record]:
     """The last result of each intent; the topic is read for all of them at once."""
     found: dict[str, Record] = {}
 

@@ -84,7 +84,7 @@ async def test_our_order_is_replaced_or_cancelled_by_somebody(settings: Settings
     """A rule stands until it is removed: an exit whose order somebody cancels goes on with the rest, and one
     whose order was changed at the broker's site follows the new one. Else shares stay, or are sold twice."""
     async with market(tmp_path) as broker:
-        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 600\nlimit_order_seconds = 3600")
+        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 600")
         await broker.buy("AAPL", "5")
         await broker.buy("MSFT", "5")
         replaced, cancelled = (

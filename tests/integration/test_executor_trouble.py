@@ -40,16 +40,13 @@ from tidewire.config import Settings
 from tidewire.kafka import client_arguments
 from tidewire.stack import LocalStack
 
-PATIENT = "max_age_seconds = 600\nlimit_order_seconds = 3600"
-"""Orders rest for as long as a test on a busy machine needs."""
-
 
 async def test_limits_and_errors_of_the_broker_cost_time_and_nothing_else(
     settings: Settings, tmp_path: Path
 ) -> None:
     """429 is waited out as long as the broker says; an answer that is lost is looked up, not sent again."""
     async with market(tmp_path, "AAPL", "MSFT", "TSLA") as broker:
-        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 60")
+        own = await prepared(settings, broker, tmp_path)
         for symbol in ("AAPL", "MSFT", "TSLA"):
             await broker.buy(symbol, "2")
         orders = {"method": "POST", "path": "/v2/orders"}
@@ -105,7 +102,7 @@ async def test_a_suspended_account_refuses_and_a_later_epoch_closes(
 async def test_the_kill_switch_stops_an_intent_that_is_on_its_way(settings: Settings, tmp_path: Path) -> None:
     """It is for the moment in which orders are being sent, not for the next ones."""
     async with market(tmp_path) as broker:
-        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 60")
+        own = await prepared(settings, broker, tmp_path)
         await broker.buy("AAPL", "2")
         async with running(own):
             await broker.inflict(
@@ -138,7 +135,7 @@ async def test_without_postgresql_nothing_is_ordered_and_afterwards_all_goes_on(
         tcp_proxy.before(str(parts.get("host", "localhost")), int(parts.get("port") or 5432)) as postgres,
         market(tmp_path) as broker,
     ):
-        own = await prepared(settings, broker, tmp_path, PATIENT)
+        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 600")
         url = conninfo.make_conninfo(direct, host="127.0.0.1", port=postgres.port)
         through = own.model_copy(update={"database_url": SecretStr(url)})
         await broker.buy("AAPL", "2")
@@ -173,7 +170,7 @@ async def test_news_of_an_order_is_followed_at_once(
     """Between polls of an order that rests lie 15 s, in which the rest of a position would stay unsold."""
     monkeypatch.setattr(actions, "FIRST_POLL", 3_600.0)
     async with market(tmp_path) as broker:
-        own = await prepared(settings, broker, tmp_path, PATIENT)
+        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 600")
         await broker.buy("AAPL", "2")
         async with running(own):
             far = exit_intent("AAPL", order_type="limit", limit_price=Decimal(99999))
@@ -207,7 +204,7 @@ async def test_without_kafka_an_order_ends_and_is_told_once_later(settings: Sett
         bootstrap = await asyncio.to_thread(stack.start_kafka)
         alone = settings.model_copy(update={"kafka_bootstrap_servers": bootstrap})
         async with market(tmp_path) as broker:
-            own = await prepared(alone, broker, tmp_path, PATIENT)
+            own = await prepared(alone, broker, tmp_path, "max_age_seconds = 600")
             await broker.buy("AAPL", "2")
             async with running(own):
                 far = exit_intent("AAPL", order_type="limit", limit_price=Decimal(99999))
