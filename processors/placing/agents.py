@@ -204,7 +204,8 @@ class Placing:
                 return  # given away in a rebalance: its new owner looks at everything
             try:
                 for number, pairs in self._lanes(changes).items():
-                    self._queued += await self._app.output.write(self._watches, number, pairs)
+                    sent = await self._app.output.write(self._watches, number, pairs)
+                    self._queued += sent  # only now: another task may have taken the list during the await
             except BaseException:
                 desk.again(changes)
                 raise
