@@ -133,7 +133,7 @@ class Worker:
         self._begun.difference_update(early)
 
     async def _contradicting(self, known: list[Intent]) -> list[Intent]:
-        """Those that say something else than the intent of the same id that is held: somebody used it twice."""
+        """Those that say something else than the intent that is held under their id: it was used twice."""
         records = await self._ground.ledger.records([i.intent_id for i in known]) if known else {}
         held: dict[str, Intent] = {}
         for name, record in records.items():
