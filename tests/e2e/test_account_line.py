@@ -1,4 +1,4 @@
-"""The account side whole: orders, fills, positions, cash, news and crypto, from the broker to two clients.
+"""The account side whole: orders, fills, positions, exits, cash, news and crypto, from broker to two clients.
 
 The demo's own report is not believed: a naive loop over the broker's journal is held against its REST, the
 topics, PostgreSQL and what two signed-in clients were told.
@@ -7,6 +7,7 @@ topics, PostgreSQL and what two signed-in clients were told.
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,11 @@ import pytest
 from console.client.sign_in import gateway_url
 from sinks.gateway.users import mint_session
 from tests import ledger_files
-from tests.e2e import account_digest
+from tests.e2e import account_digest, account_exits
 from tests.e2e.account_client import AccountClient
 from tests.e2e.account_digest import Books
 from tests.e2e.account_trader import AccountTrader
-from tests.e2e.demo_process import Ended, database_url, environment, get_json, start, until
+from tests.e2e.demo_process import Ended, database_url, environment, get_json, run, start, until
 from tidewire.config import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(420)]
@@ -35,8 +36,10 @@ OF_A_POSITION = ("symbol", "quantity", "entryPrice", "side", "openedAt")
 
 
 def test_every_order_event_reaches_its_user_and_nobody_else(settings: Settings, tmp_path: Path) -> None:
-    """Otherwise a user sees shares, money or orders that are not theirs, or misses some that are."""
-    arguments = ["demo", "--duration", "20", "--json", "--accounts", "2", "--strategy"]
+    """Otherwise a user sees shares, money or orders that are not theirs, or misses some that are; or a stop
+    fires twice, not at all, or sells more than is held.
+    """
+    arguments = ["demo", "--json", "--accounts", "2", "--strategy"]
     demo = start(arguments, environment(settings), tmp_path)
     try:
         with following(settings) as clients:
@@ -46,7 +49,11 @@ def test_every_order_event_reaches_its_user_and_nobody_else(settings: Settings, 
             the_brokers_rest_agrees(trader, settings)
             rest_equals_the_snapshot(settings, clients["demo"])
             others = clients["other"].get("/api/orders?status=all")["orders"]
+            until(lambda: account_exits.filled(settings), "exit that was filled", 120)
+            stored = until(lambda: account_exits.stored(settings), "stored trades", 120)
+            until(lambda: account_exits.stored(settings) > stored, "more stored trades", 60)
             trader.stop()
+            demo.send_signal(signal.SIGINT)
             ended = Ended(demo, 240)
     finally:
         if demo.poll() is None:
@@ -55,6 +62,9 @@ def test_every_order_event_reaches_its_user_and_nobody_else(settings: Settings, 
     assert trader.ended is None
     books = account_digest.read_journal(settings.tidewire_home)
     complete(ended)
+    account_exits.reported(ended)
+    assert account_exits.at_the_broker(settings) == []
+    run(["exits", "explain", "--all"], environment(settings), tmp_path, 60).assert_one_message(0)
     everywhere_the_same(settings, books)
     nobody_saw_anothers(clients, books, others)
     every_article_is_judged(settings)
