@@ -12,6 +12,7 @@ from tidewire import log
 from tidewire.config import Settings
 from tidewire.errors import TidewireError
 from tidewire.health import Details, Health
+from tidewire.pulse import Pulse
 
 Body = Callable[[Health, asyncio.Event], Awaitable[None]]
 """The service's work: runs until the event is set, then finishes what it holds and returns."""
@@ -60,8 +61,11 @@ async def _run(name: str, settings: Settings, body: Body, details: Details | Non
             "Set TIDEWIRE_HTTP_PORT to a free port, or to 0 for any."
         ) from error
     log.get(name).info("started", http_port=health.port)
+    pulse = Pulse()
+    pulse.start()
     try:
         await body(health, stop)
     finally:
+        pulse.stop()
         await health.stop()
     log.get(name).info("stopped")
