@@ -1,6 +1,6 @@
 """Whether an event loop still turns: a service that hangs must end, so that its supervisor starts it again.
 
-A hanging service answers nobody, keeps its partitions (aiokafka's heartbeats may come from another thread) and
+A hanging service answers nobody, keeps its partitions (heartbeats may come from another thread) and
 never ends by itself. A thread beside the loop looks whether the loop has turned since the last look; after
 LOOKS in a row without a turn it writes every thread's stack and ends the process. Looks are counted, not
 seconds: a process that was stopped and woken, or a machine that slept, has missed one look.
