@@ -167,7 +167,7 @@ def test_a_restart_goes_on_as_if_there_had_been_none(
 ) -> None:
     """Otherwise a restart writes trades again, or two quotes under one id.
 
-    `after` is never empty: a frame that comes again as it was is known only to who saw it (producers/repeats.py).
+    `after` is never empty: a frame that comes again as it was is known only to who saw it (see repeats.py).
     """
     first, uninterrupted = _intake_of(_encoder()), _intake_of(_encoder())
     for log, intake in (first, uninterrupted):
