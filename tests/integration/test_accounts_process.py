@@ -20,6 +20,7 @@ from producers.accounts import keys
 from schemas import cluster
 from schemas.catalogue import (
     ACCOUNT_SNAPSHOTS,
+    ACTIVITIES,
     AUDITS,
     CONNECTIONS,
     GAPS,
@@ -39,7 +40,8 @@ from tidewire.errors import ConfigError
 
 pytestmark = pytest.mark.kafka
 
-TOPICS = (TRADE_UPDATES, ACCOUNT_SNAPSHOTS, CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS, TRADE_UPDATE_FRAMES)
+TOPICS = (TRADE_UPDATES, TRADE_UPDATE_FRAMES, ACCOUNT_SNAPSHOTS, ACTIVITIES)
+TOPICS += (CONNECTIONS, GAPS, AUDITS, LEASES, REQUESTS)
 CANARY_ID, CANARY_SECRET = "CANARYKEYID7Q", "CANARY/SECRET+9Z"
 PROGRAM = (
     "import sys; from producers.accounts.app import main; from tidewire import config; "
@@ -111,6 +113,7 @@ async def test_what_fills_while_the_producer_is_dead_is_in_the_log_once(
     try:
         process = await _start(ready, url, accounts)
         await process.said("listening to trade updates")
+        await _opened(ready)  # what filled before it is in the opening balance, and in no event
         for _ in range(2):
             await _trade(url, 6)
             trading = asyncio.create_task(_trade(url, 24))
@@ -130,6 +133,14 @@ async def test_what_fills_while_the_producer_is_dead_is_in_the_log_once(
         await simulator.stop()
     ids = [record["event_id"] for record in await _updates(ready)]
     assert len(set(ids)) == len(ids)
+
+
+async def _opened(settings: Settings) -> None:
+    for _ in range(600):
+        if await held(settings, ACCOUNT_SNAPSHOTS):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("there is no opening balance after a minute")
 
 
 async def _all_held(settings: Settings, wanted: set[tuple[str, str, str]]) -> None:
