@@ -50,7 +50,10 @@ def demo(
     accounts: Annotated[int, typer.Option(min=1, max=500, help="Simulated brokerage accounts.")] = 2,
     strategy: Annotated[
         bool | None,
-        typer.Option("--strategy/--no-strategy", help="Trade the first account [default: unless --ticks]."),
+        typer.Option(
+            "--strategy/--no-strategy",
+            help="Trade the first account [default: unless --ticks]; no: no exits either.",
+        ),
     ] = None,
     no_screen: Annotated[
         bool, typer.Option("--no-screen", help="Plain lines instead of the screen.")
@@ -105,6 +108,8 @@ def _gateway_port(settings: Settings) -> int:
 
 def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Service]:
     key, secret = key_pair(1)
+    exits = plan.strategy is not False  # whoever wants nobody to trade wants no exits to
+    accounts_file = demo_accounts.write_accounts(settings.tidewire_home, plan.accounts, exits=exits)
     env = line.environment(
         settings,
         APCA_API_KEY_ID=key,
@@ -112,7 +117,7 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         TIDEWIRE_STREAM_URL=url.replace("http:", "ws:"),
         TIDEWIRE_DATA_URL=url,
         TIDEWIRE_TRADING_URL=url,
-        TIDEWIRE_ACCOUNTS_FILE=str(demo_accounts.write_accounts(settings.tidewire_home, plan.accounts)),
+        TIDEWIRE_ACCOUNTS_FILE=str(accounts_file),
         TIDEWIRE_CRYPTO_SYMBOLS="*" if plan.ticks else SYNTHETIC_PAIRS,
         TIDEWIRE_NEWS_SYMBOLS="*",
         TIDEWIRE_OPTION_SYMBOLS=",".join(_contracts(settings, plan)),

@@ -39,8 +39,11 @@ def user_of(number: int) -> str:
     return _FIRST_USERS.get(number, f"user-{number}")
 
 
-def write_accounts(home: Path, count: int = ACCOUNTS) -> Path:
-    """accounts.toml and its key files below `home`; returns the path of the former."""
+def write_accounts(home: Path, count: int = ACCOUNTS, *, exits: bool = True) -> Path:
+    """accounts.toml and its key files below `home`; returns the path of the former.
+
+    `exits`: every position has default exits.
+    """
     path = run_files.demo_accounts_file(home)
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +56,7 @@ def write_accounts(home: Path, count: int = ACCOUNTS) -> Path:
         tables.append(
             f'[accounts.demo-{number}]\nkey_file = "{key_file.name}"\nusers = ["{user_of(number)}"]\n'
         )
-        tables += [_exits(number, asset_class) for asset_class in _ASSET_CLASSES]
+        tables += [_exits(number, asset_class) for asset_class in _ASSET_CLASSES if exits]
     path.write_text("\n".join(tables), "utf-8")
     return path
 
