@@ -23,6 +23,7 @@ from tidewire import kafka, service
 from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
+from tidewire.endings import end
 from tidewire.health import Health
 
 GROUP = "tidewire-producer"
@@ -110,7 +111,7 @@ class Producer:
         open_feeds = {f.plan.open_as: (f.plan.channels, f.want) for f in self._feeds if f.plan.open_as}
         if open_feeds:
             wishes = asyncio.create_task(Wishes(self._settings, codec, open_feeds, self._clock).run())
-            ending.push_async_callback(_end, wishes)
+            ending.push_async_callback(end, wishes)
 
     async def _watch(self, health: Health, publisher: Publisher, feeds: SideBySide, leases: Leases) -> None:
         while True:
@@ -119,8 +120,3 @@ class Producer:
             for feed in self._feeds:
                 feed.tell()
             await asyncio.sleep(0.1)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))

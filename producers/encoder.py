@@ -24,29 +24,13 @@ from producers.stamp import Stamp
 from schemas import event_id
 from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec
+from tidewire.varints import FOURTEEN, SIZES, SMALL, varint
 
 _double = Struct("<d").pack
 _join = b"".join  # of a dozen parts it takes two thirds of the time of a chain of +
-# Two groups of seven bits with "more follows" set: 14 bits -> 2 bytes.
-_FOURTEEN = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
-_SMALL = 1 << 13
 _TABLE_LIMIT = 50_000
 _EVENT_ID_LENGTH = b"\x10"
 _SOURCES = ("ws", "rest", "rss", "webhook", "replay")
-
-
-def varint(value: int) -> bytes:
-    """An Avro long: zigzag, then seven bits a byte, the least first."""
-    rest = value << 1 if value >= 0 else ~(value << 1)
-    out = bytearray()
-    while rest > 127:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-_SIZES = tuple(varint(n) for n in range(_SMALL))
 
 
 def avro_text(value: str) -> bytes:
@@ -141,13 +125,13 @@ class Encoder:
             zigzag = ts << 1
             parts = (
                 head,
-                _FOURTEEN[zigzag & 16383],
-                _FOURTEEN[zigzag >> 14 & 16383],
+                FOURTEEN[zigzag & 16383],
+                FOURTEEN[zigzag >> 14 & 16383],
                 self._times.get(zigzag >> 28) or self._time(zigzag >> 28),
-                _SIZES[id] if 0 <= id < _SMALL else self._long(id),
+                SIZES[id] if 0 <= id < SMALL else self._long(id),
                 self._texts[exchange],
                 _double(price),
-                _SIZES[size] if size < _SMALL else self._long(size),
+                SIZES[size] if size < SMALL else self._long(size),
                 self._conditions[tuple(conditions)][0],
                 self._texts[tape],
                 self._tail,
@@ -183,15 +167,15 @@ class Encoder:
             condition_bytes, condition_text = self._conditions[tuple(conditions)]
             parts = (
                 head,
-                _FOURTEEN[zigzag & 16383],
-                _FOURTEEN[zigzag >> 14 & 16383],
+                FOURTEEN[zigzag & 16383],
+                FOURTEEN[zigzag >> 14 & 16383],
                 self._times.get(zigzag >> 28) or self._time(zigzag >> 28),
                 self._texts[bx],
                 bid,
-                _SIZES[bs] if bs < _SMALL else self._long(bs),
+                SIZES[bs] if bs < SMALL else self._long(bs),
                 self._texts[ax],
                 ask,
-                _SIZES[as_] if as_ < _SMALL else self._long(as_),
+                SIZES[as_] if as_ < SMALL else self._long(as_),
                 condition_bytes,
                 self._texts[tape],
                 self._tail,
@@ -263,7 +247,7 @@ class Encoder:
         if zigzag < 1 << 28:
             return varint(ns)
         high = self._times.get(zigzag >> 28) or self._time(zigzag >> 28)
-        return _FOURTEEN[zigzag & 16383] + _FOURTEEN[zigzag >> 14 & 16383] + high
+        return FOURTEEN[zigzag & 16383] + FOURTEEN[zigzag >> 14 & 16383] + high
 
     def _long(self, value: int) -> bytes:
         zigzag = value << 1 if value >= 0 else ~(value << 1)
@@ -274,7 +258,7 @@ class Encoder:
         if ready is None:
             ready = unsigned(high)
             self._longs.keep(high, ready)
-        return _FOURTEEN[zigzag & 16383] + ready
+        return FOURTEEN[zigzag & 16383] + ready
 
 
 def unsigned(value: int) -> bytes:

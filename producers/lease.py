@@ -24,6 +24,7 @@ from schemas.codec import Codec
 from tidewire import log
 from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
+from tidewire.endings import end
 from tidewire.metrics import LEASES_GIVEN_UP, LEASES_HELD, LEASES_TAKEN
 from tidewire.slots import Slot
 
@@ -131,9 +132,7 @@ class Leases:
             for feed in list(self._holds):
                 self._give_up(feed, "stopped")
             await self._ended([hold.task for hold in self._holds.values()])
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.wait(helpers)
+            await end(*helpers)
             if self._slot is not None:
                 self._slot.release()
 

@@ -21,6 +21,7 @@ from producers.subscriptions import Urgent, Wanted
 from producers.warm_start import Recalled
 from schemas.catalogue import Catalogue
 from tidewire import kafka, log
+from tidewire.endings import end
 from tidewire.errors import RefusedError
 
 STANDBY = "STANDBY"
@@ -143,9 +144,7 @@ class OwnedFeed:
         finally:
             stop.set()
             await asyncio.wait([session])
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await end(*beside)
             await asyncio.gather(contact.flush(ground.publisher, "producer"), announcer.stop())
         session.result()
 

@@ -82,12 +82,25 @@ class Admin:
         return found
 
     async def create(self, topics: Iterable[Topic], replicas: int) -> None:
-        """Create topics; one that somebody else created meanwhile is no error."""
+        """Create topics; one that somebody else created meanwhile is no error.
+
+        Returns when the cluster answers with all of them.
+
+        Raises:
+            UnreachableError: it did not for half a minute; they are created all the same.
+        """
         new = [NewTopic(t.name, t.partitions, replicas, topic_configs=dict(t.configs)) for t in topics]
         answer = await self._client.create_topics(new, timeout_ms=30_000)
         for name, code, message in answer.topic_errors:
             if code != TopicAlreadyExistsError.errno:
                 _raise(code, f"{name}: {message}")
+        names = {topic.name for topic in new}
+        for _ in range(_LOOKS):  # the controller knows at once, the brokers a moment later
+            found = await self.topics(names)
+            if all(name in found and found[name].ready for name in names):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise UnreachableError(f"the brokers do not answer for what was created: {', '.join(sorted(names))}")
 
     async def alter(self, changes: Mapping[str, Mapping[str, str]]) -> None:
         """Set these config keys of these topics and leave all others as they are.

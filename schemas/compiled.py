@@ -14,6 +14,7 @@ from struct import Struct
 from typing import Any
 
 from schemas.decimals import is_decimal, to_bytes
+from tidewire.varints import FOURTEEN, SIZES, SMALL, varint
 
 Write = Callable[[Any], bytes]
 
@@ -22,11 +23,8 @@ _LONGEST_READY = 40
 _READY = 4_096
 """Values kept ready, a field; with more the field begins anew."""
 
-# Two groups of seven bits with "more follows" set: 14 bits -> 2 bytes.
-_FOURTEEN = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
 _LAST = tuple(bytes((n,)) for n in range(1 << 7))
 _LOW = (1 << 14) - 1
-_SMALL = 1 << 12
 
 
 class Unusual(Exception):  # no error: the record goes another way
@@ -60,27 +58,15 @@ def write_long(value: Any) -> bytes:
     """
     if type(value) is not int:
         raise Unusual
-    if 0 <= value < _SMALL:
-        return _SIZES[value]
+    if 0 <= value < SMALL:
+        return SIZES[value]
     rest = value << 1 if value >= 0 else ~(value << 1)
     if 1 << 56 <= rest < 1 << 63:  # a time in ns of today
-        low = _FOURTEEN[rest & _LOW] + _FOURTEEN[rest >> 14 & _LOW]
-        return low + _FOURTEEN[rest >> 28 & _LOW] + _FOURTEEN[rest >> 42 & _LOW] + _LAST[rest >> 56]
-    return _long(rest)
-
-
-def _long(rest: int) -> bytes:
+        low = FOURTEEN[rest & _LOW] + FOURTEEN[rest >> 14 & _LOW]
+        return low + FOURTEEN[rest >> 28 & _LOW] + FOURTEEN[rest >> 42 & _LOW] + _LAST[rest >> 56]
     if rest >> 64:
         raise Unusual
-    out = bytearray()
-    while rest > 127:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-_SIZES = tuple(_long(n << 1) for n in range(_SMALL))
+    return varint(value)
 
 
 def _writer(kind: Any) -> Write | None:
@@ -144,7 +130,7 @@ def _kept(kind: type, write: Write) -> Write:
 
 def _sized(data: bytes) -> bytes:
     size = len(data)
-    return (_SIZES[size] if size < _SMALL else write_long(size)) + data
+    return (SIZES[size] if size < SMALL else write_long(size)) + data
 
 
 def _bytes(value: Any) -> bytes:

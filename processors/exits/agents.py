@@ -15,6 +15,7 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered
+from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
 from processors.exits import ticks
 from processors.exits.bulletins import Bulletins
@@ -22,7 +23,6 @@ from processors.exits.coordinates import Coordinates
 from processors.exits.desk import Desk
 from processors.exits.fold import VERSION
 from processors.exits.hours import AlwaysOpen, NewYork
-from processors.exits.outcome import APPLIED
 from processors.exits.publishing import Publisher
 from processors.exits.reading import PriceReader, Read
 from schemas.catalogue import Catalogue
@@ -114,7 +114,7 @@ class Exits:
         watched = self._desk(tp.partition).watched
         if not watched:
             self._handled(self._desk(tp.partition), one, tp, blocks)
-            self._count(one, Counter(filtered=sum(block.last + 1 - block.start for block in blocks)))
+            count(STAGE, one.topic, Counter(filtered=sum(block.last + 1 - block.start for block in blocks)))
             return
         reads = [read(block, watched) for block in blocks]
         singles = [single for found in reads for single in found.singles]
@@ -193,16 +193,7 @@ class Exits:
 
     def _folded(self, one: Input, results: Counter[str]) -> None:
         self._publisher.soon()
-        self._count(one, results)
-
-    def _count(self, one: Input, results: Counter[str]) -> None:
-        for result, count in results.items():
-            if not count:
-                continue
-            if result == APPLIED:
-                metrics.RECORDS_APPLIED.labels(STAGE, one.topic).inc(count)
-            else:
-                metrics.RECORDS_SKIPPED.labels(STAGE, one.topic, result).inc(count)
+        count(STAGE, one.topic, results)
 
     # ---------------------------------------------------------------- partitions
 

@@ -46,11 +46,6 @@ class PartitionExits:
         self._placed = Placed(self._shelf, self._evaluation, self._feeds)
         self._watched = self._placed.watched
 
-    @property
-    def watermark(self) -> int:
-        """Event time of the partition, ns since 1970 UTC; 0 before the first event."""
-        return self._clock.now
-
     def watched(self) -> set[str]:
         """Reference symbols with at least one active watch."""
         return set(self._watched)

@@ -38,11 +38,6 @@ class Quote(NamedTuple):
     source: str
     at: Coordinates
 
-    @property
-    def two_sided(self) -> bool:
-        """Whether it has a middle: both sides there, the bid below the ask."""
-        return 0.0 < self.bid < self.ask
-
 
 class Trade(NamedTuple):
     """A trade as it came. `sets_last`: whether its conditions let it set the last price."""

@@ -20,6 +20,7 @@ from faust.types import TP
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.output import Sent
+from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
 from processors.placing import refusals
 from processors.placing.attempts import nothing_to_do
@@ -122,11 +123,7 @@ class Placing:
         desk.shelf.records.expected[one.topic] = blocks[-1].last + 1
         results = Counter(one.fold(desk, s.record, s.offset) for s in singles if s.record is not None)
         self._send_soon(tp.partition, desk)
-        for result, count in results.items():
-            if result == APPLIED:
-                metrics.RECORDS_APPLIED.labels(STAGE, one.topic).inc(count)
-            else:
-                metrics.RECORDS_SKIPPED.labels(STAGE, one.topic, result).inc(count)
+        count(STAGE, one.topic, results)
         metrics.BATCH_RECORDS.labels(STAGE, one.topic).observe(len(singles))
         metrics.BATCH_SECONDS.labels(STAGE, one.topic).observe(time.perf_counter() - started)
 

@@ -5,24 +5,17 @@ Gaps are not placed by account, so a consumer of no group reads their topic whol
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-
 from processors.placing.position import Cause
+from processors.whole_topics import WholeTopics, readable
 from schemas.codec import Codec
 from schemas.gaps import Board, Gap, kind_of
-from tidewire import log, metrics
+from tidewire import metrics
 from tidewire.config import Settings
-from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments
 
-_WAIT_MS = 100
 _KIND = "trading"
-
-_log = log.get(__name__)
 
 
 class Unreconciled:
@@ -58,48 +51,20 @@ class Interruptions:
     """Follows alpaca.gaps; `known` is set once all that stood in it at the start is taken."""
 
     def __init__(self, settings: Settings, topic: str, codec: Codec, stage: str) -> None:
-        self._settings, self._topic, self._codec, self._stage = settings, topic, codec, stage
+        self._codec, self._stage = codec, stage
+        self._topics = WholeTopics(settings, (topic,))
         self.unreconciled = Unreconciled()
-        self.known = asyncio.Event()
+        self.known = self._topics.known
 
     async def run(self, after: Callable[[], Awaitable[None]]) -> None:
         """Read until cancelled; `after` is awaited after each look once they are known."""
-        consumer = AIOKafkaConsumer(
-            self._topic,  # subscribed without a group: all partitions
-            **client_arguments(self._settings),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=_WAIT_MS,
-        )
-        await consumer.start()
-        try:
-            ends = await consumer.end_offsets(consumer.assignment())
-            while True:
-                found = await consumer.getmany(timeout_ms=_WAIT_MS)
-                for record in (record for records in found.values() for record in records):
-                    self._one(record)
-                if not self.known.is_set():
-                    if any([await consumer.position(place) < end for place, end in ends.items()]):
-                        continue
-                    self.known.set()
-                await after()
-        finally:
-            await consumer.stop()
+        await self._topics.run(self._one, after)
 
     def _one(self, record: Any) -> None:
-        try:
-            stem, gap = self._codec.decode(record.value)
-            if stem != "gap":
-                raise RecordError(f"a {stem} record where only gap belongs")
-        except RecordError as error:
-            # Its producers own the topic and its dead letters; here it can only be named.
-            metrics.RECORDS_SKIPPED.labels(self._stage, record.topic, "unreadable").inc()
-            where = f"{record.topic} partition {record.partition} offset {record.offset}"
-            _log.warning("a gap cannot be read; it holds no exits", at=where, reason=error.reason)
+        gap = readable(record, self._codec, "gap", self._stage, "a gap cannot be read; it holds no exits")
+        if gap is None:
             return
-        taken = self.unreconciled.take(gap)
-        if taken:
+        if self.unreconciled.take(gap):
             metrics.RECORDS_APPLIED.labels(self._stage, record.topic).inc()
         else:
             metrics.RECORDS_SKIPPED.labels(self._stage, record.topic, "not_of_an_account").inc()

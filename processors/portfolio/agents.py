@@ -16,11 +16,12 @@ from faust.types import TP
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered, check_same_topic
 from processors.columns.records import Records
+from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
 from processors.portfolio import refusals
 from processors.portfolio.account import Difference
 from processors.portfolio.announced import Announced
-from processors.portfolio.book import APPLIED, UNKNOWN, Book
+from processors.portfolio.book import UNKNOWN, Book
 from processors.portfolio.exact import exact
 from processors.portfolio.holding import Holding
 from processors.portfolio.readout import account_record, position_record
@@ -178,11 +179,7 @@ class Portfolio:
             check_same_topic(tp, book.folded[one.kind], end, changelog)
 
     def _count(self, one: Input, singles: list[Single], results: Counter[str]) -> None:
-        for result, count in results.items():
-            if result == APPLIED:
-                metrics.RECORDS_APPLIED.labels(STAGE, one.topic).inc(count)
-            else:
-                metrics.RECORDS_SKIPPED.labels(STAGE, one.topic, result).inc(count)
+        count(STAGE, one.topic, results)
         metrics.BATCH_RECORDS.labels(STAGE, one.topic).observe(len(singles))
         if one.kind != "mark":
             books = [self._books[part] for part in self._table.parts.values() if part in self._books]

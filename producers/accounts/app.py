@@ -39,6 +39,7 @@ from tidewire import kafka, log, service
 from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
+from tidewire.endings import end
 from tidewire.health import Health
 
 GROUP = "tidewire-accounts"
@@ -122,7 +123,7 @@ class Accounts:
         rest = await ending.enter_async_context(ClientSession())
         teller = await ending.enter_async_context(small_producer(settings))
         following = asyncio.create_task(requests.follow(settings, codec, self._name(REQUESTS), self._asked))
-        ending.push_async_callback(_end, following)
+        ending.push_async_callback(end, following)
         ground = Ground(settings, codec, publisher, rest, teller, self._clock)
         feeds = {feed_of(one.account.name): one for one in keyed}
         self._feeds = tuple(feeds)
@@ -163,8 +164,3 @@ class Accounts:
             for watch in self.watches:
                 watch.count()
             await asyncio.sleep(0.1)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))

@@ -30,6 +30,7 @@ from schemas.codec import Codec, load_codec
 from tidewire import log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
+from tidewire.endings import end
 from tidewire.health import Health
 from tidewire.metrics import AUDIT_FAILURES, AUDIT_GIVEN_UP, AUDIT_LAG
 
@@ -110,7 +111,7 @@ class Auditor:
                 await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
                 _raise_first(tasks)
             finally:
-                await _end(*tasks, showing, stopped)
+                await end(*tasks, showing, stopped)
 
     def _first(self) -> bool:
         """Whether this auditor looks after the news: the one with the stocks' first partition does."""
@@ -147,9 +148,9 @@ class Auditor:
                 _log.warning("waiting for Kafka", reason=repr(error))
                 self._trouble["kafka"] = f"Kafka: {error!r}"
             finally:
-                await _end(*rounds, committing)
+                await end(*rounds, committing)
                 await _last_words(outbox, reader)
-                await _end(reading)
+                await end(reading)
             await asyncio.sleep(_PAUSE_SECONDS)
             self._trouble.pop("kafka", None)
 
@@ -225,12 +226,6 @@ def _raise_first(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in tasks:
         if task.done() and (error := task.exception()) is not None:
             raise error
-
-
-async def _end(*tasks: asyncio.Task[object]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _last_words(outbox: Outbox, reader: Reader) -> None:

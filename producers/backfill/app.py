@@ -28,6 +28,7 @@ from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
+from tidewire.endings import end
 from tidewire.health import Health
 from tidewire.metrics import BACKFILL_GAPS, BACKFILL_WAITING
 
@@ -216,10 +217,7 @@ class Backfiller:
             await asyncio.sleep(0.1)
 
     async def _break_off(self) -> None:
-        for task in self._working:
-            task.cancel()
-        if self._working:
-            await asyncio.wait(set(self._working))
+        await end(*self._working)
         self._working.clear()
 
 

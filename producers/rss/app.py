@@ -27,6 +27,7 @@ from tidewire import kafka, log, service
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX, DeadLetter
+from tidewire.endings import end
 from tidewire.errors import RecordError
 from tidewire.health import Health
 from tidewire.metrics import RSS_ARTICLES
@@ -129,9 +130,7 @@ class Rss:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(*tasks)
             # What waits for its twin is published rather than forgotten.
             self._publish(self._desk.due(), stamp, publisher)
 

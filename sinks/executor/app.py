@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
 
 from aiohttp import ClientSession
 from aiokafka.errors import KafkaError
@@ -28,6 +27,7 @@ from sinks.postgres.topic_ids import topic_ids
 from tidewire import accounts, log, service
 from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
+from tidewire.endings import end
 from tidewire.errors import SchemaError, TidewireError, UnreachableError
 from tidewire.health import Health
 from tidewire.kafka import check_reachable
@@ -106,7 +106,7 @@ class Executor:
             if any(account.risk.block_entries_on for account in found):
                 topic = self._catalogue.name(SIGNALS)
                 following = Follower(settings, codec, topic, signals, self._clock)
-                ending.push_async_callback(_end, asyncio.create_task(following.run()))
+                ending.push_async_callback(end, asyncio.create_task(following.run()))
             await self._work(codec, slot.instance, names, desks, health, stop, failpoint)
 
     async def _work(
@@ -136,14 +136,13 @@ class Executor:
             for task in done - {ended}:
                 task.result()
         finally:
-            await _end(reading)
+            await end(reading)
             await desks.stop()
             try:
                 await asyncio.wait_for(relay.flush(), FLUSH)
             except (TimeoutError, TidewireError):
                 _log.warning("results stay in the outbox until the next start")
-            for task in (*others, ended):
-                await _end(task)
+            await end(*others, ended)
 
     async def _prepare(self, url: str, topics: list[str], stop: asyncio.Event) -> bool:
         """Wait for both servers, bring the tables up to date; False: told to stop meanwhile.
@@ -176,8 +175,3 @@ class Executor:
             EXECUTOR_WORKING.set(self._desks.working)
             health.ready(self._ledger.trouble or self._intake.trouble or self._desks.trouble)
             await asyncio.sleep(0.1)
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))

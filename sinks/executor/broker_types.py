@@ -19,7 +19,6 @@ from typing import Literal, Protocol
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok", "opg", "cls"]
-AssetClass = Literal["us_equity", "us_option", "crypto"]
 
 TERMINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 """Statuses after which an order trades no more (`replaced`: the one in its place, `replaced_by`, does). Every

@@ -21,6 +21,7 @@ from sinks.executor.ledger import Claim, FencedError, Ledger
 from sinks.executor.moves import Action, Event, Post, Resumed, Rules, State, Step, Survey, Surveyed, Watch
 from tidewire import log
 from tidewire.clock import NS_PER_MS, Clock
+from tidewire.endings import end
 from tidewire.errors import RecordError
 from tidewire.metrics import EXECUTOR_ALERTS, EXECUTOR_ENDED, EXECUTOR_SECONDS
 
@@ -126,10 +127,7 @@ class Worker:
     async def _forget(self, early: Mapping[str, asyncio.Event]) -> None:
         """What never became durable here was never begun."""
         tasks = [task for name in early if (task := self._running.get(name)) is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(*tasks)
         self._begun.difference_update(early)
 
     async def _contradicting(self, known: list[Intent]) -> list[Intent]:
@@ -143,11 +141,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Leave everything where it is; whoever owns the account next goes on."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(*self._running.values())
 
     def nudge(self, order_id: str) -> None:
         """There is news of an order."""

@@ -37,6 +37,7 @@ from sinks.postgres import connection, migrate
 from tidewire import log, service
 from tidewire.clock import Clock, now_ns
 from tidewire.config import Settings
+from tidewire.endings import end
 from tidewire.errors import TidewireError, UnreachableError
 from tidewire.health import Health
 
@@ -197,9 +198,7 @@ async def _all(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
         for task in done - {stopped}:
             task.result()
     finally:
-        for task in (stopped, *tasks):
-            task.cancel()
-        await asyncio.gather(stopped, *tasks, return_exceptions=True)
+        await end(stopped, *tasks)
 
 
 async def _migrate(url: str, stop: asyncio.Event) -> bool:

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from schemas.codec import Record
 from schemas.exit_rules import parse, read_parameters, rule_record
+from sinks.gateway.bodies import json_object
 from sinks.gateway.exit_feed import ExitFeed
 from sinks.gateway.exit_rules import MOST_RULES, ExitRules
 from sinks.gateway.responses import json, refuse
@@ -57,7 +58,7 @@ class Exits:
         """Set a rule; answers 201 with it once it is in the log."""
         if not self._feed.ready:
             return _starting()
-        given = await _body(request)
+        given = await json_object(request)
         if given is None:
             return refuse(400, "request", "send a JSON object with symbol and spec")
         try:
@@ -122,16 +123,6 @@ class Exits:
             return refuse(503, "kafka", str(error), 5)
         names = {name: record[name] for name in ("account", "symbol", "rule", "active")}
         return json(names | {"spec": orjson.loads(record["spec"])}, status)
-
-
-async def _body(request: web.Request) -> dict[str, Any] | None:
-    if request.content_type != "application/json":
-        return None
-    try:
-        given = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        return None
-    return given if isinstance(given, dict) else None
 
 
 def _spec_of(watch: Record) -> str:

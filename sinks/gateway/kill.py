@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from aiohttp import ClientSession, web
 
 from sinks.executor import kill_setup
 from sinks.executor.kill import AtBroker, Kill, Report, Wish
+from sinks.gateway.bodies import json_object
 from sinks.gateway.responses import json, refuse
 from sinks.gateway.sessions import Session
 from sinks.gateway.sign_in import SignIn, signed_in
@@ -81,13 +81,8 @@ def _forbidden() -> web.Response:
 
 
 async def _wish(request: web.Request, session: Session) -> Wish | None:
-    if request.content_type != "application/json":
-        return None
-    try:
-        given = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(given, dict) or "on" not in given or given.keys() - _FIELDS.keys():
+    given = await json_object(request)
+    if given is None or "on" not in given or given.keys() - _FIELDS.keys():
         return None
     if not all(isinstance(v, _FIELDS[k]) or (k == "account" and v is None) for k, v in given.items()):
         return None

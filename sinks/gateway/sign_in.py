@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
 from sinks.gateway import store, tokens
+from sinks.gateway.bodies import json_object
 from sinks.gateway.database import Database
 from sinks.gateway.limits import Attempts
 from sinks.gateway.passwords import LONGEST, Busy, Checker
@@ -132,13 +132,8 @@ def signed_in(
 
 
 async def _credentials(request: web.Request) -> tuple[str, str] | None:
-    if request.content_type != "application/json":
-        return None
-    try:
-        given = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(given, dict):
+    given = await json_object(request)
+    if given is None:
         return None
     user, password = given.get("user"), given.get("password")
     if not isinstance(user, str) or not isinstance(password, str) or len(password) > LONGEST:

@@ -9,6 +9,7 @@ import socket
 import sys
 import traceback
 import urllib.request
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,19 @@ def _keys(folder: Path, **pairs: tuple[str, str]) -> Path:
     return folder / "accounts.toml"
 
 
+_STARTED: list[asyncio.subprocess.Process] = []
+
+
+@pytest.fixture(autouse=True)
+async def none_left() -> AsyncIterator[None]:
+    """What a failed test leaves running would use a core of every test after it."""
+    yield
+    while _STARTED:
+        if (process := _STARTED.pop()).returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def _start(
     settings: Settings, url: str, accounts: Path, program: str = PROGRAM, **more: str
 ) -> Process:
@@ -86,6 +100,7 @@ async def _start(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, env=environment, stderr=asyncio.subprocess.PIPE
     )
+    _STARTED.append(process)
     return Process(process)
 
 

@@ -11,12 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from producers import normalize
-from producers.encoder import Encoder, avro_texts, quote_event, unsigned, varint
+from producers.encoder import Encoder, avro_texts, quote_event, unsigned
 from producers.entrance import Bars, Window
 from schemas import event_id
 from schemas.codec import Codec, load_codec
 from tidewire import config
 from tidewire.errors import RecordError
+from tidewire.varints import varint
 
 CODEC: Codec = load_codec(config.load(_env_file=None))
 RECEIVED, EPOCH = 1_763_740_000_123_456_789, 1_763_740_000

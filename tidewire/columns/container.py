@@ -14,6 +14,8 @@ from typing import Any
 
 import fastavro
 
+from tidewire.varints import varint
+
 _SYNC = b"tidewire-columns"
 FRAME = [
     ("_len", "long"),
@@ -35,20 +37,20 @@ def head(fields: Sequence[Mapping[str, Any]]) -> bytes:
     around: list[Any] = [{"name": name, "type": kind} for name, kind in FRAME]
     around += [*fields, {"name": HEADERS, "type": "long"}]
     text = json.dumps({"type": "record", "name": "KafkaRecord", "fields": around}).encode()
-    schema = b"".join((zigzag(11), b"avro.schema", zigzag(len(text)), text))
-    codec = b"".join((zigzag(10), b"avro.codec", zigzag(4), b"null"))
-    return b"".join((b"Obj\x01", zigzag(2), schema, codec, zigzag(0), _SYNC))
+    schema = b"".join((varint(11), b"avro.schema", varint(len(text)), text))
+    codec = b"".join((varint(10), b"avro.codec", varint(4), b"null"))
+    return b"".join((b"Obj\x01", varint(2), schema, codec, varint(0), _SYNC))
 
 
 def container(head: bytes, count: int, size: int, bodies: Sequence[bytes]) -> bytes:
     """A container of `count` records whose bytes (`size` in all) are the bodies, joined."""
-    return b"".join((head, zigzag(count), zigzag(size), *bodies, _SYNC))
+    return b"".join((head, varint(count), varint(size), *bodies, _SYNC))
 
 
 def record(key: bytes, value: bytes) -> bytes:
     """A record as the reader wants it, whatever its headers, deltas and neighbours were."""
-    body = b"".join((b"\0\0\0", zigzag(len(key)), key, zigzag(len(value)), value, b"\0"))
-    return zigzag(len(body)) + body
+    body = b"".join((b"\0\0\0", varint(len(key)), key, varint(len(value)), value, b"\0"))
+    return varint(len(body)) + body
 
 
 def sentinel(schema: Mapping[str, Any], schema_id: int, key: str, token: str) -> bytes:
@@ -57,16 +59,6 @@ def sentinel(schema: Mapping[str, Any], schema_id: int, key: str, token: str) ->
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(dict(schema)), smallest)
     return record(token.encode(), b"\0" + schema_id.to_bytes(4, "big") + out.getvalue())
-
-
-def zigzag(number: int) -> bytes:
-    """Avro's and Kafka's variable-length form of an integer >= 0."""
-    number, out = 2 * number, bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def first_schema_id(body: bytes) -> int | None:
