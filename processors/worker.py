@@ -17,6 +17,7 @@ from processors.columns.app import ColumnApp
 from processors.columns.changelogs import create_missing
 from processors.columns.consumer import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output, new_producer, track
+from processors.columns.table import DeposedError
 from schemas.codec import Codec, load_codec
 from tidewire import log
 from tidewire.config import Settings
@@ -33,6 +34,7 @@ _MAX_REPLICAS = 3
 _STOP_SECONDS = 4.0
 _WATCH_SECONDS = 0.5
 _CONTACT_SECONDS = 5.0
+_BEHIND_SECONDS = 10.0
 
 _log = log.get(__name__)
 
@@ -118,6 +120,7 @@ class Worker:
         start = asyncio.create_task(app.start())  # returns when the tables are recovered
         watch = asyncio.create_task(self._watch(app, health))
         contact = asyncio.create_task(self._keep_contact(producer))
+        behind = asyncio.create_task(self._look_behind(app))
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([start, watch, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +128,7 @@ class Worker:
                 await asyncio.wait([watch, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             health.ready("stopping")
-            for task in (watch, contact, stopped):
+            for task in (watch, contact, behind, stopped):
                 task.cancel()
             await asyncio.sleep(0)
             failure = app.crash_reason or _error(start) or _error(watch)
@@ -152,6 +155,23 @@ class Worker:
                 reached = False
             self._kafka_lost = None if reached else f"Kafka does not answer at {bootstrap(self._settings)}"
             await asyncio.sleep(_CONTACT_SECONDS)
+
+    async def _look_behind(self, app: ColumnApp) -> None:
+        """Has a worker that stood still written behind us? While records come, each commit asks too."""
+        while True:
+            await asyncio.sleep(_BEHIND_SECONDS)
+            if _not_ready(app) is not None:
+                continue
+            try:
+                for table in app.column_tables:
+                    await table.look_behind()
+            except DeposedError:
+                app.consumer.forget_parts()
+            except (KafkaError, OSError) as error:
+                _log.warning("the end of a changelog is not known; asking again", reason=repr(error))
+            except Exception as error:
+                await app.crash(error)
+                raise
 
     def details(self) -> dict[str, object]:
         """For /health: partitions and lag by topic; keys of each table as far as served, and of the first.

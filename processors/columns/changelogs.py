@@ -16,6 +16,10 @@ from tidewire.errors import SchemaError, UnreachableError
 
 _PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.1
+_COMPACTION_LAG_MS = 300_000
+"""Longer than an owner needs to see, and to write once more, what somebody else wrote behind its rows:
+compaction would keep the later row, which no reader counts, and drop the one that counts.
+"""
 
 
 async def create_missing(settings: Settings, names: Iterable[str], partitions: int, replicas: int) -> None:
@@ -25,7 +29,8 @@ async def create_missing(settings: Settings, names: Iterable[str], partitions: i
         SchemaError: one has another number of partitions than the topics that its table is folded from.
         UnreachableError: Kafka does not answer, or does not get them ready in time.
     """
-    wanted = {name: Topic(name, partitions, {"cleanup.policy": "compact"}) for name in names}
+    configs = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(_COMPACTION_LAG_MS)}
+    wanted = {name: Topic(name, partitions, configs) for name in names}
     async with admin.connect(settings) as kafka:
         found = await kafka.topics(wanted)
         if missing := [topic for name, topic in wanted.items() if name not in found]:

@@ -19,6 +19,7 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from processors.columns.table import DeposedError
 from tidewire.columns import Block, as_blocks
 
 
@@ -191,17 +192,28 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        if not await self.is_member():
-            self.log.warning("the group took this worker for dead; what it has not committed is void")
-            for table in self.app.column_tables:
-                table.forget_parts()
+        if not await self.is_member() or not await self._write_first():
+            self.forget_parts()
             return False
-        for send in self.app.before_commit:
-            await send()
-        for table in self.app.column_tables:  # outputs and changelog first, then the source offsets
-            await table.flush()
-        await self.app.output.settle()
         return bool(await super()._commit_offsets(offsets, start_new_transaction))
+
+    async def _write_first(self) -> bool:
+        """Outputs and changelog, which go before the source offsets; false: they are not ours to write."""
+        try:
+            for send in self.app.before_commit:
+                await send()
+            for table in self.app.column_tables:
+                await table.flush()
+        except DeposedError:
+            return False
+        await self.app.output.settle()
+        return True
+
+    def forget_parts(self) -> None:
+        """Go back to what the changelogs hold: the group has given our partitions away."""
+        self.log.warning("the group took this worker for dead; what it has not committed is void")
+        for table in self.app.column_tables:
+            table.forget_parts()
 
     async def is_member(self) -> bool:
         """Whether the group still counts us in; waits while Kafka is away.

@@ -64,6 +64,11 @@ class Output:
         self.producer = producer
         self._sent: list[asyncio.Future[Any]] = []
 
+    @property
+    def producer_id(self) -> int:
+        """What Kafka calls this producer in every batch of it; only known once something was sent."""
+        return int(self.producer._txn_manager.producer_id)
+
     async def send(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]) -> int:
         """Queue records (key, value) in order; returns how many. Waits while earlier batches are queued.
 

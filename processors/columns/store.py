@@ -3,6 +3,10 @@
 Faust's own memory store never says how far it has read and forgets standby keys after every recovery, so that
 a standby that takes over replays the whole changelog. This one knows the last offset that it holds of each
 partition: read from the changelog, or written to it by this worker and acknowledged.
+
+It also knows whose rows count. A worker that stood still between its last look at the group and its write
+puts older rows behind those of the partition's next owner. Each owner's first batch therefore begins with
+its mark: from there on the rows of any other producer are left out (see ownership.py).
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from faust.stores import memory
 from faust.types import TP
 
 from processors.columns.matrix import FENCES
+from processors.columns.ownership import MARK, Mark, Ownership
 from tidewire.columns import Block
 
 NOTHING = -1
@@ -33,6 +38,8 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
         super().__post_init__()
         self._rows: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._last: dict[int, int] = {}
+        self._owners: defaultdict[int, Ownership] = defaultdict(Ownership)
+        self._spoilt: dict[int, set[bytes]] = {}  # keys of rows that do not count, if known
 
     def persisted_offset(self, tp: TP) -> int:
         """Last changelog offset that is held, NOTHING if there is none.
@@ -60,27 +67,61 @@ class StandbyStore(memory.Store):  # type: ignore[misc]  # Faust is untyped
                 self._applied(tp, self._take(tp.partition, event.value))
 
     def _take(self, partition: int, blocks: list[Block]) -> int:
-        rows, taken = self._rows[partition], 0
+        rows, owner, taken = self._rows[partition], self._owners[partition], 0
         held = self._last.get(partition, NOTHING)
         for block in blocks:
             if block.last <= held:
                 continue
-            for record in DefaultRecordBatch(bytes(block.raw)):
+            batch = DefaultRecordBatch(bytes(block.raw))
+            for record in batch:
                 if record.offset <= held:
                     continue
                 taken += 1
-                if record.value is None:
-                    rows.pop(bytes(record.key), None)
+                key = bytes(record.key)
+                if key == MARK:
+                    owner.see(Mark.read(bytes(record.value)), batch.producer_id)
+                elif not owner.counts(batch.producer_id):
+                    self._spoilt.setdefault(partition, set()).add(key)
+                elif record.value is None:
+                    rows.pop(key, None)
                 else:
-                    rows[bytes(record.key)] = bytes(record.value)
+                    rows[key] = bytes(record.value)
             held = self._last[partition] = block.last
         return taken
+
+    def next_mark(self, partition: int, generation: int) -> Mark:
+        """The mark that an owner of this generation of the group begins with."""
+        return self._owners[partition].next(generation)
+
+    def own(self, partition: int, mark: Mark, producer_id: int) -> None:
+        """This worker's mark is in the changelog, written by that producer."""
+        self._owners[partition].see(mark, producer_id)
+
+    def spoil(self, partition: int) -> None:
+        """Rows of somebody else stand behind ours; of which keys is not known."""
+        self._spoilt.setdefault(partition, set())
+
+    def mend(self, partition: int) -> None:
+        """Every row has been written once more."""
+        self._spoilt.pop(partition, None)
+
+    def spoilt(self, partition: int) -> bool:
+        """Whether older rows stand behind newer ones: compaction would keep those, so all are to be written
+        once more.
+        """
+        return partition in self._spoilt
+
+    def whole(self, partition: int) -> dict[bytes, bytes | None]:
+        """Everything held of a partition, and None for what only rows hold that do not count."""
+        return dict.fromkeys(sorted(self._spoilt.get(partition, ()))) | self._rows.get(partition, {})
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop partitions: if one comes back it is read again from the changelog."""
         for partition in list(partitions):
             self._rows.pop(partition, None)
             self._last.pop(partition, None)
+            self._owners.pop(partition, None)
+            self._spoilt.pop(partition, None)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Keep what this worker serves or stands by for."""

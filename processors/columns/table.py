@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
 from faust.events import Event
@@ -18,6 +19,7 @@ from faust.types import TP
 
 from processors.columns.matrix import FENCES, Matrix
 from processors.columns.output import Output, Sent
+from processors.columns.ownership import MARK, Mark
 from processors.columns.records import Records
 from processors.columns.store import StandbyStore
 from tidewire import log
@@ -28,6 +30,13 @@ _ROUNDS = 3
 """So often a partition's rows are written anew because another process wrote in between, then it fails."""
 
 _log = log.get(__name__)
+
+
+class DeposedError(Exception):
+    """The group gave partitions to somebody else while rows of them were being written.
+
+    What was written does not count, nothing of it may be committed; it is done again by whoever has them.
+    """
 
 
 class BatchSchema(Schema):  # type: ignore[misc]  # Faust is untyped
@@ -78,6 +87,10 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         self.before_write: list[Callable[[], Awaitable[None]]] = []
         """Awaited between the taking of changed rows and their writing: what Kafka must have before them."""
         self.read: Counter[str] = Counter(served=0, standby=0)
+        self._term = 0
+        """How often the parts were forgotten: what began before is void."""
+        self._marked: set[int] = set()
+        """The partitions whose changelog has had our mark in this term."""
 
     def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> P:
         """A part from the rows of its changelog."""
@@ -139,6 +152,8 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
     def forget_parts(self) -> None:
         """Go back to the store, that is to what the changelog holds (after a rebalance)."""
         self._parts.clear()
+        self._marked.clear()
+        self._term += 1
 
     def _new_store_by_url(self, url: Any) -> StandbyStore:
         return StandbyStore(
@@ -164,6 +179,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
 
         Raises:
             KafkaError: something did not arrive.
+            DeposedError: the group took this worker for dead meanwhile.
             TidewireError: another process keeps writing to the same partitions.
         """
         async with self._flushing:  # a commit must wait for a running flush
@@ -175,12 +191,26 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         What a flush writes of these keys later must be as new. Partitions that are not served are left out.
 
         Raises:
-            KafkaError, TidewireError: see `flush`.
+            KafkaError, DeposedError, TidewireError: see `flush`.
         """
         async with self._flushing:
             served = self.served()
             mine = {partition: rows[partition] for partition in rows if partition in served}
             await self._write_all(mine, alone=True)
+
+    async def look_behind(self) -> None:
+        """Write once more what another process wrote behind; a flush sees that too, but only if it writes.
+
+        Raises:
+            KafkaError: Kafka does not say where the changelog ends.
+            DeposedError, TidewireError: see `flush`.
+        """
+        async with self._flushing:
+            tps = [TP(self.changelog_topic_name, p) for p in self._parts.keys() & self.served()]
+            ends = await self.app.consumer.highwaters(*tps) if tps else {}
+            late = {tp.partition for tp in tps if (ends.get(tp) or 0) - 1 > self.data.persisted_offset(tp)}
+            rows = {p: self.data.whole(p) for p in sorted(late)}
+            await self._write_all({p: found for p, found in rows.items() if found})
 
     async def _write_all(
         self, changed: Mapping[int, Mapping[bytes, bytes | None]], *, alone: bool = False
@@ -189,7 +219,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             for settle in self.before_write if changed else ():
                 await settle()
             for _ in range(_ROUNDS):
-                changed = await self._write(changed, alone)
+                changed = await self._write(self._with_spoilt(changed), alone)
                 if not changed:
                     return
         except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
@@ -217,6 +247,18 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         if any(tp.partition == partition and tp.topic in inputs for tp in self.app.consumer.assignment()):
             raise RuntimeError(f"{self.changelog_topic_name} partition {partition} was not assigned to us")
 
+    def _with_spoilt(
+        self, changed: Mapping[int, Mapping[bytes, bytes | None]]
+    ) -> dict[int, Mapping[bytes, bytes | None]]:
+        """With all rows of the partitions in which rows that do not count stand behind those that do.
+
+        They go with our mark: once it has taken the place of the former one, nothing tells those rows apart.
+        """
+        return {
+            partition: self.data.whole(partition) | rows if self.data.spoilt(partition) else rows
+            for partition, rows in changed.items()
+        }
+
     async def _write(
         self, changed: Mapping[int, Mapping[bytes, bytes | None]], alone: bool
     ) -> dict[int, Mapping[bytes, bytes | None]]:
@@ -224,37 +266,62 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
 
         `alone`: do not wait for all else that is on its way to Kafka.
         """
-        sent: dict[int, list[Sent]] = {}
+        term, sent, marks = self._term, dict[int, list[Sent]](), dict[int, Mark]()
         for partition, rows in changed.items():
-            sent[partition] = await self._output.write(self.changelog_topic_name, partition, rows.items())
+            records: Iterable[tuple[bytes, bytes | None]] = rows.items()
+            if partition not in self._marked:
+                marks[partition] = self.data.next_mark(partition, self.app.consumer_generation_id)
+                records = chain([(MARK, bytes(marks[partition]))], records)
+            sent[partition] = await self._output.write(self.changelog_topic_name, partition, records)
             CHANGELOG_RECORDS.labels(self.name).inc(len(rows))
         if alone:
             for batch in (batch for batches in sent.values() for batch in batches):
                 await batch.answer
         else:
             await self._output.settle()
-        again: dict[int, Mapping[bytes, bytes | None]] = {}
+        ends = {partition: self._end(partition, batches) for partition, batches in sent.items()}
+        await self._check_ours(term, any(foreign for _, foreign in ends.values()))
+        for partition, mark in marks.items():
+            self.data.own(partition, mark, self._output.producer_id)
+            self._marked.add(partition)
         for partition, rows in changed.items():
             self.data.put(partition, rows)
-            if self._follow(TP(self.changelog_topic_name, partition), sent[partition]):
-                again[partition] = self.data.rows(partition)
-        return again
+            self._follow(partition, *ends[partition])
+        return {partition: {} for partition in changed if self.data.spoilt(partition)}
 
-    def _follow(self, tp: TP, sent: list[Sent]) -> bool:
-        """Note how far the changelog is held; whether another process wrote to it in between.
-
-        That is a former owner that the group took for dead while it stood still. It may have put older rows
-        behind ours, so all of ours are written once more before any source offset is committed.
-        """
-        expected, foreign = self.data.persisted_offset(tp) + 1, False
+    def _end(self, partition: int, sent: list[Sent]) -> tuple[int, bool]:
+        """Offset of the last record of ours, and whether another process wrote between ours."""
+        expected, foreign = self.data.persisted_offset(TP(self.changelog_topic_name, partition)) + 1, False
         for batch in sent:
-            first, foreign_here = batch.first(), batch.first() != expected
-            foreign, expected = foreign or foreign_here, first + batch.records
-        self.data.set_persisted_offset(tp, expected - 1)
+            first = batch.first()
+            foreign, expected = foreign or first != expected, first + batch.records
+        return expected - 1, foreign
+
+    async def _check_ours(self, term: int, foreign: bool) -> None:
+        """If another process wrote too, one of us is not the owner: the group knows who.
+
+        Raises:
+            DeposedError: it is us, or there was a rebalance since.
+        """
+        if foreign and not await self.app.consumer.is_member():
+            raise DeposedError
+        if term != self._term:
+            raise DeposedError
+
+    def _follow(self, partition: int, last: int, foreign: bool) -> None:
+        """Note how far the changelog is held, and whether all of our rows are to be written once more.
+
+        They are if a former owner, that the group took for dead while it stood still, wrote in between: no
+        reader counts its rows, but compaction would keep them in the place of ours.
+        """
+        tp = TP(self.changelog_topic_name, partition)
+        self.data.set_persisted_offset(tp, last)
         if foreign:
             CHANGELOG_FOREIGN.labels(self.name).inc()
+            self.data.spoil(partition)
             _log.warning("another process wrote to our changelog; its partition is written anew", at=str(tp))
-        return foreign
+        else:  # whatever was spoilt has been written whole
+            self.data.mend(partition)
 
 
 class ColumnTable(PartTable[Matrix]):

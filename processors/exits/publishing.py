@@ -19,7 +19,7 @@ from typing import Any
 
 from processors.columns.app import ColumnApp
 from processors.columns.output import Output, Sent, new_producer, track
-from processors.columns.table import RecordTable
+from processors.columns.table import DeposedError, RecordTable
 from processors.exits.desk import Desk, Trigger
 from processors.exits.intents import intent_of
 from schemas.catalogue import EXIT_EVENTS, EXIT_TRIGGERS, ORDER_INTENTS, Catalogue
@@ -135,7 +135,11 @@ class Publisher:
         if not await self._is_member():
             return False
         pending = await self._tell(fired, "pending")
-        await self._table.write_through({desk.partition: desk.take_rows() for desk, _ in fired})
+        try:
+            await self._table.write_through({desk.partition: desk.take_rows() for desk, _ in fired})
+        except DeposedError:
+            self._app.consumer.forget_parts()
+            return False
         await _arrived(pending)
         return True
 
