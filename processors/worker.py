@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processors.columns.app import ColumnApp
+from processors.columns.changelog_writer import DeposedError
 from processors.columns.changelogs import create_missing
 from processors.columns.consumer import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output, new_producer, track
-from processors.columns.table import DeposedError
 from schemas.codec import Codec, load_codec
 from tidewire import log
 from tidewire.config import Settings

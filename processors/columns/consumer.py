@@ -19,7 +19,7 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from processors.columns.table import DeposedError
+from processors.columns.changelog_writer import DeposedError
 from tidewire.columns import Block, as_blocks
 
 

@@ -8,8 +8,8 @@ mark that it has read; behind an accepted mark only that producer's rows count, 
 worker that stood still writes has no mark, or a smaller one.
 
 A mark is a number, counted up from the last one read, and the group's generation: two owners that have
-read the same changelog differ in it. It needs no clock. Where batches are read record by record, all producers
-look alike (-1), and every row counts.
+read the same changelog differ in it. It needs no clock. Where batches are read record by record, all
+producers look alike (-1), and every row counts.
 """
 
 from __future__ import annotations

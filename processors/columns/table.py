@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from faust.events import Event
@@ -17,26 +17,13 @@ from faust.serializers.schemas import Schema
 from faust.tables.table import Table
 from faust.types import TP
 
+from processors.columns.changelog_writer import ChangelogWriter
 from processors.columns.matrix import FENCES, Matrix
-from processors.columns.output import Output, Sent
-from processors.columns.ownership import MARK, Mark
+from processors.columns.output import Output
 from processors.columns.records import Records
 from processors.columns.store import StandbyStore
-from tidewire import log
-from tidewire.errors import SchemaError, TidewireError
-from tidewire.metrics import CHANGELOG_FOREIGN, CHANGELOG_READ, CHANGELOG_RECORDS
-
-_ROUNDS = 3
-"""So often a partition's rows are written anew because another process wrote in between, then it fails."""
-
-_log = log.get(__name__)
-
-
-class DeposedError(Exception):
-    """The group gave partitions to somebody else while rows of them were being written.
-
-    What was written does not count, nothing of it may be committed; it is done again by whoever has them.
-    """
+from tidewire.errors import SchemaError
+from tidewire.metrics import CHANGELOG_READ
 
 
 class BatchSchema(Schema):  # type: ignore[misc]  # Faust is untyped
@@ -49,6 +36,19 @@ class BatchSchema(Schema):  # type: ignore[misc]  # Faust is untyped
             return Event(app, None, message.value, None, message)
 
         return decode
+
+
+class _Group:
+    """Our consumer group, as the changelog asks it."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def generation(self) -> int:
+        return int(self._app.consumer_generation_id)
+
+    async def is_member(self) -> bool:
+        return bool(await self._app.consumer.is_member())
 
 
 class Part(Protocol):
@@ -87,10 +87,6 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         self.before_write: list[Callable[[], Awaitable[None]]] = []
         """Awaited between the taking of changed rows and their writing: what Kafka must have before them."""
         self.read: Counter[str] = Counter(served=0, standby=0)
-        self._term = 0
-        """How often the parts were forgotten: what began before is void."""
-        self._marked: set[int] = set()
-        """The partitions whose changelog has had our mark in this term."""
 
     def _load(self, partition: int, stored: Mapping[bytes, bytes]) -> P:
         """A part from the rows of its changelog."""
@@ -152,8 +148,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
     def forget_parts(self) -> None:
         """Go back to the store, that is to what the changelog holds (after a rebalance)."""
         self._parts.clear()
-        self._marked.clear()
-        self._term += 1
+        self._changelog.new_term()
 
     def _new_store_by_url(self, url: Any) -> StandbyStore:
         return StandbyStore(
@@ -208,9 +203,8 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         async with self._flushing:
             tps = [TP(self.changelog_topic_name, p) for p in self._parts.keys() & self.served()]
             ends = await self.app.consumer.highwaters(*tps) if tps else {}
-            late = {tp.partition for tp in tps if (ends.get(tp) or 0) - 1 > self.data.persisted_offset(tp)}
-            rows = {p: self.data.whole(p) for p in sorted(late)}
-            await self._write_all({p: found for p, found in rows.items() if found})
+            late = [tp.partition for tp in tps if (ends.get(tp) or 0) - 1 > self.data.persisted_offset(tp)]
+            await self._write_all({partition: self.data.whole(partition) for partition in late})
 
     async def _write_all(
         self, changed: Mapping[int, Mapping[bytes, bytes | None]], *, alone: bool = False
@@ -218,16 +212,15 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         try:
             for settle in self.before_write if changed else ():
                 await settle()
-            for _ in range(_ROUNDS):
-                changed = await self._write(self._with_spoilt(changed), alone)
-                if not changed:
-                    return
+            await self._changelog.write(changed, alone)
         except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
             self.forget_parts()
             raise
-        raise TidewireError(
-            f"another process keeps writing to {self.changelog_topic_name}, partitions {sorted(changed)}"
-            ": is there a second consumer group with this TIDEWIRE_TOPIC_PREFIX?"
+
+    @cached_property
+    def _changelog(self) -> ChangelogWriter:
+        return ChangelogWriter(
+            self.name, self.changelog_topic_name, self.data, self._output, _Group(self.app)
         )
 
     def _take_changed(self) -> dict[int, Mapping[bytes, bytes | None]]:
@@ -246,82 +239,6 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         inputs = self.app.batch_topics
         if any(tp.partition == partition and tp.topic in inputs for tp in self.app.consumer.assignment()):
             raise RuntimeError(f"{self.changelog_topic_name} partition {partition} was not assigned to us")
-
-    def _with_spoilt(
-        self, changed: Mapping[int, Mapping[bytes, bytes | None]]
-    ) -> dict[int, Mapping[bytes, bytes | None]]:
-        """With all rows of the partitions in which rows that do not count stand behind those that do.
-
-        They go with our mark: once it has taken the place of the former one, nothing tells those rows apart.
-        """
-        return {
-            partition: self.data.whole(partition) | rows if self.data.spoilt(partition) else rows
-            for partition, rows in changed.items()
-        }
-
-    async def _write(
-        self, changed: Mapping[int, Mapping[bytes, bytes | None]], alone: bool
-    ) -> dict[int, Mapping[bytes, bytes | None]]:
-        """Rows to the changelog, then to the store; returns the partitions that are to be written anew.
-
-        `alone`: do not wait for all else that is on its way to Kafka.
-        """
-        term, sent, marks = self._term, dict[int, list[Sent]](), dict[int, Mark]()
-        for partition, rows in changed.items():
-            records: Iterable[tuple[bytes, bytes | None]] = rows.items()
-            if partition not in self._marked:
-                marks[partition] = self.data.next_mark(partition, self.app.consumer_generation_id)
-                records = chain([(MARK, bytes(marks[partition]))], records)
-            sent[partition] = await self._output.write(self.changelog_topic_name, partition, records)
-            CHANGELOG_RECORDS.labels(self.name).inc(len(rows))
-        if alone:
-            for batch in (batch for batches in sent.values() for batch in batches):
-                await batch.answer
-        else:
-            await self._output.settle()
-        ends = {partition: self._end(partition, batches) for partition, batches in sent.items()}
-        await self._check_ours(term, any(foreign for _, foreign in ends.values()))
-        for partition, mark in marks.items():
-            self.data.own(partition, mark, self._output.producer_id)
-            self._marked.add(partition)
-        for partition, rows in changed.items():
-            self.data.put(partition, rows)
-            self._follow(partition, *ends[partition])
-        return {partition: {} for partition in changed if self.data.spoilt(partition)}
-
-    def _end(self, partition: int, sent: list[Sent]) -> tuple[int, bool]:
-        """Offset of the last record of ours, and whether another process wrote between ours."""
-        expected, foreign = self.data.persisted_offset(TP(self.changelog_topic_name, partition)) + 1, False
-        for batch in sent:
-            first = batch.first()
-            foreign, expected = foreign or first != expected, first + batch.records
-        return expected - 1, foreign
-
-    async def _check_ours(self, term: int, foreign: bool) -> None:
-        """If another process wrote too, one of us is not the owner: the group knows who.
-
-        Raises:
-            DeposedError: it is us, or there was a rebalance since.
-        """
-        if foreign and not await self.app.consumer.is_member():
-            raise DeposedError
-        if term != self._term:
-            raise DeposedError
-
-    def _follow(self, partition: int, last: int, foreign: bool) -> None:
-        """Note how far the changelog is held, and whether all of our rows are to be written once more.
-
-        They are if a former owner, that the group took for dead while it stood still, wrote in between: no
-        reader counts its rows, but compaction would keep them in the place of ours.
-        """
-        tp = TP(self.changelog_topic_name, partition)
-        self.data.set_persisted_offset(tp, last)
-        if foreign:
-            CHANGELOG_FOREIGN.labels(self.name).inc()
-            self.data.spoil(partition)
-            _log.warning("another process wrote to our changelog; its partition is written anew", at=str(tp))
-        else:  # whatever was spoilt has been written whole
-            self.data.mend(partition)
 
 
 class ColumnTable(PartTable[Matrix]):

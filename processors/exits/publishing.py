@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from processors.columns.app import ColumnApp
+from processors.columns.changelog_writer import DeposedError
 from processors.columns.output import Output, Sent, new_producer, track
-from processors.columns.table import DeposedError, RecordTable
+from processors.columns.table import RecordTable
 from processors.exits.desk import Desk, Trigger
 from processors.exits.intents import intent_of
 from schemas.catalogue import EXIT_EVENTS, EXIT_TRIGGERS, ORDER_INTENTS, Catalogue

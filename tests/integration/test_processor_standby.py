@@ -214,6 +214,47 @@ async def test_older_rows_behind_ours_are_overwritten(
     ]
 
 
+async def test_older_rows_behind_the_last_ones_do_not_count_even_if_nobody_wrote_since(
+    settings: Settings, codec: Codec, producer: AIOKafkaProducer, market: Market
+) -> None:
+    """The owner dies, then the former one wakes: the next would go on from rows older than its offsets."""
+    topic = settings.tidewire_topic_prefix + CHANGELOG
+    with worker(settings) as running:
+        await running.until(is_healthy)
+        await market.send(200)
+        await until_folded(settings, running)
+        old = await read_all(settings, CHANGELOG)
+        await market.send(200)
+        await until_folded(settings, running)
+    for record in old:
+        if record.key in map(str.encode, SYMBOLS):
+            await producer.send_and_wait(topic, record.value, record.key, record.partition)
+    with worker(settings) as running:
+        await market.send(200)
+        await until_alone(settings, running)
+    assert_equal(await last_features(settings, codec), market.truth())
+    newest = {r.key: r.value for r in await read_all(settings, CHANGELOG)}
+    assert not [r for r in old if r.key in map(str.encode, SYMBOLS) and newest[r.key] == r.value]
+
+
+async def test_older_rows_are_written_over_while_nothing_comes(
+    settings: Settings, codec: Codec, producer: AIOKafkaProducer, market: Market
+) -> None:
+    """Compaction keeps the newest record of a key: an idle owner would lose the row that counts."""
+    topic = settings.tidewire_topic_prefix + CHANGELOG
+    with worker(settings) as running:
+        await running.until(is_healthy)
+        await market.send(200)
+        await until_folded(settings, running)
+        right = {r.key: r.value for r in await read_all(settings, CHANGELOG)}
+        for record in await read_all(settings, CHANGELOG):
+            if record.key in map(str.encode, SYMBOLS):
+                await producer.send_and_wait(topic, b"\0" * len(record.value), record.key, record.partition)
+        async with asyncio.timeout(90):
+            while {r.key: r.value for r in await read_all(settings, CHANGELOG)} != right:
+                await asyncio.sleep(0.2)
+
+
 async def test_a_changelog_that_kafka_refuses_stops_the_worker_before_anything_is_committed(
     settings: Settings, codec: Codec, market: Market
 ) -> None:
