@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from console import cli
 from processors.columns.matrix import FENCES
+from processors.columns.ownership import MARK
 from replay import comparison, stocks
 from replay.fold import fold
 from replay.log import Span, read, spans
@@ -92,7 +93,7 @@ async def changelog(settings: Settings) -> dict[int, dict[bytes, bytes]]:
         rows: dict[int, dict[bytes, bytes]] = {}
         while any([await client.position(lane) < ends[lane] for lane in lanes]):
             for lane, found in (await client.getmany(timeout_ms=500)).items():
-                rows.setdefault(lane.partition, {}).update((r.key, r.value) for r in found)
+                rows.setdefault(lane.partition, {}).update((r.key, r.value) for r in found if r.key != MARK)
         return rows
     finally:
         await client.stop()
