@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from simulator.broker.amounts import CENT, ZERO
@@ -42,8 +43,9 @@ class Contract(NamedTuple):
     strike: Decimal
 
 
+@lru_cache(maxsize=16_384)
 def contract(symbol: str) -> Contract | None:
-    """What an OCC symbol names; None when it is not one."""
+    """What an OCC symbol names; None when it is not one. Kept: a tape looks at all of its contracts often."""
     match = _OCC.fullmatch(symbol)
     if match is None:
         return None
