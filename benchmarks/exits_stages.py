@@ -18,13 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from benchmarks import whole_topic
 from schemas.catalogue import EXIT_TRIGGERS, ORDER_INTENTS
-from schemas.codec import load_codec
 from sinks.postgres import connection
 from tidewire.config import Settings
-from tidewire.kafka import client_arguments
 
 NAMES = ("fired", "durable", "taken", "sending", "post")
 _LEDGER = b"""SELECT i.intent_id, (extract(epoch from i.taken_at) * 1000)::float8,
@@ -59,21 +57,10 @@ async def stamps(settings: Settings, quotes: Mapping[str, int], arrived: Mapping
 
 async def _first_times(settings: Settings, topic: str, field: str) -> dict[str, float]:
     """By id, when its first record was made, ms."""
-    codec, name = load_codec(settings), settings.tidewire_topic_prefix + topic
-    reader = AIOKafkaConsumer(**client_arguments(settings), auto_offset_reset="earliest")
-    await reader.start()
-    try:
-        numbers = await reader._client._wait_on_metadata(name)
-        reader.assign([TopicPartition(name, number) for number in numbers])
-        ends = await reader.end_offsets(reader.assignment())
-        found: dict[str, float] = {}
-        while any([await reader.position(tp) < end for tp, end in ends.items()]):
-            for records in (await reader.getmany(timeout_ms=100)).values():
-                for record in records:
-                    found.setdefault(codec.decode(record.value)[1][field], float(record.timestamp))
-        return found
-    finally:
-        await reader.stop()
+    found: dict[str, float] = {}
+    async for made, record in whole_topic.records(settings, topic):
+        found.setdefault(record[field], made)
+    return found
 
 
 def _ledger(url: str) -> dict[str, tuple[float, float]]:

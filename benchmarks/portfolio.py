@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 import psutil
 
+from benchmarks import portfolio_stages as stages
 from benchmarks.line import end, home, start, wait_for_market
 from benchmarks.process import side
 
@@ -58,9 +59,10 @@ class _User:
     number: int
     quantities: list[dict[str, str]] = field(default_factory=list)
     updates: int = 0
-    waiting: dict[str, tuple[float, list[int]]] = field(default_factory=dict)
-    """Symbol of the order on its way -> when it was sent, and the connections that have not yet answered."""
-    waits: list[float] = field(default_factory=list)
+    waiting: dict[str, list[int]] = field(default_factory=dict)
+    """Symbol of the order on its way -> the connections that have not yet told of it."""
+    told_at: list[tuple[str, int]] = field(default_factory=list)
+    """Of each connection that has: the symbol, and when, ns."""
 
     def told(self, connection: int, position: dict[str, Any]) -> None:
         self.updates += 1
@@ -68,17 +70,17 @@ class _User:
         before = self.quantities[connection].get(symbol)
         self.quantities[connection][symbol] = quantity
         if before != quantity and symbol in self.waiting:
-            sent, left = self.waiting[symbol]
+            left = self.waiting[symbol]
             if connection in left:
                 left.remove(connection)
-                self.waits.append((time.monotonic() - sent) * 1000)
+                self.told_at.append((symbol, time.time_ns()))
             if not left:
                 del self.waiting[symbol]
 
 
 async def _clients() -> dict[str, float]:
     from console.client import sign_in
-    from tidewire import config
+    from tidewire import config, stack
 
     settings = config.load()
     url = sign_in.gateway_url(settings)
@@ -95,22 +97,20 @@ async def _clients() -> dict[str, float]:
         ]
         await _open_positions(http, broker, users)
         marks_from, measured_from = sum(u.updates for u in users), time.monotonic()
-        await _trade(http, broker, users)
+        orders = await _trade(http, broker, users)
         seconds = time.monotonic() - measured_from
         told = sum(u.updates for u in users) - marks_from
         after = gateway.memory_info().rss
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    waits = sorted(wait for user in users for wait in user.waits)
-    unanswered = sum(len(left) for user in users for _, left in user.waiting.values())
-    if unanswered or not waits:
-        raise RuntimeError(f"{len(waits)} updates came for orders, {unanswered} never did")
-    return {
-        "p50": waits[len(waits) // 2],
-        "p99": waits[int(len(waits) * 0.99)],
-        "max": waits[-1],
-        "updates_for_orders": float(len(waits)),
+    pushed = [(orders[user.number, symbol], at) for user in users for symbol, at in user.told_at]
+    unanswered = sum(len(left) for user in users for left in user.waiting.values())
+    if unanswered or not pushed:
+        raise RuntimeError(f"{len(pushed)} updates came for orders, {unanswered} never did")
+    found = await stages.stamps(stack.fill_in(settings), pushed)
+    return stages.figures(found) | {
+        "updates_for_orders": float(len(found)),
         "clients": float(USERS * CONNECTIONS),
         "position_updates_per_s": told / seconds / CONNECTIONS,
         "gateway_mb": after / 1e6,
@@ -154,15 +154,22 @@ async def _open_positions(http: aiohttp.ClientSession, broker: str, users: list[
     await asyncio.sleep(_WARM_SECONDS)
 
 
-async def _trade(http: aiohttp.ClientSession, broker: str, users: list[_User]) -> None:
+async def _trade(
+    http: aiohttp.ClientSession, broker: str, users: list[_User]
+) -> dict[tuple[int, str], stages.Order]:
+    """One order a symbol and user at most; returns them, by these."""
+    orders: dict[tuple[int, str], stages.Order] = {}
     symbols = SYMBOLS.split(",")
     began = time.monotonic()
     for n in range(ORDERS_PER_SECOND * SECONDS):
         user, symbol = users[n % len(users)], symbols[n // len(users) % len(symbols)]
         await asyncio.sleep(max(0.0, began + n / ORDERS_PER_SECOND - time.monotonic()))
-        user.waiting[symbol] = time.monotonic(), list(range(CONNECTIONS))
+        user.waiting[symbol] = list(range(CONNECTIONS))
+        sent = time.time_ns()
         await _order(http, broker, user, symbol)
+        orders[user.number, symbol] = stages.Order(user.number, symbol, sent, time.time_ns())
     await asyncio.sleep(_LAST_SECONDS)
+    return orders
 
 
 async def _order(http: aiohttp.ClientSession, broker: str, user: _User, symbol: str) -> None:
