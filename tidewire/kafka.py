@@ -16,6 +16,7 @@ from tidewire.config import Settings
 from tidewire.errors import ConfigError, UnreachableError
 
 _LEAVE_SECONDS = 2.0
+_NEVER_SECONDS = 86_400.0
 
 
 def bootstrap(settings: Settings) -> str:
@@ -80,6 +81,16 @@ async def start(client: Client) -> None:
             if not starting.cancel() and not starting.cancelled():
                 starting.exception()  # nobody waits for it any more
         raise
+
+
+def fetch_only_when_read(consumer: AIOKafkaConsumer) -> None:
+    """Have a started consumer ask a broker for more only when all that came from it has been read.
+
+    aiokafka waits for that 0.1 s; then it asks without the partitions that are unread. So a reader that is
+    late by 0.1 s would get what comes for those only when that fetch ends, which may last as long as
+    `fetch_max_wait_ms` allows.
+    """
+    consumer._fetcher._prefetch_backoff = _NEVER_SECONDS
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from sinks.gateway.portfolio import Portfolios
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError, UnreachableError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, fetch_only_when_read
 
 _POLL_MS = 500
 _FETCH_WAIT_MS = 500
@@ -68,6 +68,7 @@ class AccountFeed:
             consumer = self._consumer()
             try:
                 await consumer.start()
+                fetch_only_when_read(consumer)
                 await self._assign(consumer)
                 await self._load(consumer)
                 await self._tail(consumer)

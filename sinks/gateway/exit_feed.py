@@ -17,7 +17,7 @@ from sinks.gateway.exit_rules import ExitRules
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError, UnreachableError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, fetch_only_when_read
 from tidewire.placing import partition_of
 
 _POLL_MS = 500
@@ -53,6 +53,7 @@ class ExitFeed:
             )
             try:
                 await consumer.start()
+                fetch_only_when_read(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError, UnreachableError) as error:
                 if str(error) != told:
