@@ -453,7 +453,8 @@ EXECUTOR_ALERTS = Counter(
     "tidewire_executor_alerts_total",
     "What somebody should look at: an exit refused or rejected, an order lost by the broker, "
     "an intent that an "
-    "error of ours has stopped (broken) or that cannot be read",
+    "error of ours has stopped (broken) or that cannot be read, an order that turned up after its intent had "
+    "ended without it (late)",
     ["kind"],
 )
 EXECUTOR_SECONDS = Histogram(
@@ -470,6 +471,15 @@ EXECUTOR_CLAIMS = Counter(
     "tidewire_executor_claims_total",
     "Accounts that this process claimed, and claims that it lost to another: claimed, fenced",
     ["what"],
+)
+
+# -- every service
+
+LOOP_LATE = Histogram(
+    "tidewire_loop_late_seconds",
+    "How much later than asked for the event loop woke a sleeper that asks ten times a second: for so long "
+    "the service stood still, or waited for a core",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
 )
 
 # -- corporate actions

@@ -4,6 +4,8 @@ A hanging service answers nobody, keeps its partitions (heartbeats may come from
 never ends by itself. A thread beside the loop looks whether the loop has turned since the last look; after
 LOOKS in a row without a turn it writes every thread's stack and ends the process. Looks are counted, not
 seconds: a process that was stopped and woken, or a machine that slept, has missed one look.
+
+Shorter stalls show in a metric, and those of a second or more in the log.
 """
 
 from __future__ import annotations
@@ -13,13 +15,18 @@ import faulthandler
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from tidewire import log
+from tidewire.metrics import LOOP_LATE
 
 EVERY_SECONDS = 5.0
 LOOKS = 24
 """Two minutes: no batch, recovery or collection of garbage of a sound service takes that long."""
+
+BEAT_SECONDS = 0.1
+LONG_SECONDS = 1.0
 
 _log = log.get(__name__)
 
@@ -62,9 +69,15 @@ class Pulse:
             self._beating.cancel()
 
     async def _beat(self) -> None:
+        pause = min(BEAT_SECONDS, self._every / 2)
         while True:
             self._turns += 1
-            await asyncio.sleep(self._every / 2)
+            slept = time.monotonic()
+            await asyncio.sleep(pause)
+            late = max(0.0, time.monotonic() - slept - pause)
+            LOOP_LATE.observe(late)
+            if late >= LONG_SECONDS:
+                _log.warning("stood still", seconds=round(late, 1))
 
     def _watch(self) -> None:
         while not self._over.wait(self._every):

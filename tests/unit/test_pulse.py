@@ -6,7 +6,10 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+
+from prometheus_client import REGISTRY
 
 from tidewire.pulse import Pulse, Watcher
 
@@ -35,6 +38,19 @@ async def test_a_loop_that_turns_is_left_alone() -> None:
     await asyncio.sleep(0.5)
     pulse.stop()
     assert not told.is_set()
+
+
+async def test_a_loop_that_stood_still_says_for_how_long() -> None:
+    """Else an operator sees late data, and no service that could have made it late."""
+    before = REGISTRY.get_sample_value("tidewire_loop_late_seconds_sum") or 0.0
+    pulse = Pulse()
+    pulse.start()
+    await asyncio.sleep(0)
+    time.sleep(0.4)
+    await asyncio.sleep(0.05)
+    pulse.stop()
+    late = (REGISTRY.get_sample_value("tidewire_loop_late_seconds_sum") or 0.0) - before
+    assert 0.25 < late < 5
 
 
 def test_a_process_whose_loop_hangs_ends_and_says_where_it_stood() -> None:
