@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaProducer
 
-from benchmarks import exits_broker, fleet
+from benchmarks import exits_broker, fleet, stillness
 from benchmarks.exits_broker import ACCOUNTS, POSITIONS, Held
 from benchmarks.exits_stages import NAMES, Stamps, stamps
 from benchmarks.process import side
@@ -99,7 +99,8 @@ async def _drive(
             market = _Market(settings, codec, producer, rate)
             await market.feed(_WARM_SECONDS, 0)
             before, started = await asyncio.to_thread(_used, services), time.monotonic()
-            sent = await market.feed(wanted, CROSSINGS_PER_SECOND)
+            async with stillness.watched() as still:
+                sent = await market.feed(wanted, CROSSINGS_PER_SECOND)
             seconds = time.monotonic() - started
             used = [b - a for a, b in zip(before, await asyncio.to_thread(_used, services), strict=True)]
             arrived = await _all_arrived(http, url, market.crossed)
@@ -109,7 +110,7 @@ async def _drive(
     cpu = dict(
         zip(("exits_cpu_percent", "executor_cpu_percent"), (100 * u / seconds for u in used), strict=True)
     )
-    return _figures(found) | cpu | {"quotes_per_s": sent / seconds}
+    return _figures(found) | cpu | still | {"quotes_per_s": sent / seconds}
 
 
 def _figures(found: Sequence[Stamps]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks import market
+from benchmarks import market, stillness
 from benchmarks.process import environment, side
 from tidewire import config, stack
 
@@ -173,13 +173,14 @@ async def _listen() -> dict[str, float]:
     waits: list[float] = []
     begin = end = 0.0  # set by the first record that comes
     give_up = time.monotonic() + _FIRST_SECONDS
-    while time.monotonic() < (end or give_up):
-        for records in (await consumer.getmany(timeout_ms=100)).values():
-            now, at = time.time_ns(), time.monotonic()
-            if not end:
-                begin, end = at + _WARM_SECONDS, at + _WARM_SECONDS + LATENCY_SECONDS
-            if at >= begin:
-                waits += [(now - codec.decode(r.value)[1]["received_ts"]) / 1e6 for r in records]
+    async with stillness.watched() as still:
+        while time.monotonic() < (end or give_up):
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                now, at = time.time_ns(), time.monotonic()
+                if not end:
+                    begin, end = at + _WARM_SECONDS, at + _WARM_SECONDS + LATENCY_SECONDS
+                if at >= begin:
+                    waits += [(now - codec.decode(r.value)[1]["received_ts"]) / 1e6 for r in records]
     await consumer.stop()
     if len(waits) < 1000:
         raise RuntimeError(f"only {len(waits)} feature records came")
@@ -189,4 +190,5 @@ async def _listen() -> dict[str, float]:
         "p99": waits[int(len(waits) * 0.99)],
         "max": waits[-1],
         "records": float(len(waits)),
+        **still,
     }

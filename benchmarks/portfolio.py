@@ -18,6 +18,7 @@ import orjson
 import psutil
 
 from benchmarks import portfolio_stages as stages
+from benchmarks import stillness
 from benchmarks.line import end, home, start, wait_for_market
 from benchmarks.process import side
 
@@ -97,7 +98,8 @@ async def _clients() -> dict[str, float]:
         ]
         await _open_positions(http, broker, users)
         marks_from, measured_from = sum(u.updates for u in users), time.monotonic()
-        orders = await _trade(http, broker, users)
+        async with stillness.watched() as still:
+            orders = await _trade(http, broker, users)
         seconds = time.monotonic() - measured_from
         told = sum(u.updates for u in users) - marks_from
         after = gateway.memory_info().rss
@@ -115,6 +117,7 @@ async def _clients() -> dict[str, float]:
         "position_updates_per_s": told / seconds / CONNECTIONS,
         "gateway_mb": after / 1e6,
         "mb_for_connections": (after - before) / 1e6,
+        **still,
     }
 
 
