@@ -20,7 +20,7 @@ _STEP = 0.005
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[dict[str, float]]:
-    """Figures that are filled in when the body ends: the longest stop in ms, and the share that was stolen."""
+    """Figures, there when the body has ended: the longest stop (ms), and the share that was stolen (%)."""
     found: dict[str, float] = {}
     longest = [0.0]
     before = psutil.cpu_times()
