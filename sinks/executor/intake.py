@@ -25,7 +25,7 @@ from tidewire import dead_letters, log
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments, start
+from tidewire.kafka import client_arguments, fetch_only_when_read, start
 from tidewire.metrics import RECORDS_APPLIED, RECORDS_SKIPPED
 
 STAGE = "executor"
@@ -84,6 +84,7 @@ class Intake:
             try:
                 consumer.subscribe([self._topic], listener=_Listener(self))
                 await start(consumer)
+                fetch_only_when_read(consumer)
                 await self._follow(consumer)
             except FencedError:
                 self.trouble = "another executor has an account that was ours: asking the group anew"
@@ -256,6 +257,7 @@ class News:
             )  # fmt: skip
             try:
                 await start(consumer)
+                fetch_only_when_read(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError) as error:
                 _log.warning("no news of orders at the moment", reason=repr(error))
