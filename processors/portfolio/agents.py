@@ -210,7 +210,7 @@ class Portfolio:
         finally:
             self._busy.discard(partition)
 
-    async def _send(self, partition: int, book: Book, *, whole: bool = False) -> None:
+    async def _send(self, partition: int, book: Book) -> None:
         # Rendered only when it is this batch's turn: the last record of a key is its newest state.
         async with self._sending[partition]:
             if self._table.parts.get(partition) is not book.records:
@@ -219,7 +219,7 @@ class Portfolio:
             announced = book.take_announced(_MOST_MARKED)
             with exact():
                 outputs = dict(self._render(announced))
-            outputs[PORTFOLIO_POSITIONS] += await self._render_marked(book, announced, whole)
+            outputs[PORTFOLIO_POSITIONS] += await self._render_marked(book, announced)
             if self._table.parts.get(partition) is not book.records:
                 return  # meanwhile
             await asyncio.gather(
@@ -237,10 +237,10 @@ class Portfolio:
             if book is not None:
                 book.announce_totals()
                 while book.announced and self._table.parts.get(partition) is records:
-                    await self._send(partition, book, whole=True)
+                    await self._send(partition, book)
 
-    async def _render_marked(self, book: Book, announced: Announced, whole: bool) -> list[Pair]:
-        """Those whose price alone moved, a few at a time; the rest wait, unless `whole`, for order events."""
+    async def _render_marked(self, book: Book, announced: Announced) -> list[Pair]:
+        """Those whose price alone moved, a few at a time; the rest wait for an order event that has come."""
         marked, pairs = list(announced.marked.values()), list[Pair]()
         while marked:
             some, marked = marked[:_AT_ONCE], marked[_AT_ONCE:]
@@ -248,7 +248,7 @@ class Portfolio:
                 pairs += self._positions(map(position_record, some))
             if marked:
                 await asyncio.sleep(0)
-            if not whole and (announced.urgent or book.announced.urgent):
+            if announced.urgent or book.announced.urgent:
                 book.put_back(marked)
                 break
         return pairs
