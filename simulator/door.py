@@ -92,9 +92,14 @@ class RestFaults:
 
     def answer(self, path: str, method: str = "GET", account: int = 0) -> web.Response | None:
         """What a request gets instead of what it asked for; None: what it asked for."""
+        fault = self.instead(path, method, account)
+        return None if fault is None else refusal(fault)
+
+    def instead(self, path: str, method: str = "GET", account: int = 0) -> Fault | None:
+        """The fault that a request gets instead of what it asked for; None: what it asked for."""
         for at, (prefixes, fault, left) in enumerate(self._rules):
             theirs = fault.accounts is None or account in fault.accounts
             if theirs and path.startswith(prefixes) and fault.method in (None, method):
                 self._rules[at : at + 1] = [(prefixes, fault, left - 1)] if left > 1 else []
-                return refusal(fault)
+                return fault
         return None

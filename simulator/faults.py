@@ -38,11 +38,12 @@ REST:
 - `status_http` code=503 count=1 path=None method=None retry_after=None message=None   the next requests to
   the venue's history and latest values (trading: to orders, positions, account...), or to paths that begin
   with `path`, get this HTTP status, with `message` as the JSON of the answer, and nothing is done; a 429 of
-  trading tells by X-RateLimit-Reset, too, when to come again
+  trading tells by X-RateLimit-Reset, too, when to come again; with seconds=None trading answers so late
 
 Trading's REST once more, where the request is done all the same. Each takes path="/v2/orders" method="POST"
 accounts=None (numbers) every=1 (the n-th, 2n-th... such request) and count=1:
 - `answer_late` seconds=10     its answer comes so late
+- `answer_stalled` seconds=10  its headers and the half of its body come at once, the rest so late
 - `answer_lost`                the TCP connection is aborted (RST) instead of an answer
 - `answer_http` code=504 message=None   it is answered with this HTTP status, as if it had failed
 
@@ -84,11 +85,12 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "skip": {},
     "status_http": {"code": 503},
     "answer_late": {"seconds": 10.0, "path": "/v2/orders", "method": "POST"},
+    "answer_stalled": {"seconds": 10.0, "path": "/v2/orders", "method": "POST"},
     "answer_lost": {"path": "/v2/orders", "method": "POST"},
     "answer_http": {"code": 504, "path": "/v2/orders", "method": "POST"},
 }
 KINDS = tuple(_DEFAULTS)
-DONE_ALL_THE_SAME = ("answer_late", "answer_lost", "answer_http")
+DONE_ALL_THE_SAME = ("answer_late", "answer_stalled", "answer_lost", "answer_http")
 
 
 @dataclass(frozen=True)

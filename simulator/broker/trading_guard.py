@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -41,10 +42,11 @@ class TradingGuard:
 
     def wrap(
         self, handler: Callable[[web.Request, int], Any]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """A handler that only a signed-in client within its rate reaches."""
 
-        async def guarded(request: web.Request) -> web.Response:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            response: web.StreamResponse
             key = request.headers.get("APCA-API-KEY-ID", "")
             n = self.account(key, request.headers.get("APCA-API-SECRET-KEY", ""))
             if n is None:
@@ -53,14 +55,16 @@ class TradingGuard:
             allowed, headers = self._limit.take(key) if self._limit is not None else (True, {})
             if not allowed:
                 response = answer({"code": 42910000, "message": "rate limit exceeded"}, 429)
-            elif (refused := self._faults.answer(request.path, request.method, n)) is not None:
-                response = self._limited(refused)
+            elif (fault := self._faults.instead(request.path, request.method, n)) is not None:
+                if fault.seconds is not None:
+                    await _late(request, fault.seconds)
+                response = self._limited(refusal(fault))
             else:
-                response = await respond(handler, request, n)
-                response = await self._spoil(request, n, response)
-            response.headers.update(
-                {name: headers[name] for name in headers.keys() - response.headers.keys()}
-            )
+                response = await self._spoil(request, n, await respond(handler, request, n))
+            if not response.prepared:
+                response.headers.update(
+                    {name: headers[name] for name in headers.keys() - response.headers.keys()}
+                )
             return response
 
         return guarded
@@ -71,18 +75,44 @@ class TradingGuard:
             refused.headers.update({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset_at})
         return refused
 
-    async def _spoil(self, request: web.Request, n: int, response: web.Response) -> web.Response:
+    async def _spoil(self, request: web.Request, n: int, response: web.Response) -> web.StreamResponse:
         """What a fault makes of the answer to what was done."""
         fault = self._faults.after(request.path, request.method, n)
         if fault is None:
             return response
         if fault.kind == "answer_late":
-            await asyncio.sleep(fault.seconds or 0.0)
+            await _late(request, fault.seconds or 0.0)
+        elif fault.kind == "answer_stalled":
+            return await _in_halves(request, response, fault.seconds or 0.0)
         elif fault.kind == "answer_lost":
             reset(request.transport)
         else:
             return refusal(fault)
         return response
+
+
+_LOOK_SECONDS = 0.05
+
+
+async def _late(request: web.Request, seconds: float) -> None:
+    """Wait so long, or until nobody waits for the answer any more."""
+    for _ in range(int(seconds / _LOOK_SECONDS)):
+        if request.transport is None:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _in_halves(request: web.Request, response: web.Response, seconds: float) -> web.StreamResponse:
+    """Send an answer whose second half comes so late."""
+    body = response.body if isinstance(response.body, bytes) else b""
+    stalled = web.StreamResponse(status=response.status, headers={"Content-Type": "application/json"})
+    stalled.content_length = len(body)
+    await stalled.prepare(request)
+    await stalled.write(body[: len(body) // 2])
+    await _late(request, seconds)
+    with suppress(ConnectionError):
+        await stalled.write_eof(body[len(body) // 2 :])
+    return stalled
 
 
 class Requests:

@@ -6,9 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from sinks.executor.broker_types import Broker, BrokerError, Limited, NewOrder, Refused, Stopped, Unknown
+from sinks.executor.broker_types import (
+    Broker,
+    BrokerError,
+    BrokerOrder,
+    Limited,
+    NewOrder,
+    Refused,
+    Stopped,
+    Unknown,
+)
 from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
+from sinks.executor.last_look import LastLook, StalledError
 from sinks.executor.look import Looker
 from sinks.executor.moves import (
     Action,
@@ -63,10 +73,12 @@ class Actions:
         limits: RiskLimits,
         now: Clock,
         failpoint: Failpoint,
+        last_look: LastLook,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._broker, self._looker, self._rules, self._limits = broker, looker, rules, limits
         self._now, self._failpoint, self._sleep = now, failpoint, sleep
+        self._last_look = last_look
         self._news: dict[str, asyncio.Event] = {}
 
     async def act(self, intent: Intent, state: State, action: Action) -> Event:
@@ -79,8 +91,8 @@ class Actions:
             case Clear(order_ids, pause):
                 await self._sleep(pause / 1e9)
                 return await self._clear(intent, state, order_ids)
-            case Post(order):
-                return await self._post(intent, order)
+            case Post():
+                return await self._post(intent, action)
             case Withdraw(order_id):
                 return await self._withdraw(order_id)
             case LookUp(client_order_id, pause):
@@ -159,33 +171,37 @@ class Actions:
     async def _look_up(self, intent: Intent, client_order_id: str) -> Event:
         pause = RETRY
         while True:
+            asked = self._now()  # an order that comes while the answer is on its way is not in it
             try:
                 order = await self._broker.by_client_order_id(client_order_id, exit=intent.exit)
             except BrokerError as error:
                 await self._sleep(_wait_for(error, pause, self._now()))
                 pause = min(pause * 2, LONGEST_RETRY)
             else:
-                return Missing(self._now()) if order is None else Shown(order, self._now())
+                return Missing(asked) if order is None else Shown(order, self._now())
 
-    async def _post(self, intent: Intent, order: NewOrder) -> Event:
+    async def _post(self, intent: Intent, post: Post) -> Event:
         if self._limits.dry_run:
-            return Unsent(f"would {_words(order)}", self._now(), "dry_run")
-
-        async def last_check() -> None:
-            if (old := intent.too_old(self._now(), self._rules.max_age_ns)) is not None:
-                raise _TooOldError(old)
-
+            return Unsent(f"would {_words(post.order)}", self._now(), "dry_run")
         self._failpoint("post.before")
-        event, outcome = await self._sent(intent, order, last_check)
+        event, outcome = await self._sent(intent, post)
         self._failpoint("post.after")
         EXECUTOR_POSTS.labels(outcome).inc()
         return event
 
-    async def _sent(
-        self, intent: Intent, order: NewOrder, last_check: Callable[[], Awaitable[None]]
-    ) -> tuple[Event, str]:
+    async def _submit(self, intent: Intent, post: Post) -> BrokerOrder:
+        with self._last_look.posting(post.since) as look:
+
+            async def last_check() -> None:
+                await look()
+                if (old := intent.too_old(self._now(), self._rules.max_age_ns)) is not None:
+                    raise _TooOldError(old)
+
+            return await self._broker.submit(post.order, exit=intent.exit, last_check=last_check)
+
+    async def _sent(self, intent: Intent, post: Post) -> tuple[Event, str]:
         try:
-            shown = await self._broker.submit(order, exit=intent.exit, last_check=last_check)
+            shown = await self._submit(intent, post)
         except Refused as refused:
             meaning = verdict(refused)
             if meaning.alert:
@@ -202,6 +218,8 @@ class Actions:
             return Unsent("too many requests", self._now()), "limited"
         except Stopped as stopped:
             return Unsent(f"kill_switch: {stopped.reason}", self._now(), "refused"), "stopped"
+        except StalledError:
+            return Unsent("this process stood still", self._now()), "stalled"
         except _TooOldError as old:
             return Unsent(str(old), self._now(), "stale"), "stale"
         return Shown(shown, self._now()), "accepted"

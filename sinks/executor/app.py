@@ -9,15 +9,17 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 from aiokafka.errors import KafkaError
 
 from schemas.catalogue import ORDER_INTENTS, ORDER_RESULTS, SIGNALS, TRADE_UPDATES, Catalogue
-from schemas.codec import Codec, load_codec
+from schemas.codec import Codec, Record, load_codec
 from sinks.executor import failpoints
 from sinks.executor.desks import Desks
 from sinks.executor.intake import Intake, News
 from sinks.executor.kill_switch import KillSwitch
+from sinks.executor.last_look import PostTimer, kernel
+from sinks.executor.late_orders import LateOrders
 from sinks.executor.ledger import Ledger
 from sinks.executor.results import Relay
 from sinks.executor.signals import Follower, Signals
@@ -46,15 +48,16 @@ _log = log.get("executor")
 
 def main(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code."""
-    executor = Executor(settings)
+    executor = Executor(settings, timer=PostTimer(kernel))
     return service.run("executor", settings, executor.run, executor.details)
 
 
 class Executor:
     """The parts of the service and their order of start and end."""
 
-    def __init__(self, settings: Settings, clock: Clock = now_ns) -> None:
+    def __init__(self, settings: Settings, clock: Clock = now_ns, timer: PostTimer | None = None) -> None:
         self._settings, self._clock = settings, clock
+        self._timer = timer or PostTimer()
         self._catalogue = Catalogue(settings.tidewire_topic_prefix, 1)
         self._desks: Desks | None = None
         self._intake: Intake | None = None
@@ -96,9 +99,15 @@ class Executor:
             relay = self._relay = Relay(settings, names[1], ledger, lambda: desks.ours)
             encode = codec.encoder("order_result")
             ground = Ground(
-                ledger, encode, lambda value: codec.decode(value)[1], self._clock, failpoint, relay.poke
+                ledger,
+                encode,
+                lambda value: codec.decode(value)[1],
+                self._clock,
+                failpoint,
+                relay.poke,
+                self._timer,
             )
-            session = await ending.enter_async_context(ClientSession())
+            session = await ending.enter_async_context(ClientSession(connector=TCPConnector(limit=0)))
             switch = KillSwitch(settings.tidewire_home, url)
             ending.push_async_callback(switch.close)
             signals = Signals()
@@ -127,9 +136,18 @@ class Executor:
             failpoint=failpoint,
         )  # fmt: skip
         desks.on_fenced = intake.rejoin
-        news = News(settings, codec, names[2], desks.nudge)
+        assert self._ledger is not None
+        late = LateOrders(self._ledger)
+
+        def tell(update: Record) -> None:
+            desks.nudge(update["order_id"])
+            late.see(update)
+
+        news = News(settings, codec, names[2], tell)
         reading = asyncio.create_task(intake.run())
-        others = [asyncio.create_task(each) for each in (relay.run(), news.run(), self._show(health))]
+        others = [
+            asyncio.create_task(each) for each in (relay.run(), news.run(), late.run(), self._show(health))
+        ]
         ended = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait({reading, *others, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,8 +10,11 @@ from aiohttp import ClientSession
 from sinks.executor import results
 from sinks.executor.actions import Actions
 from sinks.executor.broker import of_account
+from sinks.executor.broker_types import LastCheck
+from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
 from sinks.executor.kill_switch import KillSwitch
+from sinks.executor.last_look import LastLook
 from sinks.executor.ledger import Claim, FencedError
 from sinks.executor.look import Looker
 from sinks.executor.moves import Result, State
@@ -46,7 +49,7 @@ class Desks:
         self._settings, self._ground, self._signals = settings, ground, signals
         self._accounts = {account.name: account for account in accounts}
         self._brokers = {
-            name: of_account(session, settings, each, switch.before_orders(name))
+            name: of_account(session, settings, each, _last(switch.before_orders(name), ground.failpoint))
             for name, each in self._accounts.items()
         }
         self._workers: dict[str, Worker] = {}
@@ -152,7 +155,8 @@ class Desks:
         rules = rules_of(limits)
         broker = self._brokers[name]
         looker = Looker(broker, ground.ledger, limits, ground.now, self._signals)
-        actions = Actions(broker, looker, rules, limits, ground.now, ground.failpoint)
+        last_look = LastLook(lambda: ground.ledger.confirm(claim), ground.now, ground.timer)
+        actions = Actions(broker, looker, rules, limits, ground.now, ground.failpoint, last_look)
         worker = Worker(claim, ground, rules, actions, self._fenced)
         await worker.start()
         self._workers[name] = worker
@@ -161,3 +165,13 @@ class Desks:
     def _fenced(self) -> None:
         EXECUTOR_CLAIMS.labels("fenced").inc()
         self.on_fenced()
+
+
+def _last(switch: LastCheck, failpoint: Failpoint) -> LastCheck:
+    """What comes right before a POST."""
+
+    async def check() -> None:
+        await switch()
+        failpoint("post.checked")
+
+    return check

@@ -20,12 +20,14 @@ NAMES = (
     "risk.after",
     "sending.before",
     "post.before",
+    "post.checked",
     "post.after",
     "answer.after",
     "commit.before",
     "commit.after",
 )
-"""Around the durable intent, the checks, the durable order, its POST, the durable answer, Kafka's commit."""
+"""Around the durable intent, the checks, the durable order, its POST (`checked`: after the last look), the
+durable answer, Kafka's commit."""
 
 Failpoint = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from schemas.codec import Codec
+from schemas.codec import Codec, Record
 from sinks.executor import intents
 from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
@@ -242,11 +242,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class News:
-    """Follows alpaca.trade-updates from its end: an order that has news is looked at at once. A nudge that is
-    lost costs time, nothing else."""
+    """Follows alpaca.trade-updates from its end: `tell` is told of each. One that is lost costs time."""
 
-    def __init__(self, settings: Settings, codec: Codec, topic: str, nudge: Callable[[str], None]) -> None:
-        self._settings, self._codec, self._topic, self._nudge = settings, codec, topic, nudge
+    def __init__(self, settings: Settings, codec: Codec, topic: str, tell: Callable[[Record], None]) -> None:
+        self._settings, self._codec, self._topic, self._tell = settings, codec, topic, tell
 
     async def run(self) -> None:
         """Follow until cancelled; Kafka's absence is waited out."""
@@ -274,7 +273,7 @@ class News:
             for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in records:
                     with suppress(RecordError):
-                        self._nudge(str(self._codec.decode(record.value)[1]["order_id"]))
+                        self._tell(self._codec.decode(record.value)[1])
 
 
 async def _all(work: Iterable[Awaitable[T]]) -> list[T]:

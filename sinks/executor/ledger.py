@@ -24,6 +24,7 @@ from sinks.postgres.connection import Connection
 __all__ = ["Claim", "Entry", "FencedError", "Ledger"]
 
 _HOLD = "SELECT 1 FROM executor_owners WHERE account = %s AND fence = %s FOR UPDATE"
+_OURS = "SELECT 1 FROM executor_owners WHERE account = %s AND fence = %s"
 _CLAIM = """INSERT INTO executor_owners (account, fence, owner) VALUES (%s, 1, %s)
     ON CONFLICT (account) DO UPDATE
     SET fence = executor_owners.fence + 1, owner = excluded.owner, since = now() RETURNING fence"""
@@ -59,6 +60,9 @@ _TWIN = """SELECT intent_id FROM order_attempts WHERE account = %s AND kind = 'o
     AND symbol = %s AND side = %s AND order_type = %s AND quantity IS NOT DISTINCT FROM %s
     AND notional IS NOT DISTINCT FROM %s AND limit_price IS NOT DISTINCT FROM %s
     AND sent_at > now() - make_interval(secs => %s) LIMIT 1"""
+
+_LATE = """SELECT intent_id, i.outcome FROM order_attempts a JOIN order_intents_ledger i USING (intent_id)
+    WHERE a.client_order_id = %s AND a.order_id IS NULL AND i.phase = 'done'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,15 @@ class Ledger:
 
         await self._steps.run(claim.account, work)
 
+    async def confirm(self, claim: Claim) -> None:
+        """See that the account is ours; nothing is locked. Raises FencedError."""
+
+        def work(db: Connection) -> None:
+            if db.execute(_OURS, (claim.account, claim.fence)).fetchone() is None:
+                raise FencedError(claim.account)
+
+        await self._steps.run(claim.account, work)
+
     async def orders_in_minute(self, account: str) -> int:
         """Orders, no exits, that were sent within the last 60 s."""
         return await self._steps.run(account, lambda db: int(_one(db, _IN_MINUTE, (account,))))
@@ -204,6 +217,11 @@ class Ledger:
         terms = (order.symbol, order.side, order.type, order.quantity, order.notional, order.limit_price)
         parameters = (intent.account, intent.intent_id, *terms, seconds)
         return await self._steps.run(intent.account, lambda db: _one(db, _TWIN, parameters))
+
+    async def late(self, client_order_id: str) -> tuple[str, str] | None:
+        """Intent and outcome, if an order of this id was never seen and its intent has ended."""
+        row = await self._outbox.run("", lambda db: db.execute(_LATE, (client_order_id,)).fetchone())
+        return None if row is None else (row[0], row[1])
 
     async def waiting(self, accounts: Sequence[str], most: int) -> list[tuple[int, str, bytes]]:
         """The oldest results that are not published: number, account, value."""

@@ -50,8 +50,9 @@ from sinks.executor.moves import (
 from sinks.executor.risk import DUST, Breach
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
 
-SETTLE_NS = 15 * NS_PER_SECOND
-"""How long an order without an answer may still turn up at the broker: longer than a request may last."""
+SETTLE_NS = 22 * NS_PER_SECOND
+"""How long an order without an answer may still turn up at the broker: longer than a request may last, and
+than an order of a former owner of the account may take to leave (last_look.py)."""
 MOST_ATTEMPTS = 10
 MOST_LOOKS = 5
 """Looks at a position that lags behind our own fill, or that hidden orders hold, before it is believed."""

@@ -178,9 +178,10 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Send the order, with one request."""
+    """Send the order, with one request. `since`: the account was ours at that time (ns) or later."""
 
     order: NewOrder
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ from tidewire.metrics import BROKER_REQUESTS
 from tidewire.redaction import Redactor
 
 REQUEST_SECONDS = 10.0
+LOOK_SECONDS = 4.0
+"""Of a request that only looks: it is repeated at once, so that a connection that has died unseen costs less
+than the time in which an exit goes stale."""
 CONNECT_SECONDS = 5.0
 _MAYBE_DONE = frozenset({408, 499})
 """Refusals of somebody in between, who may have handed the request on before."""
@@ -44,6 +47,7 @@ class TradingHttp:
         self._session, self._base, self._turnstile = session, base.rstrip("/"), turnstile
         self._key, self._secret, self._redactor = key, secret, Redactor(key, secret)
         self._timeout = ClientTimeout(total=request_seconds, connect=CONNECT_SECONDS)
+        self._look = ClientTimeout(total=min(request_seconds, LOOK_SECONDS), connect=CONNECT_SECONDS)
 
     async def send(
         self,
@@ -83,7 +87,8 @@ class TradingHttp:
         outcome = "none"
         try:
             async with self._session.request(
-                method, address, headers=headers, timeout=self._timeout,
+                method, address, headers=headers,
+                timeout=self._look if method == "GET" else self._timeout,
                 data=None if body is None else orjson.dumps(body),
                 allow_redirects=False,  # keys go to this address and no other, and an order goes once
             ) as response:  # fmt: skip

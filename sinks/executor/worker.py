@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sinks.executor import machine, results
@@ -17,8 +17,10 @@ from sinks.executor.actions import Actions
 from sinks.executor.failpoints import Failpoint
 from sinks.executor.intents import Intent
 from sinks.executor.intents import read as read_intent
+from sinks.executor.last_look import PostTimer
 from sinks.executor.ledger import Claim, FencedError, Ledger
 from sinks.executor.moves import Action, Event, Post, Resumed, Rules, State, Step, Survey, Surveyed, Watch
+from sinks.executor.symbol_turn import SymbolTurn
 from tidewire import log
 from tidewire.clock import NS_PER_MS, Clock
 from tidewire.endings import end
@@ -41,6 +43,7 @@ class Ground:
     now: Clock
     failpoint: Failpoint
     told: Callable[[], None]
+    timer: PostTimer = field(default_factory=PostTimer)
 
 
 class Held(NamedTuple):
@@ -61,7 +64,7 @@ class Worker:
         self._running: dict[str, asyncio.Task[None]] = {}
         # What was begun is never begun again: the ledger may have been read before its last step was written.
         self._begun: set[str] = set()
-        self._symbols: dict[str, asyncio.Lock] = {}
+        self._symbols: dict[str, SymbolTurn] = {}
         self.fenced = asyncio.Event()
         self.broken: dict[str, str] = {}
         """Intents that an error of ours has stopped, with what it was; a restart goes on with them."""
@@ -174,28 +177,43 @@ class Worker:
         self, intent: Intent, state: State, version: int, durable: asyncio.Event | None
     ) -> None:
         event: Event = Resumed(self._ground.now())
-        lock = self._symbols.setdefault(intent.symbol, asyncio.Lock())
+        turn = self._symbols.setdefault(intent.symbol, SymbolTurn())
         while not state.done:
-            async with lock:
+            async with turn.taken(exit=intent.exit):
                 if durable is not None:
-                    event, durable = await self._first_look(intent, state, durable), None
+                    event, durable = await self._first_look(intent, state, durable, turn), None
                 while True:
                     step = self._step(intent, state, event)
+                    before = self._ground.now()  # the ledger writes under our fence, or not at all
                     version = await self._keep(intent, state, version, step)
                     state, action = step.state, step.action
+                    if isinstance(action, Post):
+                        action = replace(action, since=before)
                     if state.done or isinstance(action, Watch):
                         break
-                    event = await self._act(intent, state, action)
+                    if not intent.exit and state.phase == "received" and state.doubt_ns is None:
+                        # Nothing is under way: a look that takes long does not keep an exit waiting.
+                        looked = await turn.unless_exit(self._act(intent, state, action))
+                        event = looked or Resumed(self._ground.now())
+                        if looked is None:
+                            break
+                    else:
+                        event = await self._act(intent, state, action)
             if isinstance(action, Watch):
                 event = await self._actions.watch(intent, state, action.order_id)
 
-    async def _first_look(self, intent: Intent, state: State, durable: asyncio.Event) -> Event:
+    async def _first_look(
+        self, intent: Intent, state: State, durable: asyncio.Event, turn: SymbolTurn
+    ) -> Event:
         """What the machine does first with a new intent, while it becomes durable."""
         ground = self._ground
         event: Event = Resumed(ground.now())
         first = machine.step(intent, state, event, self._rules)
         if isinstance(first.action, Survey) and first == Step(state, first.action):
-            event = await self._act(intent, state, first.action)
+            if intent.exit:
+                event = await self._act(intent, state, first.action)
+            else:  # an exit of this symbol goes first
+                event = await turn.unless_exit(self._act(intent, state, first.action)) or event
         looked = ground.now()
         await durable.wait()
         if isinstance(event, Surveyed) and ground.now() - looked > _FRESH_NS:  # PostgreSQL was slow
