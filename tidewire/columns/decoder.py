@@ -1,8 +1,8 @@
-"""Blocks -> Polars columns, in Rust, with every record proved or refused on its own.
+"""Blocks -> Polars columns, with every record proved or refused on its own.
 
-Batches are read whole. Where the proof of a read fails they are sifted. After a change of a schema its
-records have two ids in the log: a batch is read with the version of its first record, and the rows come out
-as those of the current version.
+Batches are read whole, by the native reader or, where there is none, by Polars. Where the proof of a read
+fails they are sifted. After a change of a schema its records have two ids in the log: a batch is read with
+the version of its first record, and the rows come out as those of the current version.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import polars as pl
 from tidewire.columns.blocks import Block, body
 from tidewire.columns.container import first_schema_id
 from tidewire.columns.decoded import Decoded, joined
+from tidewire.columns.native.reader import NativeReader, Rows, native_reader
 from tidewire.columns.reader import Reader
 from tidewire.columns.sift import Shape, Sifter
 from tidewire.columns.versions import Former, Version
@@ -45,15 +46,26 @@ class Decoder:
 
         empty = pick(reader.empty())
         self._readers: dict[int, tuple[Reader, Shape]] = {}
+        self._native: dict[int, tuple[NativeReader, Shape | None]] = {}
         closed: dict[int, str] = {}
         for version in versions[1:]:
             try:
                 former = Former(version, current, key, empty)
                 self._readers[version.id] = (former.read, former.shape)
+                self._natively(version, key, former.read, former.read.names, former.shape)
             except SchemaError as error:
                 closed[version.id] = f"schema id {version.id} is a version that cannot be read: {error}"
         self._readers[current.id] = (reader, pick)
+        self._natively(current, key, reader, names, None)
         self._sift = Sifter(self._readers, closed, empty)
+
+    def _natively(
+        self, version: Version, key: str, reader: Reader, names: Sequence[str], shape: Shape | None
+    ) -> None:
+        """Read a version natively where that can be done."""
+        native = native_reader(version.schema, version.id, key, names, reader.empty().select(names))
+        if native is not None:
+            self._native[version.id] = (native, shape)
 
     def __call__(self, blocks: Sequence[Block]) -> Decoded:
         """Decode blocks of one partition, in order."""
@@ -73,19 +85,33 @@ class Decoder:
             found = first_schema_id(bodies[0]) or found
         if found not in self._readers:
             return None
-        read, shape = self._readers[found]
-        counts = [b.count for b in blocks]
+        rows = self._rows(found, blocks, bodies)
+        if rows is None:
+            return None
+        if any(b.start > b.base for b in blocks):  # the fetch began inside a record batch
+            wanted = rows.offsets >= np.repeat([b.start for b in blocks], [b.count for b in blocks])
+            return Decoded(rows.frame.filter(pl.Series(wanted)), rows.offsets[wanted])
+        return Decoded(rows.frame, rows.offsets)
+
+    def _rows(self, schema_id: int, blocks: Sequence[Block], bodies: Sequence[bytes]) -> Rows | None:
+        """All records of blocks of one version, those before the start included.
+
+        What the native reader does not take goes through Polars: the verdict is the same on every machine.
+        """
+        counts, bases = [b.count for b in blocks], [b.base for b in blocks]
+        if schema_id in self._native:
+            native, former = self._native[schema_id]
+            rows = native(bodies, counts, bases)
+            if rows is not None:
+                return rows if former is None else Rows(former(rows.frame), rows.offsets)
+        read, shape = self._readers[schema_id]
         frame = read(bodies, sum(counts))
         if frame is None:
             return None
-        offsets = frame["_off"].to_numpy() + np.repeat(np.array([b.base for b in blocks], np.int64), counts)
+        offsets = frame["_off"].to_numpy() + np.repeat(np.array(bases, np.int64), counts)
         if (offsets[1:] <= offsets[:-1]).any():
             return None
-        rows = shape(frame)
-        if any(b.start > b.base for b in blocks):  # the fetch began inside a record batch
-            wanted = offsets >= np.repeat([b.start for b in blocks], counts)
-            return Decoded(rows.filter(pl.Series(wanted)), offsets[wanted])
-        return Decoded(rows, offsets)
+        return Rows(shape(frame), offsets)
 
     def _by_version(self, blocks: Sequence[Block], bodies: Sequence[bytes]) -> Decoded | None:
         """Runs of blocks whose first records are of one version, each for itself; None: it is one run."""

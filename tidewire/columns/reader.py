@@ -41,7 +41,8 @@ class Reader:
         if kinds[key] != "string":
             raise SchemaError(f"{schema['name']}.{key} is the key and no string")
         self.id, self.reasons = schema_id, Reasons(schema, key)
-        self._key, self._columns = key, [*_PROOF, *dict.fromkeys([key, *columns])]
+        self.names = list(dict.fromkeys([key, *columns]))
+        self._key, self._columns = key, [*_PROOF, *self.names]
         self._name, self._head = schema["name"], container.head(fields)
         self._token = secrets.token_hex(8)  # nobody can make a record that looks like the sentinel
         self._sentinel = container.sentinel(schema, schema_id, key, self._token)

@@ -1,0 +1,1 @@
+"""Record batches decoded by a small C library, where it could be built; elsewhere Polars does all of it."""
