@@ -18,6 +18,7 @@ from processors.columns.changelog_writer import DeposedError
 from processors.columns.changelogs import create_missing
 from processors.columns.consumer import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output, new_producer, track
+from processors.standstill import Standstill
 from schemas.codec import Codec, load_codec
 from tidewire import log
 from tidewire.config import Settings
@@ -137,9 +138,20 @@ class Worker:
         _raise_crash(failure)
 
     async def _watch(self, app: ColumnApp, health: Health) -> None:
-        """Keep /readyz and the gauges up to date; return when the app has crashed."""
+        """Keep /readyz and the gauges up to date; return when the app has crashed.
+
+        Raises:
+            TidewireError: it stands still before it serves, though Kafka answers.
+        """
+        standstill = Standstill()
         while not app.crashed:  # set by several threads, so there is no event to wait for
-            health.ready(self._kafka_lost or _not_ready(app))
+            waits = _not_ready(app)
+            health.ready(self._kafka_lost or waits)
+            if standstill.look(waits is None or self._kafka_lost is not None, _progress(app)):
+                raise TidewireError(
+                    f"no progress for minutes, though Kafka answers: {waits}. Ending, so that the next start "
+                    "joins and recovers anew."
+                )
             for tp, lag in app.lags():
                 CONSUMER_LAG.labels(self._plan.stage, tp.topic, tp.partition).set(lag)
             for table in app.column_tables:
@@ -243,6 +255,12 @@ def _not_ready(app: ColumnApp) -> str | None:
     if not app.started or app.rebalancing or not app.tables.recovery.completed.is_set():
         return "joining the consumer group and recovering the table"
     return None
+
+
+def _progress(app: ColumnApp) -> object:
+    """What changes while a worker joins its group or recovers its tables."""
+    read = [dict(table.read) for table in app.column_tables]
+    return app.started, app.rebalancing, app.consumer_generation_id, read
 
 
 def _raise_crash(reason: BaseException | None) -> None:

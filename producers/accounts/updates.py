@@ -6,6 +6,7 @@ never anything else.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
@@ -49,7 +50,7 @@ def content(account: str, data: object) -> Content:
         raise RecordError("order is missing")
     event = values.identity(data, "event")
     found = of_order(account, event, order, _time(data, order))
-    legs = [_leg(leg, order, data, found["ts"]) for leg in values.objects(data, "legs")]
+    legs = _legs(data, order, found["ts"])
     found |= {
         "execution_id": values.text(data, "execution_id"),
         "alpaca_event_id": values.text(data, "event_id"),
@@ -132,6 +133,37 @@ def _time(data: Json, order: Json) -> int:
         if (found := values.time(fields, name)) is not None:
             return found
     raise RecordError("timestamp, at and order.updated_at are missing")
+
+
+def _legs(data: Json, order: Json, ts: int) -> list[Content]:
+    """The executions of a multi-leg fill. Where only the leg's order tells how much of it is filled, that is
+    after the last of its executions here: each has its own cumulative quantity all the same, which names it.
+    """
+    told = values.objects(data, "legs")
+    found = [_leg(leg, order, data, ts) for leg in told]
+    totals: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for leg in found:
+        totals[leg["order_id"]] += leg["quantity"]
+    later: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for said, leg in zip(reversed(told), reversed(found), strict=True):
+        name = leg["order_id"]
+        if values.number(said, "cum_qty") is None:
+            whole = leg["cumulative_quantity"]
+            whole = _by_ratio(totals[name], data, order) if whole is None else whole
+            leg["cumulative_quantity"] = None if whole is None else whole - later[name]
+        if later[name]:
+            leg["position_quantity"] = None  # the broker tells that of the last
+        later[name] += leg["quantity"]
+    return found
+
+
+def _by_ratio(quantity: Decimal, data: Json, order: Json) -> Decimal | None:
+    """How much of a leg is filled, of which so much in this message: as the whole order is."""
+    filled, now = values.number(order, "filled_qty"), values.number(data, "qty")
+    if filled is None or not now:
+        return None
+    whole = quantity * filled / now
+    return whole if whole * now == quantity * filled else None
 
 
 def _leg(leg: Json, order: Json, data: Json, ts: int) -> Content:

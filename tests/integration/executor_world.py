@@ -42,8 +42,9 @@ _PROGRAM = (
 
 
 @asynccontextmanager
-async def market(home: Path, *symbols: str) -> AsyncIterator[Broker]:
-    """A simulator whose market plays at once, without limits of rate; AAPL and MSFT unless told otherwise."""
+async def market(home: Path, *symbols: str, per_minute: int | None = None) -> AsyncIterator[Broker]:
+    """A simulator whose market plays at once, of AAPL and MSFT unless told otherwise. `per_minute`: how many
+    requests of an account it answers; None: all."""
     names = symbols or ("AAPL", "MSFT")
     pairs = tuple(name for name in names if "/" in name)
     options = SimulatorOptions(
@@ -52,7 +53,7 @@ async def market(home: Path, *symbols: str) -> AsyncIterator[Broker]:
         wait_for_subscriber=False,
         strategy=False,
         fresh=True,
-        orders_per_minute=None,
+        orders_per_minute=per_minute,
     )
     simulator = Simulator(load(_env_file=None, tidewire_home=home / "simulator"), options)
     await simulator.start()
@@ -111,10 +112,14 @@ def process_environment(settings: Settings, **more: str) -> dict[str, str]:
     }
 
 
-async def start_process(settings: Settings, **more: str) -> asyncio.subprocess.Process:
-    """An executor in a process of its own."""
+async def start_process(settings: Settings, *, first: str = "", **more: str) -> asyncio.subprocess.Process:
+    """An executor in a process of its own; `first`: a line that it runs before."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _PROGRAM, cwd=ROOT, env=process_environment(settings, **more)
+        sys.executable,
+        "-c",
+        f"{first}; {_PROGRAM}" if first else _PROGRAM,
+        cwd=ROOT,
+        env=process_environment(settings, **more),
     )
 
 
@@ -151,9 +156,10 @@ async def send(settings: Settings, *records: Record | bytes) -> None:
     try:
         for record in records:
             value = record if isinstance(record, bytes) else encode(record)
+            key = (ACCOUNT if isinstance(record, bytes) else str(record["account"])).encode()
             await producer.send_and_wait(
-                settings.tidewire_topic_prefix + ORDER_INTENTS, key=ACCOUNT.encode(), value=value,
-                partition=partition_of(ACCOUNT.encode(), settings.tidewire_partitions or 1),
+                settings.tidewire_topic_prefix + ORDER_INTENTS, key=key, value=value,
+                partition=partition_of(key, settings.tidewire_partitions or 1),
             )  # fmt: skip
     finally:
         await producer.stop()
