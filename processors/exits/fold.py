@@ -165,6 +165,9 @@ class PartitionExits:
             return LATE
         if ts > now:  # so far ahead that another event must confirm it first
             return APPLIED
+        if watching.halt is not None and eligible and watching.take_proof(trade):
+            self._evaluation.cause = Cause(received_ts, source, at, ts, price)
+            self._placed.changed(watching)
         if now >= self._schedule.next_time or (watching.next_action and now >= watching.next_action):
             self._timely(watching, Cause(received_ts, source, at, ts, price))
         if watching.trade_matters(price):

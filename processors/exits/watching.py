@@ -10,13 +10,18 @@ from processors.exits import rescale
 from processors.exits.facts import Band, Closed
 from processors.exits.gates import HALT
 from processors.exits.hours import Hours
-from processors.exits.prices import Prices
+from processors.exits.prices import FETCHED, Prices, Trade
 from processors.exits.rescale import Action
 from processors.exits.rules import ASK, BID, LAST, MID
 from processors.exits.state import Guard
 
 _HALTS = frozenset("HP124Q")  # of both tapes; Q: quotes resume, trading does not yet
 _RESUMES = frozenset("T3")
+_PROOFS = 3
+"""Trades that set the last price, after a halt was told, by which trading goes on though nobody said so: the
+word of it was lost, and statuses are told once and never again. One could be an error of its exchange."""
+_PROOF_NS = 5_000_000_000
+"""Clocks of exchanges and tapes differ by less."""
 
 Span = tuple[float, float]
 _NOTHING: Span = (-inf, inf)
@@ -39,6 +44,7 @@ class Watching:
         "mid",
         "next_action",
         "prices",
+        "proofs",
         "status_ts",
     )
 
@@ -47,6 +53,7 @@ class Watching:
         self.guards: dict[str, Guard] = {}
         self.halt: str | None = None
         self.status_ts = 0
+        self.proofs = 0
         self.band: Band | None = None
         self.actions: list[Action] = []
         self.next_action = 0
@@ -103,12 +110,24 @@ class Watching:
         code, ts = record["status_code"], record["ts"]
         if ts < self.status_ts or code not in _HALTS | _RESUMES:
             return False
-        self.status_ts = ts
+        self.status_ts, self.proofs = ts, 0
         halted = record["reason_message"] or record["status_message"] or code
         halt = f"{code}: {halted}" if code in _HALTS else None
         if (halt is None) is not (self.halt is None):
             self.prices.interrupt()
         self.halt = halt
+        self.close()
+        return True
+
+    def take_proof(self, trade: Trade) -> bool:
+        """A trade that sets the last price while a halt stands; whether the halt is over by now."""
+        if trade.source == FETCHED or trade.ts <= self.status_ts + _PROOF_NS:
+            return False
+        self.proofs += 1
+        if self.proofs < _PROOFS:
+            return False
+        self.halt, self.proofs = None, 0
+        self.prices.interrupt()
         self.close()
         return True
 
@@ -160,6 +179,7 @@ class Watching:
             "prices": self.prices.to_row(),
             "halt": self.halt,
             "status_ts": self.status_ts,
+            "proofs": self.proofs,
             "band": self.band,
             "actions": [a.to_row() for a in self.actions],
         }
@@ -170,6 +190,7 @@ class Watching:
         watching = cls(symbol)
         watching.prices = Prices.from_row(symbol, row["prices"], hours)
         watching.halt, watching.status_ts = row["halt"], row["status_ts"]
+        watching.proofs = row.get("proofs", 0)
         band = row["band"]
         watching.band = None if band is None else (float(band[0]), float(band[1]), band[2])
         watching.actions = [rescale.from_row(a) for a in row["actions"]]
