@@ -111,7 +111,7 @@ async def test_what_hangs_holds_up_nothing_else(settings: Settings, tmp_path: Pa
             await until(lambda: executor.details()["accounts"][ACCOUNT]["working"] == len(others))  # type: ignore[index]
             began = time.monotonic()
             name = trigger_name(second, "AAPL", 0, 0)
-            named = {
+            named: dict[str, Any] = {
                 "intent_id": name, "trigger_id": name, "client_order_id": client_order_id(name, 0),
                 "event_id": intent_event_id(second, name),
             }  # fmt: skip

@@ -1,6 +1,6 @@
 """Volatility pauses and price bands: what holds an exit, and what lets it go when the word of it was lost.
 
-If these fail, a stop is sent into a pause and fills at whatever comes after it, or is held for the rest of a day
+If these fail, a stop is sent into a pause and fills at whatever comes after it, or is held for a whole day
 because one message was missed.
 """
 

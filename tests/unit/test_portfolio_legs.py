@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,12 +17,11 @@ from processors.columns.records import Records
 from processors.portfolio.book import Book
 from producers.accounts import updates
 from schemas import trading_values as values
-from schemas.fills import fills
+from schemas.fills import Fill, fills
 from tests.portfolio_history import BASE, a_snapshot
 
 Json = dict[str, Any]
 SYMBOLS = ("AAPL260619C00200000", "AAPL260619P00180000", "AAPL260619C00210000", "AAPL260619P00170000")
-FIXTURES = Path(__file__).parents[3] / "shared" / "data" / "alpaca" / "fixtures"
 _TIME = "2026-05-29T14:{:02d}:{:02d}.{:06d}Z"
 
 
@@ -101,9 +98,10 @@ def test_partial_fills_of_legs_and_busts_equal_a_plain_sum(data: st.DataObject) 
         spread = Spread(number, ratios, sum(pieces))
         spreads.append(spread)
         for piece in pieces:
-            prices = [str(data.draw(st.integers(1, 900))) for _ in ratios]
+            prices = [f"{data.draw(st.integers(1, 900)) / 100:.2f}" for _ in ratios]
             split, tells = data.draw(st.booleans()), data.draw(st.sampled_from(["order", "leg", "parent"]))
-            messages.append(spread.fill(piece, [f"{int(p) / 100:.2f}" for p in prices], split, tells, place := place + 1))
+            place += 1
+            messages.append(spread.fill(piece, prices, split, tells, place))
         if data.draw(st.booleans()):
             messages.append(spread.bust(data.draw(st.sampled_from(spread.executions)), place := place + 1))
     records = [told(message) for message in messages]
@@ -129,27 +127,10 @@ def test_two_executions_of_one_leg_in_a_message_are_two_fills() -> None:
     spread = Spread(1, [(SYMBOLS[0], "buy", 3), (SYMBOLS[1], "sell", 1)], 2)
     first = fills(told(spread.fill(1, ["1.00", "2.00"], True, "order", 1)))
     second = fills(told(spread.fill(1, ["1.10", "2.10"], True, "parent", 2)))
-    assert [(f.quantity, f.cumulative_quantity) for f in first] == [(1, 1), (2, 3), (1, 1)]
-    assert [(f.quantity, f.cumulative_quantity) for f in second] == [(1, 4), (2, 6), (1, 2)]
+    assert _pieces(first) == [(1, 1), (2, 3), (1, 1)]
+    assert _pieces(second) == [(1, 4), (2, 6), (1, 2)]
     assert len({f.event_id for f in first + second}) == 6
 
 
-def test_every_multi_leg_fixture_counts_its_legs_alone() -> None:
-    """Real messages of Alpaca, where they are at hand."""
-    file = FIXTURES / "ws_trade_update.jsonl"
-    if not file.exists():
-        pytest.skip(f"{file} is not there: the fixtures are shared, not part of the repository")
-    seen = 0
-    for line in file.read_text().splitlines():
-        payload = json.loads(line)["payload"]
-        data = payload.get("data", payload) if isinstance(payload, dict) else {}
-        if data.get("event") not in ("fill", "partial_fill") or not data.get("legs"):
-            continue
-        seen += 1
-        found = fills(told(data))
-        assert [(f.symbol, f.quantity) for f in found] == [
-            (leg["symbol"], Decimal(leg["qty"])) for leg in data["legs"]
-        ]
-        assert data["order"]["id"] not in {f.order_id for f in found}
-    if not seen:
-        pytest.skip("no multi-leg fill among the fixtures")
+def _pieces(found: tuple[Fill, ...]) -> list[tuple[int, int]]:
+    return [(int(f.quantity), int(f.cumulative_quantity)) for f in found]
