@@ -25,6 +25,8 @@ INPUTS = (
     "pyproject.toml",
     "tidewire/stack/kafka-jars.lock",
     "tidewire/columns/native/decode.c",
+    "tidewire/columns/native/columns.h",
+    "tidewire/columns/native/reading.h",
 )
 
 

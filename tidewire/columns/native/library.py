@@ -31,7 +31,10 @@ _ARGUMENTS: list[Any] = [
 
 def fingerprint() -> str:
     """What a library must have been built from to be taken."""
-    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:32]
+    digest = hashlib.sha256()
+    for part in sorted((SOURCE, *FOLDER.glob("*.h"))):
+        digest.update(part.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def path() -> Path:

@@ -86,7 +86,7 @@ def compiled(schema: Mapping[str, Any], key: str, wanted: Collection[str]) -> Pr
         if name == key:
             maker.nodes[node][3] = 1
     maker.nodes[0][4] = len(maker.nodes)
-    nodes = np.array(maker.nodes, np.int32)
+    nodes = np.array([[*node, _step(*node), 0, 0] for node in maker.nodes], np.int32)
     return Program(nodes, maker.columns, [outputs[name] for name in wanted])
 
 
@@ -119,6 +119,11 @@ class _Maker:
             arrow = pa.struct([(part.name, part.type) for part in parts])
         self.nodes[at][4] = len(self.nodes)
         return Output(name, number, arrow, column, symbols, parts)
+
+
+def _step(kind: int, null_at: int, column: int, size: int, behind: int) -> int:
+    """PAST or PUT in decode.c: the node's whole work, where it can be no null and holds no others."""
+    return 2 * kind + (column >= 0) if null_at < 0 and kind < ARRAY else -1
 
 
 def _kind(kind: Any) -> tuple[int, pa.DataType | None, Sequence[str]]:
