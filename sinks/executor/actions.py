@@ -140,11 +140,17 @@ class Actions:
 
     async def _survey(self, intent: Intent, state: State) -> Event:
         pause = RETRY
+        due = None if state.phase == "settling" else intent.oldest(self._rules.max_age_ns)
         while True:
+            left = None if due is None else max((due - self._now()) / NS_PER_SECOND, 0) + 0.001
             try:
-                return Surveyed(await self._looker.look(intent, state, self._rules))
+                # What is too old by then wants no turn at the limit, which others need.
+                async with asyncio.timeout(left):
+                    return Surveyed(await self._looker.look(intent, state, self._rules))
+            except TimeoutError:
+                return Blind("no answer before it was too old", self._now())
             except BrokerError as error:
-                if state.phase != "settling" and intent.too_old(self._now(), self._rules.max_age_ns):
+                if due is not None and self._now() > due:
                     return Blind(str(error), self._now())
                 await self._sleep(_wait_for(error, pause, self._now()))
                 pause = min(pause * 2, LONGEST_RETRY)
@@ -190,14 +196,21 @@ class Actions:
         return event
 
     async def _submit(self, intent: Intent, post: Post) -> BrokerOrder:
-        with self._last_look.posting(post.since) as look:
+        most = self._rules.max_age_ns
+        left = max((intent.oldest(most) - self._now()) / NS_PER_SECOND, 0) + 0.001
+        try:
+            async with asyncio.timeout(left) as turn:
+                with self._last_look.posting(post.since) as look:
 
-            async def last_check() -> None:
-                await look()
-                if (old := intent.too_old(self._now(), self._rules.max_age_ns)) is not None:
-                    raise _TooOldError(old)
+                    async def last_check() -> None:
+                        turn.reschedule(None)  # it has come: from now on nothing is broken off
+                        await look()
+                        if (old := intent.too_old(self._now(), most)) is not None:
+                            raise _TooOldError(old)
 
-            return await self._broker.submit(post.order, exit=intent.exit, last_check=last_check)
+                    return await self._broker.submit(post.order, exit=intent.exit, last_check=last_check)
+        except TimeoutError:
+            raise _TooOldError("its turn at the broker's limit did not come before it was too old") from None
 
     async def _sent(self, intent: Intent, post: Post) -> tuple[Event, str]:
         try:

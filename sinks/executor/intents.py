@@ -62,6 +62,11 @@ class Intent:
         names = ("account", "kind", "symbol") if self.exit else _TERMS
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
+    def oldest(self, max_age_ns: int) -> int:
+        """The last moment (ns, wall clock) at which it may be sent."""
+        due = self.received_ts + max_age_ns
+        return due if self.expires_ts is None else min(due, self.expires_ts)
+
     def too_old(self, now: int, max_age_ns: int) -> str | None:
         """Why it must not be sent any more at `now` (wall clock); None: it may be."""
         age = now - self.received_ts
