@@ -24,6 +24,7 @@ from producers.accounts.rounds import Rounds
 from producers.accounts.savings import Savings
 from producers.accounts.stream import TradeUpdateStream
 from producers.accounts.truth import Truth
+from producers.accounts.turns import Turns
 from producers.accounts.watch import Watch
 from producers.announce import Announcer
 from producers.connection import Connection
@@ -61,6 +62,7 @@ class Ground:
     teller: AIOKafkaProducer
     clock: Clock
     known: set[TopicPartition] = field(default_factory=set)
+    turns: Turns = field(default_factory=Turns)
 
     def topic(self, name: str) -> str:
         """The real name of a topic."""
@@ -118,6 +120,7 @@ def _assemble(one: Keyed, epoch: int, ground: Ground, recalled: Recalled) -> Wat
         api, journal, recalled.last, redactor,
         lambda: asyncio.wait_for(ground.publisher.settle(), SETTLE_SECONDS),
         clock, truth, mode=settings.tidewire_account_mode, every_seconds=settings.tidewire_snapshot_seconds,
+        turns=ground.turns,
     )  # fmt: skip
     announcer = Announcer(
         settings, ground.codec, ground.teller, feed_of(account.name), owner_epoch=epoch, clock=clock

@@ -21,6 +21,7 @@ from producers.accounts.journal import Journal
 from producers.accounts.reading import MARGIN_NS, Reading, cursor_ts, fill_ts
 from producers.accounts.rest import RestError, TradingApi
 from producers.accounts.truth import Truth
+from producers.accounts.turns import Turns
 from producers.accounts.updates import Content
 from producers.connection import backoff
 from schemas import trading_values as values
@@ -73,10 +74,12 @@ class Rounds:
         *,
         mode: Mode = "hybrid",
         every_seconds: float,
+        turns: Turns | None = None,
     ) -> None:
         self._api, self._journal, self._redactor = api, journal, redactor
         self._settle, self._clock, self._truth = settle, clock, truth
         self._mode, self._every = mode, every_seconds
+        self._turns = Turns() if turns is None else turns
         self._comparison = Comparison(api, journal, clock)
         since = None if last is None or last.activities else last.ts
         self._activities = ActivityRounds(api, journal, clock, since)
@@ -86,6 +89,7 @@ class Rounds:
         self._looked_ts = clock() if last is None else last.ts
         self._unfinished: Found | None = None
         self._wake = asyncio.Event()
+        self._go = asyncio.Event()  # somebody waits for the round
         self._due = self._started = 0.0
         self._failures = 0
         self.snapshot_ts: int | None = None
@@ -107,7 +111,7 @@ class Rounds:
     def filled(self) -> None:
         """Look at positions and cash shortly; where only the stream is to be believed, not at all."""
         if self._mode != "stream":
-            self.ask(max(FILL_SECONDS, self._started + SPACING_SECONDS - self._now()))
+            self._plan(max(FILL_SECONDS, self._started + SPACING_SECONDS - self._now()))
 
     def doubtful(self, why: str, update: Content | None) -> None:
         """The stream told something that cannot be all."""
@@ -122,7 +126,11 @@ class Rounds:
         self.ask()
 
     def ask(self, within_seconds: float = 0.0) -> None:
-        """Have a round after so many seconds, or earlier if one is due earlier."""
+        """Have a round after so many seconds, or earlier if one is due earlier; it waits for no other's."""
+        self._go.set()
+        self._plan(within_seconds)
+
+    def _plan(self, within_seconds: float) -> None:
         due = self._now() + within_seconds
         if due < self._due:
             self._due = due
@@ -140,13 +148,19 @@ class Rounds:
         self._due = self._now() + (0.0 if self._mode == "poll" else LISTENING_SECONDS)
         while True:
             await self._until_due()
-            self._started, self._due = self._now(), self._now() + self._pause
-            try:
-                await self.round()
-            except (RestError, RecordError, TimeoutError) as error:
-                self._failed(error)
-            else:
-                self._failures, self.trouble = 0, None
+            if self._mode == "poll" or not (self._opened and self._truth.listening):
+                self._go.set()  # nobody else tells of fills
+            async with self._turns.turn(self._go):
+                await self._one()
+
+    async def _one(self) -> None:
+        self._started, self._due = self._now(), self._now() + self._pause
+        try:
+            await self.round()
+        except (RestError, RecordError, TimeoutError) as error:
+            self._failed(error)
+        else:
+            self._failures, self.trouble = 0, None
 
     @property
     def _pause(self) -> float:
