@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +29,9 @@ from tidewire.kafka import client_arguments, fetch_only_when_read
 _POLL_MS = 500
 _FETCH_WAIT_MS = 500
 """A fetch is answered as soon as anything is there; this is only how long an empty one may hang."""
+
+_AT_ONCE = 50
+"""Records of a partition that are read in one go: a few milliseconds."""
 
 _PROBE_SECONDS = 2.0
 _PROBE_PATIENCE = 3.0
@@ -137,33 +140,39 @@ class AccountFeed:
                 self.away = f"Kafka does not answer: {error!r}"
 
     async def _take(self, fetched: dict[TopicPartition, list[Any]]) -> None:
-        changes: list[Change | Executed] = []
-        for place, records in fetched.items():
-            topic = place.topic.removeprefix(self._settings.tidewire_topic_prefix)
-            before = self._reader.repeated
-            for record in records:
-                try:
-                    if topic == CONNECTIONS:
-                        self._take_connection(record.key, record.value)
-                    else:
-                        changes += self._reader.read(topic, record.key, record.value)
-                except RecordError as error:
-                    metrics.RECORDS_SKIPPED.labels("gateway", topic, "unreadable").inc()
-                    _log.warning(
-                        "a record cannot be read",
-                        topic=topic,
-                        partition=place.partition,
-                        offset=record.offset,
-                        reason=error.reason,
-                    )
-            metrics.RECORDS_APPLIED.labels("gateway", topic).inc(len(records))
-            if repeated := self._reader.repeated - before:
-                metrics.RECORDS_SKIPPED.labels("gateway", topic, "duplicate").inc(repeated)
+        """A few records at a time: what orders have changed must not wait for all the marks of one poll."""
+        for place, records in _parts(fetched):
+            changes = self._read(place, records)
             self._next[place] = records[-1].offset + 1
-        if not self._loaded:
-            self._portfolios.load(changes)
-        elif changes:
-            await self._portfolios.take(changes)
+            if not self._loaded:
+                self._portfolios.load(changes)
+            elif changes:
+                await self._portfolios.take(changes)
+                await asyncio.sleep(0)
+
+    def _read(self, place: TopicPartition, records: list[Any]) -> list[Change | Executed]:
+        topic = place.topic.removeprefix(self._settings.tidewire_topic_prefix)
+        changes: list[Change | Executed] = []
+        before = self._reader.repeated
+        for record in records:
+            try:
+                if topic == CONNECTIONS:
+                    self._take_connection(record.key, record.value)
+                else:
+                    changes += self._reader.read(topic, record.key, record.value)
+            except RecordError as error:
+                metrics.RECORDS_SKIPPED.labels("gateway", topic, "unreadable").inc()
+                _log.warning(
+                    "a record cannot be read",
+                    topic=topic,
+                    partition=place.partition,
+                    offset=record.offset,
+                    reason=error.reason,
+                )
+        metrics.RECORDS_APPLIED.labels("gateway", topic).inc(len(records))
+        if repeated := self._reader.repeated - before:
+            metrics.RECORDS_SKIPPED.labels("gateway", topic, "duplicate").inc(repeated)
+        return changes
 
     def _take_connection(self, key: bytes | None, value: bytes | None) -> None:
         feed = (key or b"").decode("utf-8", "replace")
@@ -180,3 +189,12 @@ class AccountFeed:
             fetch_min_bytes=1,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
+
+
+def _parts(fetched: dict[TopicPartition, list[Any]]) -> Iterator[tuple[TopicPartition, list[Any]]]:
+    """All records, a few of each partition in turn: orders and fills of one poll are among the first."""
+    longest = max(map(len, fetched.values()), default=0)
+    for start in range(0, longest, _AT_ONCE):
+        for place, records in fetched.items():
+            if part := records[start : start + _AT_ONCE]:
+                yield place, part

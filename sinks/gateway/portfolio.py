@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from functools import cache
 
 import orjson
 
@@ -29,6 +30,7 @@ MOST_FILLS_QUEUED = 1000
 
 _TYPES = {"positions": "position_update", "orders": "order_update", "account": "account_update"}
 _YIELD_AFTER = 300
+_delivery = cache(metrics.GATEWAY_DELIVERY_SECONDS.labels)
 _IDLE_SECONDS = 1.0
 _BEHIND_SECONDS = 0.1
 
@@ -230,7 +232,7 @@ class Portfolios:
     def _observe(self, shared: Shared, received_ts: int) -> None:
         count(KIND, shared.kind, shared.sent, shared.bytes)
         seconds = (self._now() - received_ts) / NS_PER_SECOND
-        metrics.GATEWAY_DELIVERY_SECONDS.labels(shared.kind).observe(max(0.0, seconds))
+        _delivery(shared.kind).observe(max(0.0, seconds))
 
 
 def _urgent(former: Held | None, held: Held) -> bool:
