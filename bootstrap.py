@@ -25,6 +25,7 @@ INPUTS = (
     "pyproject.toml",
     "tidewire/stack/kafka-jars.lock",
     "tidewire/columns/native/decode.c",
+    "tidewire/columns/native/keys.c",
     "tidewire/columns/native/columns.h",
     "tidewire/columns/native/reading.h",
 )

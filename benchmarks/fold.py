@@ -120,15 +120,15 @@ async def _fold(columns: Sequence[str], refusals: Any, add: Any) -> dict[str, fl
     from replay.fold import Component, Table, fold
     from replay.log import read, spans
     from replay.stocks import WIDTH
-    from replay.vectors import Vectors
     from schemas.catalogue import STOCK_TRADES
     from schemas.codec import load_codec
     from tidewire import config
+    from tidewire.columns import Decoder
 
     settings = config.load()
     topic = settings.tidewire_topic_prefix + STOCK_TRADES
     wanted_columns = list(dict.fromkeys((*columns, "source", "owner_epoch")))  # these tell a stale owner's
-    decode = Vectors(load_codec(settings).versions("stock_trade"), wanted_columns)
+    decode = Decoder(load_codec(settings).versions("stock_trade"), columns=wanted_columns)
     component = Component(topic, decode, refusals, add)
     wanted = await spans(settings, [topic])
     cpu, wall = cpu_seconds(), time.perf_counter()

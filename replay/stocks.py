@@ -9,9 +9,9 @@ from typing import Any
 from processors.columns.matrix import FENCES
 from processors.features import quotes, row, trades, vector
 from replay.fold import Component, Table
-from replay.vectors import Vectors
 from schemas.catalogue import STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import Codec
+from tidewire.columns import Decoder
 
 WIDTH = row.WIDTH
 NEXT_WORDS = {STOCK_TRADES: row.TRADES_NEXT, STOCK_QUOTES: row.QUOTES_NEXT}
@@ -26,7 +26,7 @@ def components(catalogue: Catalogue, codec: Codec) -> dict[str, Component]:
     """The components of the table by the real names of their topics."""
     found = {}
     for topic, stem, module in _INPUTS:
-        decode = Vectors(codec.versions(stem), module.COLUMNS)
+        decode = Decoder(codec.versions(stem), columns=module.COLUMNS)
         name = catalogue.name(topic)
         found[name] = Component(name, decode, module.refusals, module.fold)
     return found

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
+from tidewire.columns.native.keys import NONE, key_numbers
 from tidewire.fence import LogFence
 
 Ints = npt.NDArray[np.int64]
@@ -19,13 +20,14 @@ Rows = npt.NDArray[np.unsignedinteger[Any]]
 
 Numbers = npt.NDArray[np.uint32]
 
-# One number a key in the whole process, given by Polars in one call for a batch.
+# One number a key in the whole process, given by Polars in one call for a batch: where there is no native
+# library, and for keys that are too long for it.
 KEYS = pl.Categorical(pl.Categories("tidewire-keys", physical=pl.UInt32))
 """The type of such a column."""
 # Polars forgets the numbers once no such series lives, and keys would then swap their rows: keep one alive.
 _KEEP = pl.Series([""], dtype=KEYS)
 _NARROW = 1 << 16
-_NONE = np.uint32(0xFFFF_FFFF)  # where a process-wide number has no row here
+_NONE = np.uint32(NONE)  # where a process-wide number has no row here
 FENCES = b"\0fences"
 """How the key of a changelog record begins that is no row: the epochs of the input topics. Its
 partition's number follows, because the store holds all partitions' keys together.
@@ -49,6 +51,7 @@ class Matrix:
         self._changed, self._unsent = np.zeros(_FIRST_ROWS, bool), np.zeros(_FIRST_ROWS, bool)
         self._names: list[bytes] = []  # by row
         self._row_of: dict[str, int] = {}
+        self._native = key_numbers()
         self._local: Numbers = np.full(0, _NONE, np.uint32)  # by process-wide number, the row
         stored = dict(stored or {})
         self._fences_key = FENCES + str(partition).encode()
@@ -70,28 +73,44 @@ class Matrix:
                 return np.fromiter(known, self.row_type, len(keys))
             except KeyError:
                 pass  # the first time: numbered below
-        numbers: Numbers = keys.cast(KEYS).to_physical().to_numpy()
-        if not len(numbers):
+        if not len(keys):
             return np.empty(0, self.row_type)
+        rows = self._found(keys)
+        if rows is None:
+            rows = self._numbered(keys)
+        found: Rows = rows.astype(self.row_type)
+        return found
+
+    def _found(self, keys: pl.Series) -> Numbers | None:
+        """Rows by the native library; None: it is not there, or the keys are too long for it."""
+        rows = None if self._native is None else self._native.find(keys)
+        if self._native is None or rows is None or not (new := rows == _NONE).any():
+            return rows
+        self._add(keys.filter(pl.Series(new)).unique(maintain_order=True).to_list())
+        return self._native.find(keys)
+
+    def _numbered(self, keys: pl.Series) -> Numbers:
+        """Rows by the process-wide numbers of Polars."""
+        numbers: Numbers = keys.cast(KEYS).to_physical().to_numpy()
         if (most := int(numbers.max())) >= len(self._local):
             more = np.full(max(most + 1, 2 * len(self._local)) - len(self._local), _NONE, np.uint32)
             self._local = np.append(self._local, more)
         rows = self._local[numbers]
         if (new := rows == _NONE).any():
-            self._add(keys.filter(pl.Series(new)), numbers[new])
+            fresh, at = np.unique(numbers[new], return_index=True)
+            names = keys.filter(pl.Series(new)).gather(np.sort(at)).cast(pl.String).to_list()
+            self._add([name for name in names if name not in self._row_of])
+            self._local[fresh[np.argsort(at)]] = [self._row_of[name] for name in names]
             rows = self._local[numbers]
-        found: Rows = rows.astype(self.row_type)
-        return found
+        return rows
 
-    def _add(self, keys: pl.Series, numbers: Numbers) -> None:
-        """Rows for keys that have none, in the order of their first appearance."""
-        fresh, at = np.unique(numbers, return_index=True)
-        order = np.argsort(at)
-        first = len(self._names)
-        self._local[fresh[order]] = np.arange(first, first + len(fresh), dtype=np.uint32)
-        for row, key in enumerate(keys.gather(at[order]).to_list(), first):
+    def _add(self, keys: list[str]) -> None:
+        """Rows for keys that have none, in this order."""
+        for row, key in enumerate(keys, len(self._names)):
             self._row_of[key] = row
             self._names.append(key.encode())
+        if self._native is not None:
+            self._native.add(keys)
         self._grow(len(self._names))
 
     @property

@@ -238,7 +238,7 @@ def test_without_the_library_everything_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A machine for which there is no compiler decodes the same rows, and its log says why it is slow."""
-    library.decode.cache_clear()
+    library.load.cache_clear()
     try:
         monkeypatch.setattr(library, "path", lambda: tmp_path / "none.so")
         with caplog.at_level(logging.WARNING):
@@ -249,17 +249,17 @@ def test_without_the_library_everything_goes_on(
         blocks = [block(_records("news", 1, 20))]
         _assert_same(slow(blocks), NATIVE["news"](blocks))
     finally:
-        library.decode.cache_clear()
+        library.load.cache_clear()
 
 
 def test_a_library_of_another_source_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an update without `make setup` the old library would read by old rules."""
-    library.decode.cache_clear()
+    library.load.cache_clear()
     try:
         monkeypatch.setattr(library, "fingerprint", lambda: "another")
-        assert library.decode() is None
+        assert library.load() is None
     finally:
-        library.decode.cache_clear()
+        library.load.cache_clear()
 
 
 def test_a_built_library_is_not_built_again() -> None:

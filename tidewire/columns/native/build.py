@@ -1,9 +1,9 @@
-"""Builds decode.c: `python -m tidewire.columns.native.build`, which `make setup` runs.
+"""Builds the C sources here: `python -m tidewire.columns.native.build`, which `make setup` runs.
 
 With `--or-go-on` a failure is only said: without the library records are decoded by Polars.
 
 The compiler is the package `ziglang`, so that a machine needs none of its own. Nothing is done when the
-library there was built from the same source by the same compiler.
+library there was built from the same sources by the same compiler.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _compiler() -> str:
 def _compile(made: Path, cache: Path) -> None:
     source = f'-DTIDEWIRE_SOURCE="{library.fingerprint()}"'
     done = subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", *_FLAGS, source, "-o", str(made), str(library.SOURCE)],
+        [sys.executable, "-m", "ziglang", "cc", *_FLAGS, source, "-o", str(made), *map(str, library.SOURCES)],
         env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The built decode.c: found, checked against its source and loaded, once a process."""
+"""The built library: found, checked against its sources and loaded, once a process."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-SOURCE = FOLDER / "decode.c"
+SOURCES = tuple(sorted(FOLDER.glob("*.c")))
 
 _log = logging.getLogger(__name__)
-_ARGUMENTS: list[Any] = [
-    ctypes.c_void_p,  # nodes
-    ctypes.c_void_p,  # columns
-    ctypes.c_int32,
-    ctypes.c_uint64,  # header
-    ctypes.c_void_p,  # bodies
-    ctypes.c_void_p,  # sizes, counts, bases
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_int32,
-    ctypes.c_void_p,  # offsets
-]
+_POINTER, _COUNT, _BITS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "tidewire_decode": (
+        ctypes.c_int32,
+        # nodes, columns and how many; the header; bodies, their sizes, counts and bases, how many; offsets
+        [*[_POINTER] * 2, ctypes.c_int32, ctypes.c_uint64, *[_POINTER] * 4, ctypes.c_int32, _POINTER],
+    ),
+    "tidewire_numbers": (_COUNT, [_POINTER, _BITS, _POINTER, _COUNT, _POINTER]),
+    "tidewire_number": (None, [_POINTER, _BITS, _POINTER, _COUNT, _COUNT]),
+}
+"""By name what each returns and takes, as in the C sources."""
 
 
 def fingerprint() -> str:
     """What a library must have been built from to be taken."""
     digest = hashlib.sha256()
-    for part in sorted((SOURCE, *FOLDER.glob("*.h"))):
+    for part in (*SOURCES, *sorted(FOLDER.glob("*.h"))):
         digest.update(part.read_bytes())
     return digest.hexdigest()[:32]
 
@@ -43,14 +42,16 @@ def path() -> Path:
 
 
 @cache
-def decode() -> Any | None:
-    """tidewire_decode of decode.c; None (said once in the log): records are read by Polars instead."""
+def load() -> Any | None:
+    """The library; None (said once in the log): everything goes on with Polars."""
     try:
         library = ctypes.CDLL(str(path()))
         built_from = ctypes.c_char.in_dll(library, "tidewire_source")
         if ctypes.string_at(ctypes.addressof(built_from)).decode() != fingerprint():
-            raise OSError("it was built from another decode.c")
-        function = library.tidewire_decode
+            raise OSError("it was built from other sources")
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
     except (OSError, ValueError, AttributeError) as error:
         _log.warning(
             "records are decoded by Polars, with the same results and several times slower: "
@@ -58,5 +59,4 @@ def decode() -> Any | None:
             error,
         )
         return None
-    function.argtypes, function.restype = _ARGUMENTS, ctypes.c_int32
-    return function
+    return library

@@ -97,11 +97,11 @@ def native_reader(
     schema: Mapping[str, Any], schema_id: int, key: str, columns: Sequence[str], like: pl.DataFrame
 ) -> NativeReader | None:
     """A reader whose frames have the columns of `like`; None: here only Polars can read them."""
-    decode = library.decode()
-    if decode is None or not columns:
+    loaded = library.load()
+    if loaded is None or not columns:
         return None
     try:
-        reader = NativeReader(decode, schema, schema_id, key, columns)
+        reader = NativeReader(loaded.tidewire_decode, schema, schema_id, key, columns)
         empty = reader([], [], [])
     except (NotCovered, AttributeError):  # the latter: another Polars
         return None
