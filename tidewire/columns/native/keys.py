@@ -1,0 +1,62 @@
+"""Numbers of keys, found a batch at a time by keys.c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tidewire.columns.native import library
+
+NONE = 0xFFFF_FFFF
+"""Where a key has no number yet."""
+_WORDS = 3  # of a slot
+_FIRST_BITS = 7
+_VIEWS = pl.CompatLevel.newest()
+
+Numbers = npt.NDArray[np.uint32]
+
+
+class KeyNumbers:
+    """The numbers 0, 1, 2... of keys, in the order in which they were added."""
+
+    def __init__(self, find: Any, insert: Any) -> None:
+        self._find, self._insert = find, insert
+        self._keys: list[str] = []
+        self._bits = _FIRST_BITS
+        self._slots = np.zeros((1 << self._bits, _WORDS), np.uint64)
+
+    def find(self, keys: pl.Series) -> Numbers | None:
+        """The number of each key, NONE where it has none; None: they cannot be found here."""
+        if keys.dtype != pl.String or keys.null_count() or not len(keys):
+            return None
+        _held, address = _views(keys)
+        numbers = np.empty(len(keys), np.uint32)
+        missing = self._find(self._slots.ctypes.data, self._bits, address, len(keys), numbers.ctypes.data)
+        return None if missing < 0 else numbers
+
+    def add(self, keys: Sequence[str]) -> None:
+        """Give keys that have none the next numbers. Long ones use theirs up and are not found."""
+        first = len(self._keys)
+        self._keys += keys
+        if 2 * len(self._keys) > len(self._slots):
+            self._bits = (4 * len(self._keys)).bit_length()
+            self._slots = np.zeros((1 << self._bits, _WORDS), np.uint64)
+            first = 0
+        _held, address = _views(pl.Series(self._keys[first:], dtype=pl.String))
+        self._insert(self._slots.ctypes.data, self._bits, address, len(self._keys) - first, first)
+
+
+def key_numbers() -> KeyNumbers | None:
+    """An empty one; None: there is no library."""
+    loaded = library.load()
+    return None if loaded is None else KeyNumbers(loaded.tidewire_numbers, loaded.tidewire_number)
+
+
+def _views(keys: pl.Series) -> tuple[Any, int]:
+    """The keys as Arrow has them, and where their views are while the former lives."""
+    arrow = keys.to_arrow(compat_level=_VIEWS)
+    return arrow, arrow.buffers()[1].address + 16 * arrow.offset
