@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from sinks.postgres import columns, records
+from sinks.postgres.copying import Copy, encoded
 from sinks.postgres.epochs import Epochs
 from sinks.postgres.records import Entries, RecordFeed
 from sinks.postgres.spans import DeadRecord, Span, fetch_dead
@@ -25,12 +26,12 @@ from tidewire.errors import SchemaError
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one table; `copy` are the same as one COPY BINARY stream."""
+    """The rows of one table as their records came; `copy` has the same ordered, for COPY BINARY."""
 
     table: Table
     topic: str
     frame: pl.DataFrame
-    copy: bytes
+    copy: Copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _shape(
     wrong = columns.fits(feed.table, shaped)
     if wrong:
         raise SchemaError(f"records of {feed.topic} do not fit {feed.table.name}: {'; '.join(wrong)}")
-    return [Rows(feed.table, feed.topic, shaped, columns.encode(shaped))], dead, past
+    return [Rows(feed.table, feed.topic, shaped, encoded(shaped))], dead, past
 
 
 def _located(span: Span, decoded: Decoded) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg import errors, sql
 
 from sinks.postgres.connection import Connection
+from sinks.postgres.copying import Data
 from sinks.postgres.tables import Table
 from tidewire.metrics import POSTGRES_COPIES
 
@@ -13,7 +14,7 @@ MERGES = 5
 
 
 def store(
-    connection: Connection, merges: dict[str, int], table: Table, data: bytes, count: int, whole: bool
+    connection: Connection, merges: dict[str, int], table: Table, data: Data, count: int, whole: bool
 ) -> int:
     """Store the `count` rows of one COPY BINARY stream, or none; returns how many were new.
 
@@ -52,14 +53,14 @@ def stage(connection: Connection, table: str) -> str:
     return name
 
 
-def _copy(connection: Connection, into: str, table: Table, data: bytes) -> None:
+def _copy(connection: Connection, into: str, table: Table, data: Data) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, table.names))
     command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(into), names)
     with connection.cursor() as cursor, cursor.copy(command) as copy:
         copy.write(data)
 
 
-def _merge(connection: Connection, table: Table, data: bytes) -> int:
+def _merge(connection: Connection, table: Table, data: Data) -> int:
     """Copy into the staging table, insert what the table lacks; returns how many rows that was."""
     staging = stage(connection, table.name)
     _copy(connection, staging, table, data)

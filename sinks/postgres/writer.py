@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import psycopg
 
-from sinks.postgres import columns, offsets, partitions, store_columns, store_records
+from sinks.postgres import offsets, partitions, store_columns, store_records
 from sinks.postgres.batches import Batch, Rows
 from sinks.postgres.connection import Connection, open_connection, reason, where
 from sinks.postgres.failures import Verdict, copy_line, judge, what_to_do
@@ -187,12 +187,11 @@ class Writer:
         def attempt(start: int, stop: int) -> int:
             count = stop - start
             whole = count == frame.height
-            data = rows.copy if whole else columns.encode(frame.slice(start, count))
+            data = rows.copy.data(start, stop)
             return store_columns.store(session.connection, session.merges, rows.table, data, count, whole)
 
         bad = self._isolated(session, batch, frame.height, attempt, counts)
-        places = frame.select("k_part", "k_offset")
-        where_bad = {places.row(row.index): (row.error, row.reason) for row in bad}
+        where_bad = {rows.copy.place(row.index): (row.error, row.reason) for row in bad}
         return fetch_dead([s for s in batch.spans if s.topic == rows.topic], where_bad)
 
     def _entries(self, session: _Session, entries: Entries, batch: Batch, counts: Counts) -> list[DeadRecord]:
