@@ -26,6 +26,7 @@ INPUTS = (
     "tidewire/stack/kafka-jars.lock",
     "tidewire/columns/native/decode.c",
     "tidewire/columns/native/keys.c",
+    "tidewire/columns/native/crc.c",
     "tidewire/columns/native/columns.h",
     "tidewire/columns/native/reading.h",
 )

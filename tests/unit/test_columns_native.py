@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +21,10 @@ from schemas.catalogue import schema, stems
 from schemas.codec import Version
 from tests.unit.columns_batches import COMPRESSIONS, block, encode, record
 from tidewire.columns import Block, Decoded, Decoder
+from tidewire.columns import blocks as blocks_module
 from tidewire.columns.blocks import HEADER
 from tidewire.columns.native import build, library
+from tidewire.columns.native.crc import crc32c
 
 ID = 4711
 KEYS = {s: next(f["name"] for f in schema(s)["fields"] if f["type"] == "string") for s in stems()}
@@ -265,3 +269,24 @@ def test_a_library_of_another_source_is_not_taken(monkeypatch: pytest.MonkeyPatc
 def test_a_built_library_is_not_built_again() -> None:
     """`make setup` on a machine that is set up does nothing."""
     assert "nothing has changed" in build.build()
+
+
+@given(st.binary(max_size=100), st.integers(0, 20))
+def test_checksums_are_those_of_kafka(data: bytes, start: int) -> None:
+    """A batch that lost a byte on a disk must be seen, and a whole one must not be refused."""
+    native = crc32c()
+    if native is None:
+        pytest.skip("this processor has no instruction for it")
+    assert native(memoryview(data)[start:]) == calc_crc32c(data[start:])
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_batch_with_another_checksum_is_not_read(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without the native library."""
+    if not native:
+        monkeypatch.setattr(blocks_module, "crc32c", lambda: None)
+    good = bytes(block(_records("news", 1, 3)).raw)
+    for at in range(21, len(good), 7):
+        bad = good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :]
+        assert not blocks_module._is_whole(DefaultRecordBatch(bad), memoryview(bad))
+    assert blocks_module._is_whole(DefaultRecordBatch(good), memoryview(good))

@@ -23,6 +23,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         [*[_POINTER] * 2, ctypes.c_int32, ctypes.c_uint64, *[_POINTER] * 4, ctypes.c_int32, _POINTER],
     ),
     "tidewire_numbers": (_COUNT, [_POINTER, _BITS, _POINTER, _COUNT, _POINTER]),
+    "tidewire_crc32c": (_COUNT, [_POINTER, _COUNT]),
     "tidewire_number": (None, [_POINTER, _BITS, _POINTER, _COUNT, _COUNT]),
 }
 """By name what each returns and takes, as in the C sources."""
