@@ -7,7 +7,6 @@ If this fails, a stop fires twice: once by the next exit epoch, and once by a pr
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from pathlib import Path
@@ -48,23 +47,28 @@ async def test_a_process_that_slept_before_its_write_ends_before_it_writes(
 ) -> None:
     """Its successor ends the intent as stale, and the next exit epoch closes the position: once."""
     async with market(tmp_path) as broker:
-        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 15")
+        # Younger than the group's ten seconds: whoever takes over finds it too old.
+        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 8")
         await broker.buy("AAPL", "2")
         zombie = await start_process(own, first=QUICKLY, **{failpoints.VARIABLE: "post.checked:1:stop"})
-        first, later = exit_intent("AAPL"), exit_intent("AAPL", exit_epoch=1)
-        await send(own, first)
+        running = [zombie]
         try:
-            await until_held(lambda: _stopped(zombie.pid), 60)
-            successor = await start_process(own, first=QUICKLY)
+            await until_held(lambda: _claimed(own), 60)
+            first = exit_intent("AAPL")
+            await send(own, first)
+            await until_held(lambda: _stopped(zombie.pid), 30)
+            running.append(await start_process(own, first=QUICKLY))
             assert (await final(own, first["intent_id"], 120))["outcome"] == "stale"
             later = exit_intent("AAPL", exit_epoch=1)
             await send(own, later)
             assert (await final(own, later["intent_id"], 60))["outcome"] == "filled"
+            zombie.send_signal(signal.SIGCONT)
+            assert await asyncio.wait_for(zombie.wait(), 30) == -signal.SIGALRM
         finally:
-            os.kill(zombie.pid, signal.SIGCONT)
-        assert await asyncio.wait_for(zombie.wait(), 30) == -signal.SIGALRM
-        successor.terminate()
-        await successor.wait()
+            for process in running:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
         assert broker.held("AAPL") == 0
         assert [order.client_order_id for order in broker.orders()] == [later["client_order_id"]]
         assert await broker.posts() == {later["client_order_id"]: 1}
@@ -109,6 +113,11 @@ async def test_an_order_that_turns_up_after_its_intent_has_ended_is_told(
             finally:
                 await producer.stop()
         assert late._value.get() == before + 1
+
+
+async def _claimed(settings: Settings) -> bool:
+    made = rows(settings, "SELECT to_regclass('executor_owners')") != [(None,)]
+    return made and bool(rows(settings, "SELECT 1 FROM executor_owners"))
 
 
 async def _stopped(pid: int) -> bool:
