@@ -8,6 +8,7 @@ import logging
 import random
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -290,3 +291,16 @@ def test_a_batch_with_another_checksum_is_not_read(native: bool, monkeypatch: py
         bad = good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :]
         assert not blocks_module._is_whole(DefaultRecordBatch(bad), memoryview(bad))
     assert blocks_module._is_whole(DefaultRecordBatch(good), memoryview(good))
+
+
+def test_a_processor_without_the_instruction_takes_the_library_of_aiokafka(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or every batch would seem broken there."""
+    crc32c.cache_clear()
+    try:
+        lacks = SimpleNamespace(tidewire_crc32c=lambda at, size: -1)
+        monkeypatch.setattr(library, "load", lambda: lacks)
+        assert crc32c() is None
+    finally:
+        crc32c.cache_clear()

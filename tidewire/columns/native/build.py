@@ -20,6 +20,9 @@ from tidewire.columns.native import library
 # Any machine of its kind can run what comes out: an image is built on one and run on another.
 _FLAGS = (
     "-std=c99",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
     "-O2",
     "-shared",
     "-fPIC",

@@ -30,4 +30,4 @@ static int able(void) { return 0; }
 #endif
 
 /* The CRC-32C of bytes; -1: this processor has no such instruction. */
-int64_t tidewire_crc32c(const uint8_t *at, int64_t size) { return able() ? summed(at, size) : -1; }
+int64_t tidewire_crc32c(const uint8_t *at, int64_t size) { return able() ? (int64_t)summed(at, size) : -1; }
