@@ -118,12 +118,14 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
             return
         generation, epoch = self.app.consumer_generation_id, self._epoch
 
-        def void() -> bool:
-            moved = self._epoch != epoch or self.app.consumer_generation_id != generation
-            return moved or not self.flow_active
+        def void(tp: TP) -> bool:
+            # A seek leaves changelogs where they are: what is left out of them never comes again, and a
+            # standby would have a hole. Only the recovery of a new generation seeks them.
+            sought = self._epoch != epoch and tp.topic not in self.app.changelogs
+            return sought or self.app.consumer_generation_id != generation or not self.flow_active
 
-        for tp, message in self._messages(records, generation):
-            if void():
+        for tp, message in self._messages(records, generation):  # changelogs first
+            if void(tp):
                 return
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
