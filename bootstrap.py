@@ -29,6 +29,7 @@ INPUTS = (
     "tidewire/columns/native/crc.c",
     "tidewire/columns/native/columns.h",
     "tidewire/columns/native/reading.h",
+    "sinks/postgres/native/copy.c",
 )
 
 
@@ -118,6 +119,7 @@ def install(venv: Path, wanted: str) -> None:
     run("Python packages", *pip, "--no-deps", "--require-hashes", "--progress-bar", "on", "-r", lock)
     run("tidewire", *pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT)
     run("the native decoder", python, "-m", "tidewire.columns.native.build", "--or-go-on")
+    run("the native encoder", python, "-m", "sinks.postgres.native.build", "--or-go-on")
     run("Apache Kafka", python, "-m", "tidewire.stack", "fetch")
     stamp.write_text(wanted)
 
