@@ -511,3 +511,9 @@ ACCOUNT_ACTIVITIES = Counter(
 SIGNALS = Counter(
     "tidewire_signals_total", "Signals sent, by kind; after a crash one may be sent again", ["kind"]
 )
+
+# ---------------------------------------------------------------- all that read columns
+
+NATIVE_DECODER = Gauge(
+    "tidewire_native_decoder", "1: record batches are decoded by the native library; 0: by Polars, slower"
+)

@@ -1,4 +1,4 @@
-"""The native decoder under the sanitizers of gcc, where there is one: no byte is touched that is not its own."""
+"""The native decoder under gcc's sanitizers, where there is one: no byte is touched that is not its own."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tidewire import metrics
+
 FOLDER = Path(__file__).parent
 SOURCES = tuple(sorted(FOLDER.glob("*.c")))
 
@@ -59,5 +61,7 @@ def load() -> Any | None:
             "the native decoder cannot be loaded (%s). `make setup` builds it",
             error,
         )
+        metrics.NATIVE_DECODER.set(0)
         return None
+    metrics.NATIVE_DECODER.set(1)
     return library
