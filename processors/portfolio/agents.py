@@ -15,13 +15,13 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered, check_same_topic
+from processors.columns.output import Sent
 from processors.columns.records import Records
 from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
-from processors.portfolio import refusals
-from processors.portfolio.account import Difference
+from processors.portfolio import refusals, telling
 from processors.portfolio.announced import Announced
-from processors.portfolio.book import UNKNOWN, Book
+from processors.portfolio.book import Book
 from processors.portfolio.exact import exact
 from processors.portfolio.holding import Holding
 from processors.portfolio.readout import account_record, position_record
@@ -36,7 +36,7 @@ from schemas.catalogue import (
     Catalogue,
 )
 from schemas.codec import Codec, Record
-from tidewire import log, metrics
+from tidewire import metrics
 from tidewire.clock import Clock
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
@@ -48,8 +48,6 @@ VERSION = 1
 _MOST_MARKED = 500  # positions whose price alone moved, sent at once; small parts would each wait for Kafka
 _AT_ONCE = 50  # of them, made into records in one go: about two milliseconds, then order events may pass
 _MOST_UNSENT = 2_000  # order records of a partition; with more the agents wait
-
-_log = log.get(__name__)
 
 Pair = tuple[bytes, bytes | None]
 
@@ -111,7 +109,7 @@ class Portfolio:
             "snapshot",
             "account",
             refusals.of_snapshot,
-            _fold_snapshot,
+            telling.fold_snapshot,
             limits[snapshots],
         )
         yield Input(marks, "mark", "mark", "symbol", refusals.of_mark, Book.fold_mark, limits[marks])
@@ -121,7 +119,7 @@ class Portfolio:
             "activity",
             "account",
             refusals.of_activity,
-            _fold_activity,
+            telling.fold_activity,
             limits[activities],
         )
 
@@ -190,46 +188,59 @@ class Portfolio:
     # ---------------------------------------------------------------- out
 
     def _send_soon(self, partition: int, book: Book) -> None:
-        """Send beside the agents, or have the send that is under way go on with this.
+        """Send beside the agents: at once what orders have changed, the rest when Kafka has what went before.
 
         An agent that waited for Kafka would let the batches behind it wait, those of other topics too. A
         commit sends first what is not sent yet, so nothing counts as done before it went out.
         """
-        if partition not in self._busy:
+        if book.announced.urgent:
+            self._app.add_future(self._send_now(partition, book))
+        elif partition not in self._busy:
             self._busy.add(partition)
             self._app.add_future(self._send_while_any(partition, book))
+
+    async def _send_now(self, partition: int, book: Book) -> None:
+        try:
+            await self._send(partition, book)
+        except Exception as error:
+            await self._app.crash(error)
+            raise
+        if book.announced:
+            self._send_soon(partition, book)
 
     async def _send_while_any(self, partition: int, book: Book) -> None:
         try:
             while book.announced:
-                await self._send(partition, book)
-                await asyncio.sleep(0)  # order events that came meanwhile go before the other marks
+                # Marks that come while Kafka is slow replace each other here, and are in no order's way.
+                for batch in await self._send(partition, book):
+                    await batch.answer
         except Exception as error:
             await self._app.crash(error)
             raise
         finally:
             self._busy.discard(partition)
 
-    async def _send(self, partition: int, book: Book) -> None:
+    async def _send(self, partition: int, book: Book) -> list[Sent]:
         # Rendered only when it is this batch's turn: the last record of a key is its newest state.
         async with self._sending[partition]:
             if self._table.parts.get(partition) is not book.records:
                 book.take_announced()
-                return  # given away in a rebalance: its new owner announces what it loads
+                return []  # given away in a rebalance: its new owner announces what it loads
             announced = book.take_announced(_MOST_MARKED)
             with exact():
                 outputs = dict(self._render(announced))
             outputs[PORTFOLIO_POSITIONS] += await self._render_marked(book, announced)
             if self._table.parts.get(partition) is not book.records:
-                return  # meanwhile
-            await asyncio.gather(
+                return []  # meanwhile
+            sent = await asyncio.gather(
                 *(self._queue(topic, partition, pairs) for topic, pairs in outputs.items() if pairs)
             )
             if announced.received_ts:
                 metrics.PORTFOLIO_LATENCY.observe(max(0, self._clock() - announced.received_ts) / 1e9)
+            return [batch for batches in sent for batch in batches]
 
-    async def _queue(self, topic: str, partition: int, pairs: list[Pair]) -> None:
-        await self._app.output.send(self._name(topic), partition, pairs)
+    async def _queue(self, topic: str, partition: int, pairs: list[Pair]) -> list[Sent]:
+        return await self._app.output.write(self._name(topic), partition, pairs)
 
     async def _send_totals(self) -> None:
         for partition, records in list(self._table.parts.items()):
@@ -267,37 +278,3 @@ class Portfolio:
     def _pairs(self, stem: str, records: Iterable[tuple[str, dict[str, Any] | None]]) -> list[Pair]:
         encode = self._encode[stem]
         return [(key.encode(), None if record is None else encode(record)) for key, record in records]
-
-
-def _fold_snapshot(book: Book, snapshot: Record, offset: int) -> str:
-    result, differences = book.fold_snapshot(snapshot, offset)
-    for difference in differences:
-        _tell(snapshot["account"], difference)
-    return result
-
-
-def _fold_activity(book: Book, activity: Record, offset: int) -> str:
-    result = book.fold_activity(activity, offset)
-    if result == UNKNOWN:
-        _log.warning(
-            "an activity with a quantity whose meaning is not known",
-            account=activity["account"],
-            activity_type=activity["activity_type"],
-            id=activity["activity_id"],
-        )
-    return result
-
-
-def _tell(account: str, difference: Difference) -> None:
-    what = "cash" if difference.symbol is None else "quantity"
-    metrics.PORTFOLIO_DIFFERENCES.labels(what).inc()
-    tell = _log.error if difference.unexplained else _log.warning
-    tell(
-        "unexplained: two snapshots differ from what the fills come to"
-        if difference.unexplained
-        else "the broker says otherwise",
-        account=account,
-        what=difference.symbol or what,
-        ours=str(difference.ours),
-        theirs=str(difference.theirs),
-    )
