@@ -33,7 +33,7 @@ def test_only_looks_in_a_row_without_a_turn_count() -> None:
 async def test_a_loop_that_turns_is_left_alone() -> None:
     """Many looks while it turns; each needs a turn since the one before."""
     told = threading.Event()
-    pulse = Pulse(told.set, every=0.02, looks=5)
+    pulse = Pulse(told.set, every=0.02, looks=20)
     pulse.start()
     await asyncio.sleep(0.5)
     pulse.stop()
