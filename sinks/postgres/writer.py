@@ -182,15 +182,14 @@ class Writer:
 
     def _rows(self, session: _Session, rows: Rows, batch: Batch, counts: Counts) -> list[DeadRecord]:
         """Store one hot table's rows; returns those that PostgreSQL refuses."""
-        frame = rows.frame
+        height = rows.frame.height
 
         def attempt(start: int, stop: int) -> int:
-            count = stop - start
-            whole = count == frame.height
-            data = rows.copy.data(start, stop)
+            data, count = rows.copy.data(start, stop), stop - start
+            whole = count == height
             return store_columns.store(session.connection, session.merges, rows.table, data, count, whole)
 
-        bad = self._isolated(session, batch, frame.height, attempt, counts)
+        bad = self._isolated(session, batch, height, attempt, counts)
         where_bad = {rows.copy.place(row.index): (row.error, row.reason) for row in bad}
         return fetch_dead([s for s in batch.spans if s.topic == rows.topic], where_bad)
 
