@@ -30,7 +30,9 @@ INPUTS = (
     "tidewire/columns/native/columns.h",
     "tidewire/columns/native/reading.h",
     "sinks/postgres/native/copy.c",
+    "tidewire/native.py",
 )
+NATIVE = ("tidewire.columns.native.library", "sinks.postgres.native.library")
 
 
 class SetupError(Exception):
@@ -118,8 +120,7 @@ def install(venv: Path, wanted: str) -> None:
     lock = ROOT / "requirements.lock"
     run("Python packages", *pip, "--no-deps", "--require-hashes", "--progress-bar", "on", "-r", lock)
     run("tidewire", *pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT)
-    run("the native decoder", python, "-m", "tidewire.columns.native.build", "--or-go-on")
-    run("the native encoder", python, "-m", "sinks.postgres.native.build", "--or-go-on")
+    run("native libraries", python, "-m", "tidewire.native", "--or-go-on", *NATIVE)
     run("Apache Kafka", python, "-m", "tidewire.stack", "fetch")
     stamp.write_text(wanted)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import faust
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.utils.queues import FlowControlEvent
 
 from processors.columns.consumer import DEFAULT_FETCH, ColumnConsumer, Fetch
 from processors.columns.output import Output
@@ -31,6 +32,27 @@ BatchHandler = Callable[[TP, list[Block], StillOurs], Awaitable[None]]
 
 class _ColumnTransport(driver.Transport):  # type: ignore[misc]  # Faust is untyped
     Consumer = ColumnConsumer
+
+
+class _Flow(FlowControlEvent):  # type: ignore[misc]  # Faust is untyped
+    """Lets records into Faust's queues, or not. Letting them in empties the queues first.
+
+    At the end of a recovery Faust does that while it has begun to read the changelogs of the partitions that
+    it stands by for: what was in their queue would never come again, and a standby would have a hole.
+    """
+
+    def __init__(self, changelogs: Callable[[], Any], loop: Any) -> None:
+        super().__init__(loop=loop)
+        self._changelogs = changelogs
+
+    def resume(self) -> None:
+        """Let records in; what flows already is left in the changelogs' queue."""
+        if not self.is_active():
+            super().resume()
+            return
+        for queue in self._queues:
+            if queue is not self._changelogs():
+                queue.clear()
 
 
 class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
@@ -134,6 +156,11 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         await self.finish_batches()
+
+    @cached_property
+    def flow_control(self) -> FlowControlEvent:
+        """Faust's, but see `_Flow`."""
+        return _Flow(lambda: self.tables.changelog_queue, self.loop)
 
     def _new_transport(self) -> _ColumnTransport:
         return _ColumnTransport(self.conf.broker_consumer, self)

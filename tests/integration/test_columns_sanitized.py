@@ -18,7 +18,9 @@ _RUN = """
 import sys
 from pathlib import Path
 from tidewire.columns.native import library
-library.path = lambda: Path(sys.argv[1])
+class Sanitized(library.Library):
+    path = Path(sys.argv[1])
+library.LIBRARY = Sanitized(library.LIBRARY.name, library.LIBRARY.folder, library.LIBRARY.symbol)
 assert library.load() is not None
 from schemas.catalogue import stems
 from tests.unit.test_columns_native import mutations
@@ -34,9 +36,9 @@ def test_broken_bytes_lead_nowhere_outside_what_was_given(tmp_path: Path) -> Non
     if gcc is None or sys.platform != "linux":
         pytest.skip("no gcc")
     built = tmp_path / "decode.so"
-    source = f'-DTIDEWIRE_SOURCE="{library.fingerprint()}"'
+    source = f'-DTIDEWIRE_SOURCE="{library.LIBRARY.fingerprint()}"'
     made = subprocess.run(
-        [gcc, *_FLAGS, "-fno-sanitize-recover=undefined", source, "-o", built, *library.SOURCES]
+        [gcc, *_FLAGS, "-fno-sanitize-recover=undefined", source, "-o", built, *library.LIBRARY.sources]
     )
     if made.returncode:
         pytest.skip("gcc has no sanitizers")

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +26,7 @@ from tests.unit.columns_batches import COMPRESSIONS, block, encode, record
 from tidewire.columns import Block, Decoded, Decoder
 from tidewire.columns import blocks as blocks_module
 from tidewire.columns.blocks import HEADER
-from tidewire.columns.native import build, library
+from tidewire.columns.native import library
 from tidewire.columns.native.crc import crc32c
 
 ID = 4711
@@ -245,7 +247,7 @@ def test_without_the_library_everything_goes_on(
     """A machine for which there is no compiler decodes the same rows, and its log says why it is slow."""
     library.load.cache_clear()
     try:
-        monkeypatch.setattr(library, "path", lambda: tmp_path / "none.so")
+        monkeypatch.setattr(library, "LIBRARY", replace(library.LIBRARY, name="none"))
         with caplog.at_level(logging.WARNING):
             slow = Decoder([Version(ID, "news", schema("news"))], KEYS["news"])
             Decoder([Version(ID, "news", schema("news"))], KEYS["news"])
@@ -257,11 +259,16 @@ def test_without_the_library_everything_goes_on(
         library.load.cache_clear()
 
 
-def test_a_library_of_another_source_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_another_source_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """After an update without `make setup` the old library would read by old rules."""
+    other = replace(library.LIBRARY, folder=tmp_path / "updated")
+    shutil.copytree(library.LIBRARY.folder, other.folder)
+    assert other.open() is not None
+    with other.sources[0].open("a") as source:
+        source.write("\n")
     library.load.cache_clear()
     try:
-        monkeypatch.setattr(library, "fingerprint", lambda: "another")
+        monkeypatch.setattr(library, "LIBRARY", other)
         assert library.load() is None
     finally:
         library.load.cache_clear()
@@ -269,7 +276,7 @@ def test_a_library_of_another_source_is_not_taken(monkeypatch: pytest.MonkeyPatc
 
 def test_a_built_library_is_not_built_again() -> None:
     """`make setup` on a machine that is set up does nothing."""
-    assert "nothing has changed" in build.build()
+    assert "nothing has changed" in library.LIBRARY.build()
 
 
 @given(st.binary(max_size=100), st.integers(0, 20))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinks.postgres import columns, copying
-from sinks.postgres.native import build, library
+from sinks.postgres.native import library
 from sinks.postgres.tables import TABLES, Table
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -33,7 +35,7 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
     """As `make setup` does it; nothing when it was done."""
-    build.build()
+    library.LIBRARY.build()
     assert library.functions() is not None
 
 
@@ -120,7 +122,10 @@ def test_without_the_library_the_same_records_are_stored(monkeypatch: pytest.Mon
 
 def test_a_library_of_another_source_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Else an update without a build would run old code on new columns."""
-    other = tmp_path / "copy.c"
-    other.write_bytes(library.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(library, "SOURCE", other)
+    other = replace(library.LIBRARY, folder=tmp_path / "updated")
+    shutil.copytree(library.LIBRARY.folder, other.folder)
+    assert other.open() is not None
+    with other.sources[0].open("a") as source:
+        source.write("\n")
+    monkeypatch.setattr(library, "LIBRARY", other)
     assert library.functions.__wrapped__() is None

@@ -1,20 +1,17 @@
-"""The built library: found, checked against its sources and loaded, once a process."""
+"""The functions of the C sources here, loaded once a process."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
-import platform
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tidewire import metrics
+from tidewire.native import Library
 
-FOLDER = Path(__file__).parent
-SOURCES = tuple(sorted(FOLDER.glob("*.c")))
+LIBRARY = Library("decode", Path(__file__).parent, "tidewire_source")
 
 _log = logging.getLogger(__name__)
 _POINTER, _COUNT, _BITS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
@@ -31,27 +28,11 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 """By name what each returns and takes, as in the C sources."""
 
 
-def fingerprint() -> str:
-    """What a library must have been built from to be taken."""
-    digest = hashlib.sha256()
-    for part in (*SOURCES, *sorted(FOLDER.glob("*.h"))):
-        digest.update(part.read_bytes())
-    return digest.hexdigest()[:32]
-
-
-def path() -> Path:
-    """Where the library for this machine stands once it is built."""
-    return FOLDER / f"decode-{sys.platform}-{platform.machine()}.so"
-
-
 @cache
 def load() -> Any | None:
     """The library; None (said once in the log): everything goes on with Polars."""
     try:
-        library = ctypes.CDLL(str(path()))
-        built_from = ctypes.c_char.in_dll(library, "tidewire_source")
-        if ctypes.string_at(ctypes.addressof(built_from)).decode() != fingerprint():
-            raise OSError("it was built from other sources")
+        library = LIBRARY.open()
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
