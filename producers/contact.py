@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from aiokafka.admin import AIOKafkaAdminClient
-
 from producers.publisher import Publisher
+from schemas import admin
 from tidewire import kafka, log
 from tidewire.config import Settings
 from tidewire.errors import SchemaError, UnreachableError
@@ -36,14 +35,15 @@ async def reach(settings: Settings, stop: asyncio.Event, seconds: float) -> None
 
 
 async def check_topics(settings: Settings, topics: Iterable[str]) -> None:
-    """Raises SchemaError with every topic that does not exist."""
+    """All of these are there.
+
+    Raises:
+        SchemaError: some are not; it names them.
+        UnreachableError: Kafka does not answer.
+    """
     # By the list of all topics: asking for one by its name creates it where Kafka is set so.
-    admin = AIOKafkaAdminClient(**kafka.client_arguments(settings))
-    try:
-        await admin.start()
-        missing = sorted(set(topics) - set(await admin.list_topics()))
-    finally:
-        await admin.close()
+    async with admin.connect(settings) as cluster:
+        missing = sorted(set(topics) - set(await cluster.names()))
     if missing:
         raise SchemaError(f"no such topic: {', '.join(missing)}; `tidewire topics apply` creates them")
 

@@ -11,7 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupIdNotFound,
+    KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
+    RequestTimedOutError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -149,21 +152,27 @@ async def connect(settings: Settings) -> AsyncIterator[Admin]:
     """An `Admin` for the cluster of the settings.
 
     Raises:
-        UnreachableError: no broker answers.
+        UnreachableError: no broker answers, or none does any more.
     """
     client = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=30_000)
     try:
         try:
             await client.start()
         except (KafkaError, OSError) as error:
-            raise UnreachableError(
-                f"Kafka does not answer at {bootstrap(settings)} "
-                f"({settings.kafka_security_protocol}): {error}. "
-                "Check KAFKA_BOOTSTRAP_SERVERS, or unset it to use the local stack (`tidewire stack up`)."
-            ) from error
-        yield Admin(client)
+            raise _unreachable(settings, error) from error
+        try:
+            yield Admin(client)
+        except (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
+            raise _unreachable(settings, error) from error
     finally:
         await client.close()
+
+
+def _unreachable(settings: Settings, error: Exception) -> UnreachableError:
+    return UnreachableError(
+        f"Kafka does not answer at {bootstrap(settings)} ({settings.kafka_security_protocol}): {error}. "
+        "Check KAFKA_BOOTSTRAP_SERVERS, or unset it to use the local stack (`tidewire stack up`)."
+    )
 
 
 def _raise(code: int, about: str) -> None:
