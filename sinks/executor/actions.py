@@ -52,6 +52,8 @@ LONGEST_POLL = 15.0
 """Seconds between looks at an exit's order that works; other orders are looked at four times less often."""
 RETRY = 0.25
 LONGEST_RETRY = 5.0
+LAST_LOOK = 2.0
+"""Seconds that the look at the broker has which says what an intent leaves that has become too old."""
 
 _log = log.get("executor")
 
@@ -142,9 +144,10 @@ class Actions:
         pause = RETRY
         due = None if state.phase == "settling" else intent.oldest(self._rules.max_age_ns)
         while True:
-            left = None if due is None else max((due - self._now()) / NS_PER_SECOND, 0) + 0.001
+            left = None if due is None else max((due - self._now()) / NS_PER_SECOND, LAST_LOOK)
             try:
-                # What is too old by then wants no turn at the limit, which others need.
+                # What is too old by then does not wait for a turn at the limit, which others need; but where
+                # there is one, the last look tells what is left of the position.
                 async with asyncio.timeout(left):
                     return Surveyed(await self._looker.look(intent, state, self._rules))
             except TimeoutError:
