@@ -153,7 +153,7 @@ class Intake:
         strange = await _all(self._one_account(account, taken) for account, taken in by_account.items())
         letters += [letter for found in strange for letter in found]
         if letters:
-            await self._send(letters)
+            await self._send(sorted(letters, key=lambda letter: letter.offset))
 
     async def _one_account(
         self, account: str, taken: list[tuple[Intent, ConsumerRecord]]

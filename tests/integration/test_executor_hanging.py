@@ -98,7 +98,7 @@ async def test_what_hangs_holds_up_nothing_else(settings: Settings, tmp_path: Pa
     """A hundred looks of one account hang: another account, the switch and the end of the service do not."""
     others = tuple(f"A{n}" for n in range(40))
     async with market(tmp_path, "AAPL", *others) as broker:
-        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 8")
+        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 60")
         second = _second_account(own)
         orders = {"symbol": "AAPL", "side": "buy", "type": "market", "qty": "2", "time_in_force": "day"}
         await _ask_second(broker.url, orders)
@@ -117,18 +117,18 @@ async def test_what_hangs_holds_up_nothing_else(settings: Settings, tmp_path: Pa
             }  # fmt: skip
             await send(own, exit_intent("AAPL", account=second, **named))
             assert (await final(own, name))["outcome"] == "filled"
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 40  # forty looks of 4 s, one after the other, are 160
             assert health.not_ready is None
             async with aiohttp.ClientSession() as session:
                 known = accounts.load(own)
                 kill = kill_setup.of_settings(own, known, session)
                 kill._patience = 2.0
-                report = await asyncio.wait_for(kill.turn(Wish(on=True, by="test")), 20)
+                report = await asyncio.wait_for(kill.turn(Wish(on=True, by="test")), 60)
             assert not report.confirmed  # the broker of the first has said nothing
             assert [each.suspended for each in report.accounts] == [None, True]
             assert kill_file.why_on(own.tidewire_home, ACCOUNT) is not None
             stopping = time.monotonic()
-        assert time.monotonic() - stopping < 10
+        assert time.monotonic() - stopping < 40
         assert not broker.orders()
         assert not await broker.posts()
 
