@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import requests
@@ -16,8 +19,21 @@ SYMBOLS = ("AAPL", "AMZN", "MSFT", "NVDA", "TSLA")
 RESTING = ("GOOGL", "META")
 """For orders that rest: a market order against one's own would be refused as a wash trade."""
 KEYS = {1: ("demo-key", "demo-secret"), 2: ("demo-key-2", "demo-secret-2")}
+_TURNS, _TURN_SECONDS = 15, 5.0
 _MOST_HELD = 2_000
 """Shares of one symbol in one account: beyond it the trader goes the other way."""
+
+
+def _when_let(ask: Callable[[], Any]) -> Any:
+    """Ask until the account's requests of this minute allow it: the services under test use the same."""
+    for _ in range(_TURNS):
+        try:
+            return ask()
+        except APIError as error:
+            if error.status_code != 429:
+                raise
+            time.sleep(_TURN_SECONDS)
+    return ask()
 
 
 class AccountTrader:
@@ -48,18 +64,17 @@ class AccountTrader:
         """Nobody trades any more: not the house strategy either, and no order is left open."""
         self.stop()
         for client in self._clients.values():
-            client.patch("/account/configurations", {"suspend_trade": True})
-            client.cancel_orders()
+            _when_let(partial(client.patch, "/account/configurations", {"suspend_trade": True}))
+            _when_let(client.cancel_orders)
 
     def open_orders(self) -> int:
         """Orders of both accounts that may still trade."""
-        return sum(len(client.get_orders(GetOrdersRequest())) for client in self._clients.values())
+        asked = (partial(client.get_orders, GetOrdersRequest()) for client in self._clients.values())
+        return sum(len(_when_let(ask)) for ask in asked)
 
     def state(self, n: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The broker's own /v2/positions and /v2/account."""
-        positions: Any = self._clients[n].get_all_positions()
-        account: Any = self._clients[n].get_account()
-        return positions, account
+        return _when_let(self._clients[n].get_all_positions), _when_let(self._clients[n].get_account)
 
     def _run(self) -> None:
         n = 0
