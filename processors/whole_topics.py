@@ -12,7 +12,7 @@ from schemas.codec import Codec, Record
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 _log = log.get(__name__)
 
@@ -43,7 +43,7 @@ class WholeTopics:
             fetch_min_bytes=self._min_bytes,
             fetch_max_wait_ms=self._wait_ms,
         )
-        await consumer.start()
+        await start(consumer)
         try:
             ends = await consumer.end_offsets(consumer.assignment())
             while True:

@@ -25,7 +25,7 @@ from tidewire.config import Settings
 from tidewire.dead_letters import SUFFIX
 from tidewire.errors import SchemaError, TidewireError
 from tidewire.health import Health
-from tidewire.kafka import bootstrap, check_reachable, client_arguments
+from tidewire.kafka import bootstrap, check_reachable, client_arguments, start
 from tidewire.metrics import CONSUMER_LAG, TABLE_KEYS
 
 SESSION_SECONDS = 6.0
@@ -80,7 +80,7 @@ class Worker:
         await check_reachable(self._settings)
         codec = await asyncio.to_thread(load_codec, self._settings)
         producer = new_producer(self._settings, f"tidewire-{self._plan.name}")
-        await producer.start()
+        await start(producer)
         try:
             partitions, brokers = await self._look_at(producer)
             (self._settings.tidewire_home / self._plan.name).mkdir(parents=True, exist_ok=True)
@@ -118,23 +118,23 @@ class Worker:
     async def _work(
         self, app: ColumnApp, producer: AIOKafkaProducer, health: Health, stop: asyncio.Event
     ) -> None:
-        start = asyncio.create_task(app.start())  # returns when the tables are recovered
+        starting = asyncio.create_task(app.start())  # returns when the tables are recovered
         watch = asyncio.create_task(self._watch(app, health))
         contact = asyncio.create_task(self._keep_contact(producer))
         behind = asyncio.create_task(self._look_behind(app))
         stopped = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([start, watch, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if not (start.done() and start.exception()):
+            await asyncio.wait([starting, watch, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not (starting.done() and starting.exception()):
                 await asyncio.wait([watch, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             health.ready("stopping")
             for task in (watch, contact, behind, stopped):
                 task.cancel()
             await asyncio.sleep(0)
-            failure = app.crash_reason or _error(start) or _error(watch)
+            failure = app.crash_reason or _error(starting) or _error(watch)
             await _stop_in_time(app.stop(), failure)
-            start.cancel()
+            starting.cancel()
         _raise_crash(failure)
 
     async def _watch(self, app: ColumnApp, health: Health) -> None:

@@ -168,7 +168,7 @@ async def small_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     """
     producer = AIOKafkaProducer(**kafka.client_arguments(settings), acks="all", request_timeout_ms=15_000)
     try:
-        await producer.start()
+        await kafka.start(producer)
         yield producer
     finally:
         await close(producer, FAREWELL_SECONDS)

@@ -83,7 +83,7 @@ class Group:
         )
         self._joined = False
         consumer.subscribe([self._topic])
-        await consumer.start()
+        await kafka.start(consumer)
         while True:  # there is nothing to fetch: this is where errors come out
             await consumer.getmany(timeout_ms=1000)
 

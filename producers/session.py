@@ -22,7 +22,7 @@ from aiokafka.structs import TopicPartition
 
 from producers import log_tail
 from producers.lanes import Batch
-from tidewire import log
+from tidewire import kafka, log
 
 BATCH_BYTES = 128 * 1024
 REQUEST_TIMEOUT_MS = 15_000
@@ -49,7 +49,7 @@ class Session:
 
     async def start(self) -> None:
         """Connect. Raises KafkaError when no broker answers."""
-        await self._producer.start()
+        await kafka.start(self._producer)
 
     async def stop(self) -> None:
         """Disconnect; batches without an answer are left behind."""
@@ -133,7 +133,7 @@ class Session:
             while True:
                 self._producer = self._make()
                 try:
-                    await self._producer.start()
+                    await kafka.start(self._producer)
                     break
                 except (KafkaError, OSError) as error:
                     self.trouble = f"Kafka does not answer: {error}"

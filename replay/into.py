@@ -18,7 +18,7 @@ from schemas.catalogue import DAY_MS, Catalogue
 from schemas.codec import Codec, Record
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, TidewireError, UnreachableError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 from tidewire.placing import partition_of
 
 PREFIX = "replay."
@@ -80,7 +80,7 @@ async def write(
         count = (await cluster.topics([topic]))[topic].partitions
     producer = AIOKafkaProducer(**client_arguments(settings), enable_idempotence=True)
     try:
-        await producer.start()
+        await start(producer)
         sent = [
             await producer.send(
                 topic,

@@ -25,7 +25,7 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from tidewire.config import Settings
 from tidewire.errors import UnreachableError
-from tidewire.kafka import bootstrap, client_arguments
+from tidewire.kafka import bootstrap, client_arguments, start
 
 _SET = 0
 _LOOKS = 300
@@ -157,7 +157,7 @@ async def connect(settings: Settings) -> AsyncIterator[Admin]:
     client = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=30_000)
     try:
         try:
-            await client.start()
+            await start(client)
         except (KafkaError, OSError) as error:
             raise _unreachable(settings, error) from error
         try:

@@ -10,7 +10,7 @@ from schemas import lock
 from schemas.codec import Codec, header_id
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 _WAIT_MS = 500
 _ROUNDS = 6
@@ -22,7 +22,7 @@ async def newest_ids(settings: Settings, partitions: Mapping[str, int]) -> dict[
     What is no record of ours says nothing about ids and is left out.
     """
     consumer = AIOKafkaConsumer(**client_arguments(settings), enable_auto_commit=False)
-    await consumer.start()
+    await start(consumer)
     try:
         found: dict[str, set[int]] = {}
         waiting = await _seek_to_newest(consumer, partitions)

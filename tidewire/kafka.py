@@ -104,7 +104,7 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
         **client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
     )
     try:
-        await client.start()
+        await start(client)
     except (KafkaError, OSError) as error:
         await client.stop()
         raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
@@ -123,7 +123,7 @@ async def check_reachable(settings: Settings) -> None:
     """
     admin = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=10_000)
     try:
-        await admin.start()
+        await start(admin)
     except (KafkaError, OSError) as error:
         raise UnreachableError(
             f"Kafka does not answer at {bootstrap(settings)} ({settings.kafka_security_protocol}): {error}. "

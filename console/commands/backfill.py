@@ -100,7 +100,7 @@ async def _follow(settings: Settings, wanted: Sequence[Gap], *, quiet: bool) -> 
     consumer = AIOKafkaConsumer(
         **kafka.client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    await consumer.start()
+    await kafka.start(consumer)
     try:
         await _stand_at_the_end(consumer, topic)
         async with _worker(settings, here) as worker:
@@ -137,7 +137,7 @@ async def _worker(settings: Settings, here: bool) -> AsyncIterator[asyncio.Task[
 
 async def _write(settings: Settings, codec: Codec, topic: str, wanted: Sequence[Gap]) -> None:
     producer = AIOKafkaProducer(**kafka.client_arguments(settings), acks="all")
-    await producer.start()
+    await kafka.start(producer)
     try:
         sent = [await producer.send(topic, key=g.key, value=codec.encode("gap", g.record())) for g in wanted]
         for future in sent:

@@ -15,7 +15,7 @@ from schemas.codec import Codec, Record
 from schemas.exit_rules import rule_key
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError, UnreachableError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 from tidewire.placing import partition_of
 from verify.topic import consumer, ends, whole
 
@@ -42,7 +42,7 @@ async def write(settings: Settings, codec: Codec, rules: Iterable[Record]) -> No
         raise SchemaError(f"no such topic: {topic}. `tidewire topics apply` creates it.")
     producer = AIOKafkaProducer(**client_arguments(settings), acks="all", request_timeout_ms=10_000)
     try:
-        await producer.start()
+        await start(producer)
         for rule in rules:
             key = rule_key(rule["account"], rule["symbol"], rule["rule"])
             number = partition_of(rule["account"].encode(), found.partitions)

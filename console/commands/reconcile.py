@@ -28,7 +28,7 @@ from tidewire import accounts, config, log
 from tidewire.clock import now_ns
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, RecordError, TidewireError, UnreachableError
-from tidewire.kafka import check_reachable, client_arguments
+from tidewire.kafka import check_reachable, client_arguments, start
 from tidewire.stack import fill_in
 
 _POLL_MS = 100
@@ -146,7 +146,7 @@ async def _ask(settings: Settings, codec: Codec, topic: str, targets: list[str])
     """Write the requests; returns when they were asked, ns."""
     asked = now_ns()
     producer = AIOKafkaProducer(**client_arguments(settings), acks="all", request_timeout_ms=10_000)
-    await producer.start()
+    await start(producer)
     try:
         for target in targets:
             record = {
@@ -170,7 +170,7 @@ class _Reader:
         self._ends: dict[TopicPartition, int] = {}
 
     async def __aenter__(self) -> _Reader:
-        await self._consumer.start()
+        await start(self._consumer)
         try:
             await self._place()
         except BaseException:

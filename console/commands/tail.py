@@ -21,7 +21,7 @@ from schemas.codec import load_codec
 from tidewire import config, log
 from tidewire.config import Settings
 from tidewire.errors import SchemaError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 from tidewire.stack import fill_in
 
 Show = Callable[[readable.Received], None]
@@ -83,7 +83,7 @@ async def _records(
     consumer = AIOKafkaConsumer(
         **client_arguments(settings), enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    await consumer.start()
+    await start(consumer)
     try:
         everywhere = [TopicPartition(topic, number) for number in range(partitions)]
         consumer.assign(everywhere)

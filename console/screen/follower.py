@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 Decode = Callable[[bytes], tuple[str, Mapping[str, Any]]]
 Take = Callable[[Mapping[str, Any]], None]
@@ -57,7 +57,7 @@ class Follower:
             enable_auto_commit=False,
             request_timeout_ms=5_000,
         )
-        await consumer.start()
+        await start(consumer)
         partitions = consumer.assignment()
         begins = await consumer.beginning_offsets(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():

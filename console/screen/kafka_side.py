@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from console.screen.state import Offsets, Symbol
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 Decode = Callable[[bytes], tuple[str, Mapping[str, Any]]]
 
@@ -87,10 +87,10 @@ class KafkaSide:
         arguments = client_arguments(self._settings)
         self._consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, request_timeout_ms=5_000)
         self._clients.append(self._consumer.stop)
-        await self._consumer.start()
+        await start(self._consumer)
         self._admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=5_000)
         self._clients.append(self._admin.close)
-        await self._admin.start()
+        await start(self._admin)
         await self._assign(self._consumer, self._admin)
         self._connected = True
 

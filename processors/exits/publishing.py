@@ -25,7 +25,7 @@ from processors.exits.desk import Desk, Trigger
 from processors.exits.intents import intent_of
 from schemas.catalogue import EXIT_EVENTS, EXIT_TRIGGERS, ORDER_INTENTS, Catalogue
 from schemas.codec import Codec
-from tidewire import log, metrics
+from tidewire import kafka, log, metrics
 from tidewire.clock import Clock
 from tidewire.config import Settings
 from tidewire.placing import partition_of
@@ -70,7 +70,7 @@ class Publisher:
             KafkaError: Kafka is not there.
         """
         producer = new_producer(self._settings, "tidewire-exits-intents")
-        await producer.start()
+        await kafka.start(producer)
         await track(producer, [self._intents[0]])
         self._lane = Output(producer)
 

@@ -33,7 +33,7 @@ from tidewire import fence, log
 from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.columns import Decoder, as_blocks, read_blocks
 from tidewire.config import Settings
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 from tidewire.metrics import RECORDS_APPLIED, RECORDS_SKIPPED
 
 GROUP = "tidewire-auditor"
@@ -92,7 +92,7 @@ class Reader:
         """Read until cancelled. Raises KafkaError when the membership is over: make another Reader."""
         try:
             self._consumer.subscribe(list(self._sources), listener=_Listener(self))
-            await self._consumer.start()
+            await start(self._consumer)
             while True:
                 fetched = await self._consumer.getmany(timeout_ms=_FETCH_MS)
                 await self._placed.wait()
@@ -262,7 +262,7 @@ class Reader:
             return {}
         admin = AIOKafkaAdminClient(**client_arguments(self._settings))
         try:
-            await admin.start()
+            await start(admin)
             known = await admin.list_consumer_group_offsets(self.group, partitions=list(partitions))
         finally:
             await admin.close()

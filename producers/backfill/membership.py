@@ -25,7 +25,7 @@ async def served(settings: Settings) -> bool:
     group = settings.tidewire_topic_prefix + GROUP
     admin = AIOKafkaAdminClient(**kafka.client_arguments(settings))
     try:
-        await admin.start()
+        await kafka.start(admin)
         (answer,) = await admin.describe_consumer_groups([group])
     finally:
         await admin.close()
@@ -74,7 +74,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         )
         consumer.subscribe([self._topic], listener=self)
         try:
-            await consumer.start()
+            await kafka.start(consumer)
             while True:  # there is nothing to fetch: this is where errors come out
                 await consumer.getmany(timeout_ms=1000)
         finally:

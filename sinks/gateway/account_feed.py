@@ -24,7 +24,7 @@ from sinks.gateway.portfolio import Portfolios
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError, SchemaError, UnreachableError
-from tidewire.kafka import client_arguments, fetch_only_when_read
+from tidewire.kafka import client_arguments, fetch_only_when_read, start
 
 _POLL_MS = 500
 _FETCH_WAIT_MS = 500
@@ -70,7 +70,7 @@ class AccountFeed:
             started = time.monotonic()
             consumer = self._consumer()
             try:
-                await consumer.start()
+                await start(consumer)
                 fetch_only_when_read(consumer)
                 await self._assign(consumer)
                 await self._load(consumer)
@@ -194,7 +194,7 @@ class AccountFeed:
 def _parts(fetched: dict[TopicPartition, list[Any]]) -> Iterator[tuple[TopicPartition, list[Any]]]:
     """All records, a few of each partition in turn: orders and fills of one poll are among the first."""
     longest = max(map(len, fetched.values()), default=0)
-    for start in range(0, longest, _AT_ONCE):
+    for first in range(0, longest, _AT_ONCE):
         for place, records in fetched.items():
-            if part := records[start : start + _AT_ONCE]:
+            if part := records[first : first + _AT_ONCE]:
                 yield place, part

@@ -17,7 +17,7 @@ from sinks.gateway.exit_rules import ExitRules
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError, UnreachableError
-from tidewire.kafka import client_arguments, fetch_only_when_read
+from tidewire.kafka import client_arguments, fetch_only_when_read, start
 from tidewire.placing import partition_of
 
 _POLL_MS = 500
@@ -52,7 +52,7 @@ class ExitFeed:
                 fetch_max_wait_ms=_POLL_MS,
             )
             try:
-                await consumer.start()
+                await start(consumer)
                 fetch_only_when_read(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError, UnreachableError) as error:
@@ -137,7 +137,7 @@ class ExitFeed:
                 **client_arguments(self._settings), client_id="tidewire-gateway", acks="all", linger_ms=0
             )
             try:
-                await producer.start()
+                await start(producer)
                 await producer.client.set_topics([self._names[0]])
             except BaseException:
                 await producer.stop()

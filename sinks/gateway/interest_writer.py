@@ -15,7 +15,7 @@ from sinks.gateway.interest import RENEW_SECONDS, Interest
 from tidewire import log
 from tidewire.clock import Clock
 from tidewire.config import Settings
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 _SEND_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
@@ -92,7 +92,7 @@ class InterestWriter:
                 **client_arguments(self._settings), client_id="tidewire-gateway", acks="all", linger_ms=0
             )
             try:
-                await producer.start()
+                await start(producer)
                 await producer.client.set_topics([self._topic])
             except BaseException:
                 await producer.stop()

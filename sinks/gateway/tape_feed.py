@@ -22,7 +22,7 @@ from sinks.gateway.tape import Tape
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import UnreachableError
-from tidewire.kafka import client_arguments, fetch_only_when_read
+from tidewire.kafka import client_arguments, fetch_only_when_read, start
 from tidewire.placing import partition_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class TapeFeed:
                     found = await cluster.topics(self._topics)
                 self._counts = {topic.name: topic.partitions for topic in found.values()}
                 consumer = self._consumer()
-                await consumer.start()
+                await start(consumer)
                 fetch_only_when_read(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError, UnreachableError) as error:

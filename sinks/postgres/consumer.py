@@ -27,7 +27,7 @@ from sinks.postgres.writer import Counts, FencedError, Writer
 from tidewire import log
 from tidewire.columns import as_blocks
 from tidewire.config import Settings
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 MOST_ROWS = 50_000
 """Rows after which a batch is closed (one fetched piece may go over it)."""
@@ -93,7 +93,7 @@ class Consumer:
         watch = None
         try:
             self._kafka.subscribe(self._topics, listener=_Listener(self))
-            await self._kafka.start()
+            await start(self._kafka)
             watch = asyncio.create_task(self._watch())
             while not stop.is_set():
                 if self._unplaced:

@@ -17,7 +17,7 @@ from tidewire import log
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter, publish
 from tidewire.errors import TidewireError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 EVERY = 15.0
 """Seconds between looks at the table when nobody calls: rows that another sink left."""
@@ -62,7 +62,7 @@ async def _empty(settings: Settings, url: str, group: str) -> None:
             return
         # Not idempotent: such a producer can send nothing more after a record that was refused as too large.
         producer = AIOKafkaProducer(**client_arguments(settings), acks="all", max_request_size=_LARGEST)
-        await producer.start()
+        await start(producer)
         try:
             while await send_some(producer, database, group):
                 pass

@@ -15,7 +15,7 @@ from sinks.postgres import reset
 from sinks.postgres.connection import Connection, connect
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 from tidewire.supervision import run_files
 
 
@@ -58,7 +58,7 @@ async def _topics_with_records(settings: Settings) -> list[str]:
     if not partitions:
         return []
     consumer = AIOKafkaConsumer(**client_arguments(settings))
-    await consumer.start()
+    await start(consumer)
     try:
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)

@@ -11,7 +11,7 @@ from schemas.catalogue import SIMULATOR_TICKS, Catalogue
 from tidewire import dead_letters
 from tidewire.config import Settings
 from tidewire.dead_letters import DeadLetter
-from tidewire.kafka import client_arguments
+from tidewire.kafka import client_arguments, start
 
 
 async def keep_rejected(settings: Settings, simulator_url: str) -> list[str]:
@@ -27,7 +27,7 @@ async def keep_rejected(settings: Settings, simulator_url: str) -> list[str]:
         return []
     topic = Catalogue(settings.tidewire_topic_prefix, 1).name(SIMULATOR_TICKS)
     producer = AIOKafkaProducer(**client_arguments(settings), acks="all", enable_idempotence=True)
-    await producer.start()
+    await start(producer)
     try:
         await dead_letters.publish(producer, [letter(topic, line) for line in rejected])
     finally:
