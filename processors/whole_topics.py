@@ -12,9 +12,10 @@ from schemas.codec import Codec, Record
 from tidewire import log, metrics
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments, start
+from tidewire.kafka import client_arguments, fetch_only_when_read, start
 
 _log = log.get(__name__)
+_IDLE_MS = 500
 
 
 class WholeTopics:
@@ -41,9 +42,10 @@ class WholeTopics:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_min_bytes=self._min_bytes,
-            fetch_max_wait_ms=self._wait_ms,
+            fetch_max_wait_ms=self._wait_ms if self._min_bytes > 1 else _IDLE_MS,
         )
         await start(consumer)
+        fetch_only_when_read(consumer)
         try:
             ends = await consumer.end_offsets(consumer.assignment())
             while True:

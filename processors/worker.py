@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from processors.columns.app import ColumnApp
 from processors.columns.changelog_writer import DeposedError
 from processors.columns.changelogs import create_missing
-from processors.columns.consumer import DEFAULT_FETCH, Fetch
+from processors.columns.fetching import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output, new_producer, track
 from processors.standstill import Standstill
 from schemas.codec import Codec, load_codec
@@ -36,6 +36,9 @@ _STOP_SECONDS = 4.0
 _WATCH_SECONDS = 0.5
 _CONTACT_SECONDS = 5.0
 _BEHIND_SECONDS = 10.0
+_SWITCH_SECONDS = 0.0005
+"""The thread that fetches asks for the interpreter several times for each fetch, and with Python's 5 ms it
+would wait so long each time that an agent is at work."""
 
 _log = log.get(__name__)
 
@@ -77,6 +80,7 @@ class Worker:
             UnreachableError: Kafka was never there.
             TidewireError: the worker crashed; the message says of what.
         """
+        sys.setswitchinterval(_SWITCH_SECONDS)
         await check_reachable(self._settings)
         codec = await asyncio.to_thread(load_codec, self._settings)
         producer = new_producer(self._settings, f"tidewire-{self._plan.name}")

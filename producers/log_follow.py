@@ -11,9 +11,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from producers import log_tail
-from tidewire import log
+from tidewire import kafka, log
 
 POLL_SECONDS = 0.5
+_WAIT_MS = 500
 PAUSE_SECONDS = 1.0
 """How long to wait before Kafka is asked again."""
 AWAY: tuple[type[Exception], ...] = (KafkaError, OSError)
@@ -78,7 +79,8 @@ class LogFollower:
         Raises:
             KafkaError, OSError: Kafka is away; and whatever `take` raises.
         """
-        async with log_tail.reader(self._arguments) as consumer:
+        async with log_tail.reader(self._arguments, wait_ms=_WAIT_MS) as consumer:
+            kafka.fetch_only_when_read(consumer)
             try:
                 ends = await self._open(consumer)
                 records: list[ConsumerRecord] = []
@@ -113,8 +115,10 @@ class LogFollower:
         """Go to where reading goes on; returns where the partitions end now."""
         numbers = {topic: await consumer._client._wait_on_metadata(topic) for topic in self._topics}
         partitions = [TopicPartition(topic, n) for topic, found in numbers.items() for n in sorted(found)]
-        consumer.assign(partitions)
         starts, ends = await consumer.beginning_offsets(partitions), await log_tail.ends(consumer, partitions)
+        consumer.assign(
+            partitions
+        )  # nothing waits from here to the seeks: no fetch leaves with other offsets
         for partition in partitions:
             first = ends[partition] if self._from_end else starts[partition]
             at = self.positions.setdefault(partition, first)

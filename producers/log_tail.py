@@ -13,10 +13,12 @@ from tidewire import kafka
 
 
 @asynccontextmanager
-async def reader(client_arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group; stopped at the end."""
+async def reader(
+    client_arguments: Mapping[str, Any], *, wait_ms: int = 100
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group; stopped at the end. A fetch may wait `wait_ms` if there is nothing."""
     consumer = AIOKafkaConsumer(
-        **client_arguments, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
+        **client_arguments, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=wait_ms
     )
     try:
         await kafka.start(consumer)

@@ -22,6 +22,7 @@ from tidewire.dead_letters import SUFFIX, DeadLetter
 from tidewire.metrics import MESSAGES_PUBLISHED, PRODUCER_BUFFERED_BYTES, RECORDS_DEAD_LETTERED
 
 LINGER_SECONDS = 0.01
+_BUSY_SECONDS = 0.001  # without it a publisher that lingers for nothing would spin until Kafka answers
 LIMIT_BYTES = 64 * 1024 * 1024
 PART_BYTES = 8 * 1024 * 1024
 """A dead letter longer than this is cut into parts; the catalogue allows 16 MiB a record."""
@@ -172,7 +173,8 @@ class Publisher:
         for lane in [lane for lane in self._open if not lane.sending]:
             self._close(lane)
         if self._open:  # their partitions are busy: they fill up meanwhile
-            self._timer = asyncio.get_running_loop().call_later(self._linger, self._tick)
+            again = max(self._linger, _BUSY_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(again, self._tick)
 
     def _close(self, lane: Lane) -> None:
         self._open.discard(lane)

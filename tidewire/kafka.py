@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -83,14 +84,35 @@ async def start(client: Client) -> None:
         raise
 
 
-def fetch_only_when_read(consumer: AIOKafkaConsumer) -> None:
+def fetch_only_when_read(consumer: AIOKafkaConsumer, patience: float = _NEVER_SECONDS) -> None:
     """Have a started consumer ask a broker for more only when all that came from it has been read.
 
     aiokafka waits for that 0.1 s; then it asks without the partitions that are unread. So a reader that is
     late by 0.1 s would get what comes for those only when that fetch ends, which may last as long as
-    `fetch_max_wait_ms` allows.
+    `fetch_max_wait_ms` allows. `patience`, in seconds, is for who leaves partitions unread on purpose.
     """
-    consumer._fetcher._prefetch_backoff = _NEVER_SECONDS
+    consumer._fetcher._prefetch_backoff = patience
+
+
+def pace_fetches(consumer: AIOKafkaConsumer, seconds: float) -> None:
+    """Have a started consumer wait that long between a broker's answer and its next question to it.
+
+    Each answer has a fixed cost for both. Without a pause, records that come an instant apart would each be
+    asked for alone; a `fetch_min_bytes` would hold up a record that comes alone instead.
+    """
+    fetcher, free_at = consumer._fetcher, dict[int, float]()
+    ask = fetcher._proc_fetch_request
+
+    async def paced(assignment: Any, node_id: int, request: Any) -> bool:
+        try:
+            await asyncio.sleep(max(0.0, free_at.get(node_id, 0.0) - time.monotonic()))
+        except asyncio.CancelledError:
+            return False  # as `ask` itself: whoever cancels it waits for its answer
+        found: bool = await ask(assignment, node_id, request)
+        free_at[node_id] = time.monotonic() + seconds
+        return found
+
+    fetcher._proc_fetch_request = paced
 
 
 @asynccontextmanager

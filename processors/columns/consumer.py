@@ -11,8 +11,7 @@ import asyncio
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from faust.transport.consumer import ensure_TP
@@ -20,26 +19,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from processors.columns.changelog_writer import DeposedError
+from processors.columns.fetching import ColumnConsumerThread
 from tidewire.columns import Block, as_blocks
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """How the broker is asked for records.
-
-    `wait_ms`: how long it may hold a fetch. Faust's 1,500 ms would let a partition that has data wait behind
-    a fetch for those that have none, as one fetch is in flight per broker. `min_bytes`: with less it waits
-    that long. A batch has a fixed cost, so many small ones an instant apart would use up the machine and be
-    late for it; 1 is for streams that are thin and must be fast.
-    """
-
-    wait_ms: int = 30
-    min_bytes: int = 64 * 1024
-
-
-DEFAULT_FETCH = Fetch()
-"""For streams of many records."""
-
 
 _ASK_AGAIN_SECONDS = 0.1
 
@@ -51,37 +32,6 @@ class _Delivered:
 
     def __init__(self, first: int, last: int, message: Any) -> None:
         self.first, self.last, self.message = first, last, weakref.ref(message)
-
-
-class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped
-    """The thread that fetches."""
-
-    mundane_level = "debug"
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = self.app.fetch.wait_ms
-        consumer._fetch_min_bytes = self.app.fetch.min_bytes
-        return consumer
-
-    async def seek_to_committed(self) -> Mapping[Any, int | None]:
-        """Seek to where each partition goes on."""
-        topics: set[str] = set(self.app.batch_topics)
-        found: Mapping[Any, int | None] = await self.call_thread(seek_back, self._ensure_consumer(), topics)
-        return found
-
-    async def is_member(self) -> bool | None:
-        """Ask the group whether we are still in it; None: it does not answer now."""
-        answer: bool | None = await self.call_thread(self._is_member)
-        return answer
-
-    async def _is_member(self) -> bool | None:
-        coordinator = self._ensure_consumer()._coordinator
-        generation = coordinator.generation
-        confirmed = generation >= 0 and await coordinator._do_heartbeat()
-        if generation < 0 or coordinator.generation != generation:
-            return False
-        return True if confirmed else None
 
 
 class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
@@ -105,8 +55,11 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
     # ---------------------------------------------------------------- delivery
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Fetched records as messages; batch topics whole, round-robin over partitions."""
-        await self.wait_first(self._sought.wait(), timeout=timeout)
+        """Fetched records as messages; batch topics whole, round-robin over partitions, those first whose
+        topic was named to the app first.
+        """
+        if not self._sought.is_set():
+            await self.wait_first(self._sought.wait(), timeout=timeout)
         if not self._sought.is_set():
             return
         async with self._fetching:
@@ -132,7 +85,29 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                 if tp.topic in self.app.batch_topics:
                     first = message.value[0].start
                     self._delivered[tp].append(_Delivered(first, message.offset, message))
-                yield tp, message
+                if self._room_for(tp):
+                    await self._hand_over(tp, message)
+                else:
+                    yield tp, message
+
+    def _room_for(self, tp: TP) -> bool:
+        """Whether a message of a batch topic goes into its agent's queue without any wait."""
+        app = self.app
+        if tp.topic not in app.batch_topics or self.suspend_flow.is_set() or not app.flow_control.is_active():
+            return False
+        channels = app.topics._topic_name_index[tp.topic]
+        return not app.topics._tp_to_callback_lock.locked() and not any(c.queue.full() for c in channels)
+
+    async def _hand_over(self, tp: TP, message: Any) -> None:
+        """Do what Faust's own loop does with a message, without its three turns of the event loop for each.
+
+        With agents at work each turn takes as long as a batch or two: the messages behind this one, and what
+        came to the broker meanwhile, would wait for that.
+        """
+        read = self._read_offset[tp]
+        if read is None or message.offset >= read:
+            await self.callback(message)
+            self._read_offset[tp] = message.offset
 
     async def _seek_back(self) -> None:
         try:
@@ -149,7 +124,11 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         plain = {tp: found for tp, found in records.items() if tp.topic not in whole}
         for tp, record in self.scheduler.iterate(plain):  # Faust's own way
             yield tp, self._to_message(tp, record)
-        ring = deque((ensure_TP(tp), as_blocks(r)) for tp, r in records.items() if tp.topic in sizes and r)
+        order = {topic: number for number, topic in enumerate(sizes)}
+        ours = sorted(
+            (tp for tp, r in records.items() if tp.topic in sizes and r), key=lambda tp: order[tp.topic]
+        )
+        ring = deque((ensure_TP(tp), as_blocks(records[tp])) for tp in ours)
         while ring:
             tp, blocks = ring.popleft()
             taken = _count_of(blocks, sizes[tp.topic])
@@ -275,19 +254,6 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         for table in self.app.column_tables:
             table.forget_parts()
         await super().on_partitions_revoked(revoked)
-
-
-async def seek_back(consumer: Any, topics: Set[str]) -> Mapping[Any, int | None]:
-    """Seek an aiokafka consumer to its committed offsets, or to the beginning of what has none of `topics`.
-
-    aiokafka leaves a partition without a committed offset where it is: what was fetched of it and made void
-    by the seek would never be read again. Other topics (changelogs) stay where their reader has them.
-    """
-    committed: Mapping[Any, int | None] = await consumer.seek_to_committed()
-    fresh = [tp for tp, offset in committed.items() if tp.topic in topics and not offset]
-    if fresh:
-        await consumer.seek_to_beginning(*fresh)
-    return committed
 
 
 def _count_of(blocks: list[Block], records: int) -> int:

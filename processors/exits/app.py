@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from processors.columns.app import ColumnApp
-from processors.columns.consumer import Fetch
+from processors.columns.fetching import Fetch
 from processors.exits.agents import STAGE, Exits
 from processors.worker import Plan, Worker
 from schemas import catalogue as topics
@@ -35,7 +35,7 @@ EVENTS = {
 }
 OUTPUTS = (topics.EXIT_TRIGGERS, topics.EXIT_EVENTS, topics.ORDER_INTENTS)
 WHOLE = (topics.GAPS, topics.CONNECTIONS)
-_FETCH = Fetch(wait_ms=20, min_bytes=1)
+_FETCH = Fetch(pace_ms=3)
 """A price that crosses a stop must not wait for others to come."""
 
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from processors.marks.price import Price
 
-INTERVAL_NS = 250_000_000
+INTERVAL_NS = 500_000_000
 
 W = TypeVar("W")
 

@@ -46,7 +46,8 @@ STAGE = "portfolio"
 TABLE = "portfolio"
 VERSION = 1
 _MOST_MARKED = 500  # positions whose price alone moved, sent at once; small parts would each wait for Kafka
-_AT_ONCE = 50  # of them, made into records in one go: about two milliseconds, then order events may pass
+_AT_ONCE = 25  # of them, made into records in one go: about a millisecond or two
+_PAUSE_SECONDS = 0.002  # then order events may pass: each passes the event loop a dozen times on its way
 _MOST_UNSENT = 2_000  # order records of a partition; with more the agents wait
 
 Pair = tuple[bytes, bytes | None]
@@ -75,6 +76,7 @@ class Portfolio:
         self._books: WeakKeyDictionary[Records, Book] = WeakKeyDictionary()
         self._sending: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._busy: set[int] = set()  # partitions that are being sent
+        self._marking = asyncio.Lock()  # one of them makes its records: all at once they would fill each turn
         self.changed: Callable[[int, Iterable[Holding]], None] | None = None
         """Is told, by partition, which holdings order events and snapshots have changed."""
         self._encode = {
@@ -137,8 +139,9 @@ class Portfolio:
         book.records.expected[one.topic] = blocks[-1].last + 1
         results = Counter(one.fold(book, s.record, s.offset) for s in singles if s.record is not None)
         if self.changed is not None and one.kind != "mark":
-            whole = one.kind == "snapshot"  # what it says again matters too: the broker still holds that much
-            held = book.opened() if whole else list(book.announced.holdings.values())
+            held = list(book.announced.holdings.values())
+            if one.kind == "snapshot":  # what it says again matters too: the broker still holds that much
+                held = book.opened({s.record["account"] for s in singles if s.record is not None})
             self.changed(tp.partition, held)
         if len(book.announced.orders) > _MOST_UNSENT:
             await self._send(tp.partition, book)
@@ -212,7 +215,9 @@ class Portfolio:
         try:
             while book.announced:
                 # Marks that come while Kafka is slow replace each other here, and are in no order's way.
-                for batch in await self._send(partition, book):
+                async with self._marking:
+                    sent = await self._send(partition, book)
+                for batch in sent:
                     await batch.answer
         except Exception as error:
             await self._app.crash(error)
@@ -226,10 +231,10 @@ class Portfolio:
             if self._table.parts.get(partition) is not book.records:
                 book.take_announced()
                 return []  # given away in a rebalance: its new owner announces what it loads
-            announced = book.take_announced(_MOST_MARKED)
+            announced = book.take_announced(0 if book.announced.urgent else _MOST_MARKED)
             with exact():
                 outputs = dict(self._render(announced))
-            outputs[PORTFOLIO_POSITIONS] += await self._render_marked(book, announced)
+            outputs[PORTFOLIO_POSITIONS] += await self._render_marked(book, announced.marked.values())
             if self._table.parts.get(partition) is not book.records:
                 return []  # meanwhile
             sent = await asyncio.gather(
@@ -250,16 +255,16 @@ class Portfolio:
                 while book.announced and self._table.parts.get(partition) is records:
                     await self._send(partition, book)
 
-    async def _render_marked(self, book: Book, announced: Announced) -> list[Pair]:
+    async def _render_marked(self, book: Book, holdings: Iterable[Holding]) -> list[Pair]:
         """Those whose price alone moved, a few at a time; the rest wait for an order event that has come."""
-        marked, pairs = list(announced.marked.values()), list[Pair]()
+        marked, pairs = list(holdings), list[Pair]()
         while marked:
             some, marked = marked[:_AT_ONCE], marked[_AT_ONCE:]
             with exact():
                 pairs += self._positions(map(position_record, some))
             if marked:
-                await asyncio.sleep(0)
-            if announced.urgent or book.announced.urgent:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            if book.announced.urgent:
                 book.put_back(marked)
                 break
         return pairs

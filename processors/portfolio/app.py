@@ -4,7 +4,7 @@ and places the exits of what is held beside the prices that they watch."""
 from __future__ import annotations
 
 from processors.columns.app import ColumnApp
-from processors.columns.consumer import Fetch
+from processors.columns.fetching import Fetch
 from processors.placing import agents as placing
 from processors.placing.agents import Placing
 from processors.portfolio.agents import STAGE, Portfolio
@@ -25,9 +25,8 @@ from tidewire.clock import now_ns
 from tidewire.config import Settings
 
 APP_ID = "tidewire-portfolio"
-_FETCH = Fetch(wait_ms=20, min_bytes=1)
-"""An order event must not wait for others to come; nor, if it follows another of its partition, for the fetch
-that is in flight without that partition to time out."""
+_FETCH = Fetch(pace_ms=3)
+"""An order event must not wait for others to come."""
 
 
 def main(settings: Settings) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from processors.columns.records import Records
@@ -67,9 +67,13 @@ class Book:
         """The account of that name, a new one if there is none."""
         return self._shelf.account(name)
 
-    def opened(self) -> list[Holding]:
-        """Every holding of the accounts that have an opening balance."""
-        accounts = (a for a in self._shelf.accounts.values() if a.opening is not None)
+    def opened(self, only: Set[str] | None = None) -> list[Holding]:
+        """Every holding of the accounts that have an opening balance; with `only`, of these among them."""
+        accounts = (
+            account
+            for name, account in self._shelf.accounts.items()
+            if account.opening is not None and (only is None or name in only)
+        )
         return [held for account in accounts for held in account.holdings.values()]
 
     # ---------------------------------------------------------------- trade updates

@@ -225,7 +225,6 @@ class Intake:
             auto_offset_reset="earliest",
             session_timeout_ms=10_000,
             heartbeat_interval_ms=1_000,
-            fetch_max_wait_ms=100,
         )
 
 
@@ -252,7 +251,6 @@ class News:
         while True:
             consumer = AIOKafkaConsumer(
                 **client_arguments(self._settings), enable_auto_commit=False, auto_offset_reset="latest",
-                fetch_max_wait_ms=50,
             )  # fmt: skip
             try:
                 await start(consumer)

@@ -14,7 +14,7 @@ from tidewire import log
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND, Clock
 from tidewire.config import Settings
 from tidewire.errors import RecordError
-from tidewire.kafka import client_arguments, start
+from tidewire.kafka import client_arguments, fetch_only_when_read, start
 from tidewire.metrics import RECORDS_APPLIED, RECORDS_SKIPPED
 from tidewire.risk_limits import LONGEST_BLOCK, SIGNALS, RiskLimits
 
@@ -83,10 +83,11 @@ class Follower:
         while True:
             consumer = AIOKafkaConsumer(
                 **client_arguments(self._settings), group_id=None, enable_auto_commit=False,
-                auto_offset_reset="earliest", fetch_max_wait_ms=50,
+                auto_offset_reset="earliest",
             )  # fmt: skip
             try:
                 await start(consumer)
+                fetch_only_when_read(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError) as error:
                 _log.warning(UNKNOWN, reason=repr(error))

@@ -158,8 +158,6 @@ class TapeFeed:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="latest",
-            fetch_min_bytes=1,
-            fetch_max_wait_ms=_POLL_MS,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 
-from processors.columns.consumer import seek_back
+from processors.columns.fetching import seek_back
 from schemas import cluster
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES
 from tidewire.config import Settings

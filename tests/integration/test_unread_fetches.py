@@ -1,16 +1,18 @@
-"""A reader that was late once, against a real Kafka."""
+"""When a reader asks Kafka for more, against a real one: it was late once; records come an instant apart."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tidewire.config import Settings
-from tidewire.kafka import client_arguments, fetch_only_when_read
+from tidewire.kafka import client_arguments, fetch_only_when_read, pace_fetches
 
 pytestmark = pytest.mark.kafka
 
@@ -18,9 +20,9 @@ _FETCH_SECONDS = 5.0
 """So long a fetch may wait at the broker when nothing comes."""
 
 
-async def test_reader_that_was_late_once_gets_the_next_record_at_once(settings: Settings) -> None:
-    """Without this a gateway that stood still for a tenth of a second would show what comes next half a
-    second late: its next fetch would have left without the partition that it had not read."""
+@asynccontextmanager
+async def _reading(settings: Settings) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKafkaConsumer, str]]:
+    """A producer and a reader of two partitions of a new topic; a fetch of nothing lasts five seconds."""
     topic = f"{settings.tidewire_topic_prefix}late"
     admin = AIOKafkaAdminClient(**client_arguments(settings))
     await admin.start()
@@ -34,9 +36,19 @@ async def test_reader_that_was_late_once_gets_the_next_record_at_once(settings: 
     await producer.start()
     await consumer.start()
     fetch_only_when_read(consumer)
+    consumer.assign([TopicPartition(topic, 0), TopicPartition(topic, 1)])
     try:
+        yield producer, consumer, topic
+    finally:
+        await consumer.stop()
+        await producer.stop()
+
+
+async def test_reader_that_was_late_once_gets_the_next_record_at_once(settings: Settings) -> None:
+    """Without this a gateway that stood still for a tenth of a second would show what comes next half a
+    second late: its next fetch would have left without the partition that it had not read."""
+    async with _reading(settings) as (producer, consumer, topic):
         place = TopicPartition(topic, 0)
-        consumer.assign([place, TopicPartition(topic, 1)])
         await producer.send_and_wait(topic, b"first", partition=0)
         while place not in consumer._fetcher._records:
             await asyncio.sleep(0.01)
@@ -47,6 +59,29 @@ async def test_reader_that_was_late_once_gets_the_next_record_at_once(settings: 
         found = await consumer.getmany(timeout_ms=2 * int(_FETCH_SECONDS * 1000))
         assert [r.value for r in found[place]] == [b"second"]
         assert time.monotonic() - sent < _FETCH_SECONDS / 2
-    finally:
-        await consumer.stop()
-        await producer.stop()
+
+
+async def test_paced_reader_asks_once_for_what_comes_together_and_has_a_lone_record_at_once(
+    settings: Settings,
+) -> None:
+    """Without the pace a processor would ask for each record of a busy stream by itself, and fall behind;
+    with a minimum of bytes instead, an order's only event would wait for company."""
+    pace = 1.0
+    async with _reading(settings) as (producer, consumer, topic):
+        pace_fetches(consumer, pace)
+        lone = time.monotonic()
+        await producer.send_and_wait(topic, b"lone", partition=1)
+        assert await consumer.getmany(timeout_ms=2 * int(_FETCH_SECONDS * 1000))
+        answered = time.monotonic()
+        assert answered - lone < pace
+        for number in range(30):
+            await producer.send_and_wait(topic, b"%d" % number, partition=number % 2)
+        sent = time.monotonic()
+        values, answers = list[bytes](), 0
+        while len(values) < 30:
+            found = await consumer.getmany(timeout_ms=2 * int(_FETCH_SECONDS * 1000))
+            values += [record.value for records in found.values() for record in records]
+            answers += 1
+        assert sorted(values) == sorted(b"%d" % number for number in range(30))
+        # The first answer is the question's that was under way; then one a pace, all that has come in it.
+        assert answers <= 2 + (max(sent, answered + pace) - answered) / pace

@@ -1,0 +1,82 @@
+"""How Faust's consumer asks the brokers: in a thread of its own, for all that is there, and not too often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from faust.transport.drivers import aiokafka as driver
+
+from tidewire.kafka import fetch_only_when_read, pace_fetches
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """How the broker is asked for records: it answers as soon as it has any, but is not asked all the time.
+
+    `pace_ms`: between an answer and the next question. A batch has a fixed cost, so many small ones an
+    instant apart would use up the machine and be late for it.
+    """
+
+    pace_ms: float = 12
+
+
+DEFAULT_FETCH = Fetch()
+"""For streams of many records."""
+_WAIT_MS = 300
+"""How long the broker may hold a fetch when it has nothing. A partition that we have not read is not in the
+fetch, as one is in flight per broker, and what comes for it waits for the end of that."""
+_UNREAD_SECONDS = 0.3
+"""So long the next fetch waits until all is read. Faust leaves partitions unread on purpose in a recovery,
+and while an agent is far behind: these must not hold up the others for longer."""
+
+
+class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped
+    """The thread that fetches."""
+
+    mundane_level = "debug"
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = _WAIT_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await super().on_start()
+        consumer = self._ensure_consumer()
+        fetch_only_when_read(consumer, _UNREAD_SECONDS)
+        pace_fetches(consumer, self.app.fetch.pace_ms / 1000)
+
+    async def seek_to_committed(self) -> Mapping[Any, int | None]:
+        """Seek to where each partition goes on."""
+        topics: set[str] = set(self.app.batch_topics)
+        found: Mapping[Any, int | None] = await self.call_thread(seek_back, self._ensure_consumer(), topics)
+        return found
+
+    async def is_member(self) -> bool | None:
+        """Ask the group whether we are still in it; None: it does not answer now."""
+        answer: bool | None = await self.call_thread(self._is_member)
+        return answer
+
+    async def _is_member(self) -> bool | None:
+        coordinator = self._ensure_consumer()._coordinator
+        generation = coordinator.generation
+        confirmed = generation >= 0 and await coordinator._do_heartbeat()
+        if generation < 0 or coordinator.generation != generation:
+            return False
+        return True if confirmed else None
+
+
+async def seek_back(consumer: Any, topics: Set[str]) -> Mapping[Any, int | None]:
+    """Seek an aiokafka consumer to its committed offsets, or to the beginning of what has none of `topics`.
+
+    aiokafka leaves a partition without a committed offset where it is: what was fetched of it and made void
+    by the seek would never be read again. Other topics (changelogs) stay where their reader has them.
+    """
+    committed: Mapping[Any, int | None] = await consumer.seek_to_committed()
+    fresh = [tp for tp, offset in committed.items() if tp.topic in topics and not offset]
+    if fresh:
+        await consumer.seek_to_beginning(*fresh)
+    return committed
