@@ -109,6 +109,14 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
             await self.callback(message)
             self._read_offset[tp] = message.offset
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """Go on reading a batch topic: when its queue is full, delivery waits for its agent.
+
+        Faust would leave its partitions unread instead, and no fetch leaves while anything is unread.
+        """
+        if tp.topic not in self.app.batch_topics:
+            super().on_buffer_full(tp)
+
     async def _seek_back(self) -> None:
         try:
             await self.perform_seek()
