@@ -124,11 +124,10 @@ async def test_a_stop_fires_once_past_the_gates(settings: Settings, codec: Codec
         for value in garbage:  # nobody watches anything: nothing is looked at
             await market.raw(STOCK_QUOTES, b"AAPL", value, "AAPL")
         await market.quotes([a_quote("MSFT", BASE + 1, 1.0)])
-        await service.until(caught_up)
-        text = metrics_of(service)
         topic = settings.tidewire_topic_prefix + STOCK_QUOTES
         filtered = f'tidewire_records_skipped_total{{reason="filtered",stage="exits",topic="{topic}"}} 4.0'
-        assert filtered in text
+        await service.until(lambda health: caught_up(health) and filtered in metrics_of(service))
+        text = metrics_of(service)
         assert f'dead_lettered_total{{stage="exits",topic="{topic}"' not in text
         # now somebody does
         await market.watches(a_watch("AAPL", STOP), a_watch("MSFT", STOP, account="demo-2"))
