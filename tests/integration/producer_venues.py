@@ -85,8 +85,8 @@ class Alpaca:
             return
 
 
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for something that happens elsewhere."""
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for something that happens elsewhere, a process that starts on a busy machine among it."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
