@@ -77,7 +77,7 @@ class ExitsService:
 
     def _build(self, app: ColumnApp, codec: Codec) -> None:
         self._exits = exits = Exits(app, self._settings, self._catalogue, codec, now_ns)
-        # What comes in one fetch is folded in this order. After a crash a rule that was just set is read again
+        # What comes in one fetch is folded in this order. After a crash a rule just set is read again
         # beside the prices that it has seen: they must not go before it, or its high water would be lost.
         for topic, stem in EVENTS.items():
             exits.read_events(topic, stem)

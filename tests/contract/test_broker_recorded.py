@@ -76,7 +76,7 @@ async def test_a_replayed_day_ends(tmp_path: Path) -> None:
         assert "2013100712" <= fill["id"] < "2013100716", "by New York's clock"
         limit = {"type": "limit", "limit_price": "13"}
         expired = await status(http, await ask(http, "/v2/orders", ORDER | limit), "expired")
-        # By the first tick after the close that comes after the order, however long the order took to come in.
+        # By the first tick after the close and after the order, however long that took to come in.
         assert "2013-10-07T20:00" <= expired["expired_at"] < "2013-10-07T21:00"
         late = await status(http, await ask(http, "/v2/orders", ORDER | {"qty": "1"}), "accepted")
         evening = {"type": "limit", "limit_price": "14.05", "extended_hours": True, "qty": "1"}
