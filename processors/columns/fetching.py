@@ -19,7 +19,7 @@ class Fetch:
     instant apart would use up the machine and be late for it.
     """
 
-    pace_ms: float = 12
+    pace_ms: float = 30
 
 
 DEFAULT_FETCH = Fetch()
