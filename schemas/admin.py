@@ -25,7 +25,7 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from tidewire.config import Settings
 from tidewire.errors import UnreachableError
-from tidewire.kafka import bootstrap, client_arguments, start
+from tidewire.kafka import client_arguments, start, unreachable
 
 _SET = 0
 _LOOKS = 300
@@ -159,20 +159,13 @@ async def connect(settings: Settings) -> AsyncIterator[Admin]:
         try:
             await start(client)
         except (KafkaError, OSError) as error:
-            raise _unreachable(settings, error) from error
+            raise unreachable(settings, error) from error
         try:
             yield Admin(client)
         except (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
-            raise _unreachable(settings, error) from error
+            raise unreachable(settings, error) from error
     finally:
         await client.close()
-
-
-def _unreachable(settings: Settings, error: Exception) -> UnreachableError:
-    return UnreachableError(
-        f"Kafka does not answer at {bootstrap(settings)} ({settings.kafka_security_protocol}): {error}. "
-        "Check KAFKA_BOOTSTRAP_SERVERS, or unset it to use the local stack (`tidewire stack up`)."
-    )
 
 
 def _raise(code: int, about: str) -> None:

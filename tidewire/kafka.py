@@ -58,6 +58,14 @@ def client_arguments(settings: Settings) -> dict[str, Any]:
     return arguments
 
 
+def unreachable(settings: Settings, error: Exception) -> UnreachableError:
+    """What to tell a user whose cluster does not answer: where it was looked for, and what to do."""
+    return UnreachableError(
+        f"Kafka does not answer at {bootstrap(settings)} ({settings.kafka_security_protocol}): {error}. "
+        "Check KAFKA_BOOTSTRAP_SERVERS, or unset it to use the local stack (`tidewire stack up`)."
+    )
+
+
 class Client(Protocol):
     """Any client of aiokafka."""
 
@@ -147,9 +155,6 @@ async def check_reachable(settings: Settings) -> None:
     try:
         await start(admin)
     except (KafkaError, OSError) as error:
-        raise UnreachableError(
-            f"Kafka does not answer at {bootstrap(settings)} ({settings.kafka_security_protocol}): {error}. "
-            "Check KAFKA_BOOTSTRAP_SERVERS, or unset it to use the local stack (`tidewire stack up`)."
-        ) from error
+        raise unreachable(settings, error) from error
     finally:
         await admin.close()

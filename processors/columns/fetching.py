@@ -28,8 +28,8 @@ _WAIT_MS = 300
 """How long the broker may hold a fetch when it has nothing. A partition that we have not read is not in the
 fetch, as one is in flight per broker, and what comes for it waits for the end of that."""
 _UNREAD_SECONDS = 0.3
-"""So long the next fetch waits until all is read. Faust leaves partitions unread on purpose in a recovery,
-and while an agent is far behind: these must not hold up the others for longer."""
+"""So long the next fetch waits until all is read. Faust leaves partitions unread on purpose in a recovery:
+these must not hold up the others for longer."""
 
 
 class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped
