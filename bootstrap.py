@@ -30,9 +30,14 @@ INPUTS = (
     "tidewire/columns/native/columns.h",
     "tidewire/columns/native/reading.h",
     "sinks/postgres/native/copy.c",
+    "sinks/gateway/native/push.c",
     "tidewire/native.py",
 )
-NATIVE = ("tidewire.columns.native.library", "sinks.postgres.native.library")
+NATIVE = (
+    "tidewire.columns.native.library",
+    "sinks.postgres.native.library",
+    "sinks.gateway.native.library",
+)
 
 
 class SetupError(Exception):

@@ -149,20 +149,27 @@ def _until(connection: socket.socket, end: bytes) -> None:
 
 
 def only_send() -> dict[str, float]:
-    """One send() a client and trade, and nothing else: no protocol, no loop, no accounting."""
+    """One send() a client and trade, in a loop in C, and nothing else: no protocol, no accounting."""
+    from sinks.gateway.native.library import one_by_one, push
+
+    send = push()
+    if send is one_by_one:
+        raise RuntimeError("the native library of the gateway is not built: make setup")
     frames = _frames()
     server = socket.create_server(("127.0.0.1", 0), backlog=CLIENTS)
     reader = _reader(server.getsockname()[1], False, sum(map(len, frames)))
     clients = [server.accept()[0] for _ in range(CLIENTS)]
     for client in clients:  # as the gateway's: else the kernel holds small frames back, and has less to do
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setblocking(False)
+    descriptors = [client.fileno() for client in clients]
     time.sleep(1.0)  # the reader registers its last sockets
     meter = _Meter()
     began = time.monotonic()
     for n, frame in enumerate(frames):
         time.sleep(max(0.0, began + n / EVENTS_PER_SECOND - time.monotonic()))
-        for client in clients:
-            client.sendall(frame)
+        if min(send(descriptors, frame)) < len(frame):
+            raise RuntimeError("the reader does not keep up")
     answer = meter.answer()
     _check(reader)
     return answer

@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from aiohttp import web
 
 from schemas.codec import load_codec
@@ -55,7 +54,7 @@ _log = log.get(__name__)
 def main(settings: Settings) -> int:
     """Run the gateway until SIGINT or SIGTERM; returns its exit code."""
     gateway = Gateway(settings)
-    return service.run("gateway", settings, gateway.run, gateway.details, uvloop.new_event_loop)
+    return service.run("gateway", settings, gateway.run, gateway.details)
 
 
 class Gateway:

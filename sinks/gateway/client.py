@@ -57,6 +57,19 @@ class Transport(Protocol):
 class Client:
     """A connection. `kind` is the socket's name in metrics; times are the loop's, in seconds."""
 
+    # A fan-out looks at a thousand of them one after the other: what lies together is read together.
+    __slots__ = (
+        "descriptor",
+        "ended",
+        "flowed",
+        "heard",
+        "kind",
+        "session",
+        "told_stale",
+        "transport",
+        "user",
+    )
+
     def __init__(self, kind: str, session: Session, transport: Transport, now: float) -> None:
         self.kind, self.session, self.user = kind, session, session.user
         self.transport = transport
@@ -86,7 +99,8 @@ class Client:
         return True
 
     def offer(self, data: bytes) -> bool | None:
-        """Send a frame of a fan-out: True; False: the client is behind; None: it is gone. See `count`.
+        """Send a frame of a fan-out: True; False: the client is behind; None: it is gone. See `count`, and
+        fan.py for one frame to many.
 
         While nothing is queued the kernel gets the bytes at once, which costs a third less than the
         transport's own way; what it does not take is queued as usual, so the order stays.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sinks.gateway import tape_messages
 from sinks.gateway.alpaca_state import Connections
 from sinks.gateway.client import CONFLATE_ABOVE, Client, Transport, count
+from sinks.gateway.fan import send_all
 from sinks.gateway.interest import Interest
 from sinks.gateway.sessions import Session
 from tidewire import metrics
@@ -24,6 +25,8 @@ _YIELD_AFTER = 300
 
 class TapeClient(Client):
     """A client of /ws/tape."""
+
+    __slots__ = ("missed", "symbols", "waiting")
 
     def __init__(self, session: Session, transport: Transport, now: float) -> None:
         super().__init__(KIND, session, transport, now)
@@ -106,22 +109,27 @@ class Tape:
     async def deliver(self, trades: Mapping[str, Sequence[bytes]], received_ts: int) -> None:
         """Send the frames of one poll, by symbol: joined, so that each client gets one write a symbol."""
         self._catch_up()
-        writes = 0
+        writes = pause = 0
         for symbol, made in trades.items():
             joined = b"".join(made)
             before = writes
-            for client in tuple(self._watchers.get(symbol, ())):
-                written = False if client.missed else client.offer(joined)
-                if written:
-                    writes += 1
-                    if writes % _YIELD_AFTER == 0:
-                        await asyncio.sleep(0)
-                elif written is False:
-                    self._skip(client, symbol, made)
+            watchers = tuple(self._watchers.get(symbol, ()))
+            for first in range(0, len(watchers), _YIELD_AFTER):
+                writes += self._send(watchers[first : first + _YIELD_AFTER], symbol, made, joined)
+                if writes - pause >= _YIELD_AFTER:
+                    pause = writes
+                    await asyncio.sleep(0)
             count(KIND, "trade", (writes - before) * len(made), (writes - before) * len(joined))
         if writes:
             seconds = (self._now() - received_ts) / NS_PER_SECOND
             metrics.GATEWAY_DELIVERY_SECONDS.labels("trade").observe(max(0.0, seconds))
+
+    def _send(self, watchers: Sequence[TapeClient], symbol: str, made: Sequence[bytes], joined: bytes) -> int:
+        """Returns how many were sent it; the others are behind, or gone."""
+        sent, behind = send_all(watchers, joined, owed=self._behind)
+        for client in behind:
+            self._skip(client, symbol, made)
+        return sent
 
     def _skip(self, client: TapeClient, symbol: str, made: Sequence[bytes]) -> None:
         kept = client.missed.get(symbol)

@@ -22,6 +22,8 @@ KIND = "portfolio"
 class Watcher(Client):
     """A client of /ws/portfolio. `accounts`: what its user sees, fixed while it is connected."""
 
+    __slots__ = ("accounts", "fills", "pending", "wanted")
+
     def __init__(self, session: Session, transport: Transport, now: float, accounts: tuple[str, ...]) -> None:
         super().__init__(KIND, session, transport, now)
         self.accounts = accounts
