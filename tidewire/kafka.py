@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -102,8 +102,9 @@ def fetch_only_when_read(consumer: AIOKafkaConsumer, patience: float = _NEVER_SE
     consumer._fetcher._prefetch_backoff = patience
 
 
-def pace_fetches(consumer: AIOKafkaConsumer, seconds: float) -> None:
-    """Have a started consumer wait that long between a broker's answer and its next question to it.
+def pace_fetches(consumer: AIOKafkaConsumer, seconds: Callable[[], float]) -> None:
+    """Have a started consumer wait that long between a broker's answer and its next question to it: what is
+    asked after each answer.
 
     Each answer has a fixed cost for both. Without a pause, records that come an instant apart would each be
     asked for alone; a `fetch_min_bytes` would hold up a record that comes alone instead.
@@ -117,10 +118,27 @@ def pace_fetches(consumer: AIOKafkaConsumer, seconds: float) -> None:
         except asyncio.CancelledError:
             return False  # as `ask` itself: whoever cancels it waits for its answer
         found: bool = await ask(assignment, node_id, request)
-        free_at[node_id] = time.monotonic() + seconds
+        free_at[node_id] = time.monotonic() + seconds()
         return found
 
     fetcher._proc_fetch_request = paced
+
+
+def fetch_in_order(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> None:
+    """Have a started consumer ask for other topics first, then for these in their order.
+
+    A broker fills an answer in the order of the question, up to its limit. aiokafka shuffles the partitions,
+    so that with much to read of one topic another one, to be read before it, may not be in the answer.
+    """
+    fetcher, ranks = consumer._fetcher, {topic: rank for rank, topic in enumerate(topics)}
+    ask = fetcher._proc_fetch_request
+
+    async def ordered(assignment: Any, node_id: int, request: Any) -> bool:
+        request.topics.sort(key=lambda asked: ranks.get(asked[0], -1))
+        found: bool = await ask(assignment, node_id, request)
+        return found
+
+    fetcher._proc_fetch_request = ordered
 
 
 @asynccontextmanager
@@ -137,7 +155,7 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
         await start(client)
     except (KafkaError, OSError) as error:
         await client.stop()
-        raise UnreachableError(f"Kafka does not answer at {bootstrap(settings)}: {error}") from error
+        raise unreachable(settings, error) from error
     await asyncio.sleep(0)  # a consumer stopped before its tasks first ran would raise their CancelledError
     try:
         yield client

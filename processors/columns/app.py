@@ -57,7 +57,7 @@ class _Flow(FlowControlEvent):  # type: ignore[misc]  # Faust is untyped
 
 
 class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
-    """`output` sends the changelogs; it is settled before each commit.
+    """`output` sends the changelogs; it is settled before each commit. `fetch` may be another at any time.
 
     Each of `before_commit` is awaited first at a commit: what a handler has put off is sent there.
     """

@@ -154,6 +154,11 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         """Whether a batch was handed out and neither committed nor made void since."""
         return any(delivered.message() is message for delivered in self._delivered[message.tp])
 
+    def unhandled(self, tp: TP) -> bool:
+        """Whether a batch of a partition was handed out and its handler is not through with it."""
+        acked = self._acked_index.get(tp, ())
+        return any(delivered.last not in acked for delivered in self._delivered.get(tp, ()))
+
     def ack(self, message: Any) -> bool:
         """Mark a message as handled, unless a rebalance has voided it: its offsets will be read again."""
         if message.topic in self.app.batch_topics and not self.is_delivered(message):

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
 from faust.transport.drivers import aiokafka as driver
 
-from tidewire.kafka import fetch_only_when_read, pace_fetches
+from tidewire.kafka import fetch_in_order, fetch_only_when_read, pace_fetches
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     mundane_level = "debug"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, thread_loop=uvloop.new_event_loop(), **kwargs)
+        self._close_thread_loop_on_stop = True  # as of a loop that it makes itself
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = _WAIT_MS
@@ -47,7 +52,8 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         await super().on_start()
         consumer = self._ensure_consumer()
         fetch_only_when_read(consumer, _UNREAD_SECONDS)
-        pace_fetches(consumer, self.app.fetch.pace_ms / 1000)
+        fetch_in_order(consumer, list(self.app.batch_topics))
+        pace_fetches(consumer, lambda: float(self.app.fetch.pace_ms / 1000))
 
     async def seek_to_committed(self) -> Mapping[Any, int | None]:
         """Seek to where each partition goes on."""

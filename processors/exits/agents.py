@@ -15,6 +15,7 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered
+from processors.columns.fetching import Fetch
 from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
 from processors.exits import ticks
@@ -22,14 +23,14 @@ from processors.exits.bulletins import Bulletins
 from processors.exits.coordinates import Coordinates
 from processors.exits.desk import Desk
 from processors.exits.fold import VERSION
-from processors.exits.hours import AlwaysOpen, NewYork
+from processors.exits.hours import STOCK, AlwaysOpen, NewYork
 from processors.exits.publishing import Publisher
 from processors.exits.reading import PriceReader, Read
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec, Record
 from schemas.exit_rules import watch_key
 from tidewire import metrics
-from tidewire.clock import Clock
+from tidewire.clock import NS_PER_SECOND, Clock
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
 from tidewire.config import Settings
@@ -40,6 +41,11 @@ STAGE = "exits"
 TABLE = "exits"
 _MOST_RECORDS = 1_000
 """Records of a batch: a trigger leaves at the end of the batch in which it fired."""
+_WATCHING, _RESTING = Fetch(pace_ms=3), Fetch(pace_ms=100)
+"""A price that crosses a stop must not wait for others to come. While there is no stop, nobody is in a
+hurry: all prices are read, and asking for each alone would cost a fifth of a core for nothing."""
+_EVENTS_SECONDS = 0.001  # between two looks whether the events before a batch of prices are folded
+_DAY_NS = 86_400 * NS_PER_SECOND
 
 
 @dataclass(slots=True)
@@ -63,13 +69,15 @@ class Exits:
     def __init__(
         self, app: ColumnApp, settings: Settings, catalogue: Catalogue, codec: Codec, clock: Clock
     ) -> None:
-        self._app, self._catalogue, self._codec = app, catalogue, codec
+        self._app, self._catalogue, self._codec, self._clock = app, catalogue, codec, clock
         self._table = app.record_table(TABLE, version=VERSION)
         self._hours = AlwaysOpen() if settings.tidewire_market_hours == "always" else NewYork()
         self._desks: dict[int, Desk] = {}
         self._bulletins = Bulletins(settings, catalogue, codec, STAGE, self._take_bulletin)
         self._publisher = Publisher(app, settings, self._table, catalogue, codec, clock, self._ours)
         self._recovered = 0
+        self._events_of: list[str] = []
+        self._hours_of = -1
         app.before_commit.append(self._publisher.flush_events)
 
     def read_prices(self, topic: str, stem: str) -> None:
@@ -77,7 +85,8 @@ class Exits:
         self._agent(topic, stem, partial(self._prices, PriceReader(self._codec, stem)))
 
     def read_events(self, topic: str, stem: str) -> None:
-        """Fold every record of this topic."""
+        """Fold every record of this topic, before the prices that came with it."""
+        self._events_of.append(self._catalogue.name(topic))
         self._agent(topic, stem, self._events)
 
     def _agent(self, topic: str, stem: str, handler: Handler) -> None:
@@ -88,6 +97,7 @@ class Exits:
 
     async def follow(self) -> None:
         """Read gaps and connections, and publish again what a former owner of a partition left pending."""
+        await self._know_hours()
         try:
             await self._publisher.start()
             await self._bulletins.run(self._greet)
@@ -111,6 +121,8 @@ class Exits:
         self, read: PriceReader, one: Input, tp: TP, blocks: list[Block], still_ours: StillOurs
     ) -> None:
         """One batch of prices; while nobody watches any symbol of the partition nothing is decoded."""
+        if not await self._after_events(tp.partition, still_ours):
+            return
         watched = self._desk(tp.partition).watched
         if not watched:
             self._handled(self._desk(tp.partition), one, tp, blocks)
@@ -126,6 +138,17 @@ class Exits:
         for found in reads:
             results.update(self._fold_prices(desk, one, tp, found))
         self._folded(one, results)
+
+    async def _after_events(self, partition: int, still_ours: StillOurs) -> bool:
+        """Wait until the rules that came with these prices are folded; whether the prices are still ours.
+
+        Topics have agents of their own, and one with several batches would be overtaken: a trailing stop that
+        is read again after an outage must know how high its price has been since it was set.
+        """
+        places = [TP(topic, partition) for topic in self._events_of]
+        while still_ours() and any(map(self._app.consumer.unhandled, places)):  # noqa: ASYNC110 - Faust's state
+            await asyncio.sleep(_EVENTS_SECONDS)
+        return still_ours()
 
     def _fold_prices(self, desk: Desk, one: Input, tp: TP, found: Read) -> Iterator[str]:
         fence = desk.records.fences[one.topic]
@@ -223,10 +246,21 @@ class Exits:
         for partition in self._table.served() & self._assigned():
             self._desk(partition)
         self._publisher.soon()
+        await self._know_hours()
         desks = self._ours()
-        metrics.EXIT_SYMBOLS_WATCHED.set(sum(len(desk.watched) for desk in desks))
+        watched = sum(len(desk.watched) for desk in desks)
+        self._app.fetch = _WATCHING if watched else _RESTING
+        metrics.EXIT_SYMBOLS_WATCHED.set(watched)
         metrics.EXIT_RULES_ARMED.set(sum(desk.exits.armed() for desk in desks))
         metrics.EXIT_TRIGGERS_PENDING.set(sum(len(desk.unsent) for desk in desks))
+
+    async def _know_hours(self) -> None:
+        """Load the calendar of these days beside the event loop: it takes a second; no stop would fire."""
+        now = self._clock()
+        if now // _DAY_NS != self._hours_of:
+            for ts in (now, now + 7 * _DAY_NS):
+                await asyncio.to_thread(self._hours.session, STOCK, ts)
+            self._hours_of = now // _DAY_NS
 
     def _assigned(self) -> set[int]:
         try:

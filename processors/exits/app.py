@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 
 from processors.columns.app import ColumnApp
-from processors.columns.fetching import Fetch
 from processors.exits.agents import STAGE, Exits
 from processors.worker import Plan, Worker
 from schemas import catalogue as topics
@@ -35,8 +34,6 @@ EVENTS = {
 }
 OUTPUTS = (topics.EXIT_TRIGGERS, topics.EXIT_EVENTS, topics.ORDER_INTENTS)
 WHOLE = (topics.GAPS, topics.CONNECTIONS)
-_FETCH = Fetch(pace_ms=3)
-"""A price that crosses a stop must not wait for others to come."""
 
 
 def main(settings: Settings) -> int:
@@ -72,7 +69,6 @@ class ExitsService:
             inputs=tuple(map(name, (*PRICES, *EVENTS))),
             outputs=tuple(map(name, OUTPUTS)),
             others=tuple(map(name, WHOLE)),
-            fetch=_FETCH,
         )
 
     def _build(self, app: ColumnApp, codec: Codec) -> None:

@@ -203,6 +203,26 @@ async def test_a_trigger_survives_kill_9(
     assert trailed["ts"] == BASE + 17 * SECOND
 
 
+async def test_rules_that_wait_in_the_log_are_read_before_the_prices_that_followed_them(
+    settings: Settings, codec: Codec, market: Market
+) -> None:
+    """After an outage a trailing stop must know how high its price has been, whatever else was set."""
+    others = [s for s in (f"X{n}" for n in range(60)) if partition(s) != partition("AAPL")][:30]
+    for symbol in others:  # batches of other partitions, which are handled before that of AAPL's rule
+        await market.watches(a_watch(symbol, STOP))
+    await market.watches(a_watch("AAPL", STOP))
+    await market.watches(a_watch("AAPL", TRAIL, account="demo-2"))
+    rise = [a_quote("AAPL", BASE + n * SECOND, 100.0 + n) for n in range(1, 11)]
+    await market.quotes([*rise, a_quote("AAPL", BASE + 11 * SECOND, 107.9)])
+    with worker(settings, PROGRAM) as service:
+        await service.until(lambda health: caught_up(health) and health["exits"]["watched"] == 31)
+        await market.quotes([a_quote("AAPL", BASE + n * SECOND, 107.8) for n in (12, 13)])
+        await service.until(published(1))
+    found = await outcome(settings, codec)
+    (trailed,) = [trigger for trigger in found.triggers if trigger["state"] == "sent"]
+    assert (trailed["trigger_id"], trailed["high_water"]) == (trigger_name("demo-2", "AAPL", 1, 0), 110)
+
+
 async def test_a_watch_in_a_wrong_place_is_refused(settings: Settings, codec: Codec, market: Market) -> None:
     """Otherwise a rule waits beside prices that never come; and a tombstone is no broken record."""
     watch = a_watch("AAPL", STOP)
