@@ -27,6 +27,9 @@ T = TypeVar("T")
 MOST_TOGETHER = 64
 """Pieces of work of one transaction."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0)
+_LIMITS = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s'"
+"""The latter: PostgreSQL ends a transaction whose process asks for nothing for so long. It was stopped,
+or its machine is gone, and its successor waits for its owner rows. A sound process never pauses so long."""
 
 _log = log.get("executor-ledger")
 
@@ -155,7 +158,7 @@ class Transactions:
     def _once(self, work: Callable[[Connection], T]) -> T:
         if self._connection is None or self._connection.closed:
             self._connection = connection.open_connection(self._url)
-            self._connection.execute("SET statement_timeout = '10s'")
+            self._connection.execute(_LIMITS)
         with self._connection.transaction():
             return work(self._connection)
 

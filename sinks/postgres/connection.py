@@ -56,7 +56,8 @@ def reason(error: BaseException, database_url: str) -> str:
 
 
 def open_connection(database_url: str) -> Connection:
-    """A new connection with autocommit, UTC and UTF-8.
+    """A new connection with autocommit, UTC and UTF-8. PostgreSQL ends a transaction in which nothing happens
+    for a minute: a process that was stopped in it would hold its locks for as long as it is stopped.
 
     Raises:
         psycopg.OperationalError: PostgreSQL does not answer or does not let us in.
@@ -74,7 +75,7 @@ def open_connection(database_url: str) -> Connection:
         )
     except psycopg.ProgrammingError as error:
         raise ConfigError([f"DATABASE_URL is not a PostgreSQL URL: {reason(error, database_url)}"]) from None
-    connection.execute("SET TIME ZONE 'UTC'")
+    connection.execute("SET TIME ZONE 'UTC'; SET idle_in_transaction_session_timeout = '60s'")
     return connection
 
 

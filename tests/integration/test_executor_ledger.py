@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -51,6 +52,36 @@ async def test_who_was_taken_over_can_write_nothing(ledger: Ledger, database_url
         assert await successor.waiting(["one"], 10) == []
     finally:
         await successor.close()
+
+
+async def test_a_process_stopped_in_a_transaction_is_not_waited_for(
+    ledger: Ledger, database_url: str
+) -> None:
+    """A frozen machine holds its account's row: its successor would not sell before somebody thaws it."""
+    claim = await ledger.claim("one")
+    held, thawed = threading.Event(), threading.Event()
+
+    def stand_still(db: Connection) -> None:
+        if not held.is_set():
+            db.execute("SELECT 1 FROM executor_owners WHERE account = 'one' FOR UPDATE")
+            held.set()
+            thawed.wait(60)
+
+    stopped = Transactions(database_url, "stopped")
+    successor = Ledger(database_url, "second")
+    try:
+        standing = asyncio.create_task(stopped.run("one", stand_still))
+        await asyncio.to_thread(held.wait, 10)
+        async with asyncio.timeout(30):
+            assert (await successor.claim("one")).fence == claim.fence + 1
+        thawed.set()
+        await standing  # it begins again, on a connection of its own
+        with pytest.raises(FencedError):
+            await ledger.confirm(claim)
+    finally:
+        thawed.set()
+        await successor.close()
+        await stopped.close()
 
 
 async def test_an_intent_is_taken_once(ledger: Ledger) -> None:
