@@ -248,7 +248,11 @@ def main(settings: Settings, options: SimulatorOptions | None = None) -> int:
         finally:
             await simulator.stop()
 
-    return service.run("simulator", settings, body, lambda: running[0].details() if running else {})
+    def details() -> Mapping[str, object]:
+        return running[0].details() if running else {}
+
+    # Not on uvloop: half a frame before a reset must have left when the connection is aborted.
+    return service.run("simulator", settings, body, details, asyncio.new_event_loop)
 
 
 __all__ = ["Simulator", "SimulatorOptions", "main"]

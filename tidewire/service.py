@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+import uvloop
+
 from tidewire import log
 from tidewire.config import Settings
 from tidewire.errors import TidewireError
@@ -17,7 +19,6 @@ from tidewire.pulse import Pulse
 Body = Callable[[Health, asyncio.Event], Awaitable[None]]
 """The service's work: runs until the event is set, then finishes what it holds and returns."""
 
-
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
 _COLLECT = 100_000, 50, 100
@@ -25,7 +26,11 @@ _COLLECT = 100_000, 50, 100
 
 
 def run(
-    name: str, settings: Settings, body: Body, details: Details | None = None, loop: Loop | None = None
+    name: str,
+    settings: Settings,
+    body: Body,
+    details: Details | None = None,
+    loop: Loop = uvloop.new_event_loop,
 ) -> int:
     """Run a service until SIGINT or SIGTERM; returns its exit code. `loop` makes its event loop."""
     log.configure(settings, name)
