@@ -77,6 +77,10 @@ class Process:
         except psutil.NoSuchProcess:
             return False
 
+    def overdue(self) -> bool:
+        """Whether the kernel has ended it: an order would have left after its deadline (last_look.py)."""
+        return self.ended() and self.process.returncode == -signal.SIGALRM
+
     def log(self, characters: int = 2_000) -> str:
         """The end of its log."""
         return self._log.read_text(errors="replace")[-characters:]

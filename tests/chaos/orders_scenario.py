@@ -167,7 +167,10 @@ class _Run:
             self.tell(f"{number} of {self.part.zombies} zombies woken")
 
     async def _zombie(self) -> None:
-        """It stops just before a POST, another takes over and ends what it had begun; then it wakes."""
+        """It stops just before a POST, another takes over and ends what it had begun; then it wakes.
+
+        With another order of its on the way when it stopped, it was stopped under a deadline, and ends.
+        """
         line, trader = self.line, self.trader
         zombie = line.start(f"post.before:{self.rng.randint(1, 3)}:stop", fast=True)
         await line.until(zombie.stopped, "stop before a POST")
@@ -180,7 +183,10 @@ class _Run:
         await line.until(lambda: self.failed() or in_hand <= trader.ended.keys(), "end of what was begun")
         turns = zombie.turns()
         zombie.wake()
-        await line.until(lambda: zombie.turns() > turns, "word of the zombie")
+        await line.until(
+            lambda: zombie.turns() > turns or zombie.overdue(), "word of the zombie", apart_from=zombie
+        )
+        line.ran["zombies ended by their deadline"] += zombie.overdue()
         line.processes.remove(zombie)
         zombie.kill()
         line.ran["zombies"] += 1

@@ -94,6 +94,7 @@ async def _round(line: Line, market: Market, epoch: int, place: str, rng: random
         line.processes.remove(dying)
         living = _start(line)
         await _closed(line, market, positions, prices)
+        await line.ready(living)  # its part may have been done before it was up
         await line.stop(living)
     finally:
         prices.cancel()
