@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks import market, stillness
 from benchmarks.process import environment, side
+from console.commands.runs import line
 from tidewire import config, stack
+from tidewire.supervision import run_files
 
 TIDEWIRE = Path(sys.executable).with_name("tidewire")
 CORES = 2
@@ -28,7 +31,7 @@ MESSAGES = 600_000
 LATENCY_RATE = 5_000
 LATENCY_SECONDS = 20
 _WARM_SECONDS = 5
-_FIRST_SECONDS = 45
+_FIRST_SECONDS = 90
 """So long the services may take to start on a busy machine; the tape lasts that much longer."""
 _START_SECONDS = 240.0
 _END_SECONDS = 600.0
@@ -55,7 +58,7 @@ def latency(_: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]
         say(f"{LATENCY_SECONDS} s at {LATENCY_RATE:,} messages a second")
         process = _demo(folder, ticks, str(LATENCY_RATE))
         try:
-            wait_for_market(folder, process)
+            wait_for_line(folder, process)
             answer = side("benchmarks.line:listen", {}, {"TIDEWIRE_HOME": str(folder)})
             _finish(process)
         finally:
@@ -123,24 +126,35 @@ def end(process: subprocess.Popen[str]) -> None:
             process.wait()
 
 
-def wait_for_market(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Until the simulator publishes."""
+def wait_for_line(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until the simulator publishes and every service is ready: what still starts takes the processor."""
+    names = {each.name for each in line.pipeline({})}
     deadline = time.monotonic() + _START_SECONDS
-    while True:
+    while missing := _not_ready(folder, names):
         if process.poll() is not None:
             raise RuntimeError(f"tidewire demo ended early with exit code {process.returncode}")
-        if _elapsed(folder) > 0:
-            return
         if time.monotonic() > deadline:
-            raise RuntimeError(f"no market within {_START_SECONDS:.0f} s")
-        time.sleep(0.2)
+            raise RuntimeError(f"not ready within {_START_SECONDS:.0f} s: {', '.join(sorted(missing))}")
+        time.sleep(0.5)
 
 
-def _elapsed(folder: Path) -> float:
-    import urllib.request
+def _not_ready(folder: Path, names: set[str]) -> set[str]:
+    run = run_files.read_services(folder)
+    running: dict[str, dict[str, Any]] = run.get("services", {})
+    missing = {name for name in names if not _answers(running.get(name, {}))}
+    return missing or (set() if _elapsed(run) > 0 else {"market"})
 
+
+def _answers(service: dict[str, Any]) -> bool:
     try:
-        run = json.loads((folder / "run" / "services.json").read_text("utf-8"))
+        with urllib.request.urlopen(f"{service['http']}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, KeyError, ValueError):
+        return False
+
+
+def _elapsed(run: dict[str, Any]) -> float:
+    try:
         with urllib.request.urlopen(run["simulator"]["status"], timeout=2) as answer:
             return float(json.load(answer).get("elapsed_seconds", 0.0))
     except (OSError, ValueError, KeyError, TypeError):

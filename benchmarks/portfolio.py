@@ -8,7 +8,6 @@ second go out to the hundred clients, all told.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import psutil
 
 from benchmarks import portfolio_stages as stages
 from benchmarks import stillness
-from benchmarks.line import end, home, start, wait_for_market
+from benchmarks.line import end, home, start, wait_for_line
 from benchmarks.process import side
 
 USERS = 50
@@ -42,7 +41,7 @@ def measure(_: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]
         say(f"{USERS * CONNECTIONS} clients, {ORDERS_PER_SECOND} orders a second for {SECONDS} s")
         process = start(folder, *options, "--rate", str(MARKET_RATE))
         try:
-            wait_for_market(folder, process)
+            wait_for_line(folder, process)
             answer = side("benchmarks.portfolio:clients", {}, {"TIDEWIRE_HOME": str(folder)})
         finally:
             end(process)
@@ -83,10 +82,11 @@ class _User:
 async def _clients() -> dict[str, float]:
     from console.client import sign_in
     from tidewire import config, stack
+    from tidewire.supervision import run_files
 
     settings = config.load()
     url = sign_in.gateway_url(settings)
-    services = json.loads((settings.tidewire_home / "run" / "services.json").read_text("utf-8"))
+    services = run_files.read_services(settings.tidewire_home)
     broker = str(services["simulator"]["status"]).removesuffix("/sim/status")
     gateway = psutil.Process(int(services["services"]["gateway"]["pid"]))
     before = gateway.memory_info().rss
