@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupIdNotFound,
+    InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
@@ -90,20 +91,34 @@ class Admin:
         Returns when the cluster answers with all of them.
 
         Raises:
-            UnreachableError: it did not for half a minute; they are created all the same.
+            UnreachableError: it did not for half a minute; they are created all the same. Or it had too few
+                brokers for the replicas for so long, which while one restarts is soon over.
         """
         new = [NewTopic(t.name, t.partitions, replicas, topic_configs=dict(t.configs)) for t in topics]
-        answer = await self._client.create_topics(new, timeout_ms=30_000)
-        for name, code, message in answer.topic_errors:
-            if code != TopicAlreadyExistsError.errno:
-                _raise(code, f"{name}: {message}")
         names = {topic.name for topic in new}
+        for _ in range(_LOOKS):
+            if (lacking := await self._try_to_create(new)) is None:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        else:
+            raise UnreachableError(f"Kafka has too few brokers at work for {replicas} copies: {lacking}")
         for _ in range(_LOOKS):  # the controller knows at once, the brokers a moment later
             found = await self.topics(names)
             if all(name in found and found[name].ready for name in names):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
         raise UnreachableError(f"the brokers do not answer for what was created: {', '.join(sorted(names))}")
+
+    async def _try_to_create(self, new: list[NewTopic]) -> str | None:
+        """None: they are created, or were before; else what the cluster lacks for it at the moment."""
+        answer = await self._client.create_topics(new, timeout_ms=30_000)
+        lacking = None
+        for name, code, message in answer.topic_errors:
+            if code == InvalidReplicationFactorError.errno:
+                lacking = f"{name}: {message}"
+            elif code != TopicAlreadyExistsError.errno:
+                _raise(code, f"{name}: {message}")
+        return lacking
 
     async def alter(self, changes: Mapping[str, Mapping[str, str]]) -> None:
         """Set these config keys of these topics and leave all others as they are.

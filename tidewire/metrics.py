@@ -446,7 +446,7 @@ EXECUTOR_POSTS = Counter(
     "tidewire_executor_posts_total",
     "Orders that were about to be sent, by what came of it: accepted, refused, unknown, unsent "
     "(no connection), "
-    "limited, stopped (kill switch), stale",
+    "limited, stopped (kill switch), unread (the switch could not be read: tried again), stalled, stale",
     ["outcome"],
 )
 EXECUTOR_ALERTS = Counter(

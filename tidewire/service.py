@@ -49,6 +49,7 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
+    gc.enable()
 
 
 async def _run(name: str, settings: Settings, body: Body, details: Details | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -180,5 +181,6 @@ def simulator(
 
 
 def _hold(asked: bool) -> None:
+    gc.disable()  # while modules are loaded; the service itself turns it on (tidewire/service.py)
     if asked:
         lifeline.hold()

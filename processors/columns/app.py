@@ -67,6 +67,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
     def __init__(self, *args: Any, output: Output, fetch: Fetch = DEFAULT_FETCH, **kwargs: Any) -> None:
         self.fetch = fetch
         self.batch_topics: dict[str, int] = {}
+        self.first_topics: set[str] = set()
         self.column_tables: list[PartTable[Any]] = []
         self.changelogs: set[str] = set()
         self.output = output
@@ -76,8 +77,16 @@ class ColumnApp(faust.App):  # type: ignore[misc]  # Faust is untyped
         self.before_commit: list[Callable[[], Awaitable[None]]] = []
         super().__init__(*args, **kwargs)
 
-    def batch_topic(self, name: str, max_records: int = 8000, max_batches: int = 8) -> Any:
-        """A topic delivered in batches of about `max_records`; at most `max_batches` are queued."""
+    def batch_topic(
+        self, name: str, max_records: int = 8000, max_batches: int = 8, *, first: bool = False
+    ) -> Any:
+        """A topic delivered in batches of about `max_records`; at most `max_batches` are queued.
+
+        `first`: after each start, rebalance and seek its partitions are read to where they end before the
+        partitions of the same number of other batch topics are.
+        """
+        if first:
+            self.first_topics.add(name)
         self.batch_topics[name] = max_records
         read_blocks([name])
         topic = self.topic(name, schema=BatchSchema())

@@ -61,6 +61,14 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         found: Mapping[Any, int | None] = await self.call_thread(seek_back, self._ensure_consumer(), topics)
         return found
 
+    def place(self, tp: Any) -> tuple[int, int] | None:
+        """Up to where a partition was read, and where it ended at the brokers' last answer; None: unknown."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        state = assignment.state_value(tp) if assignment is not None else None
+        if state is None or state.highwater is None or not state.has_valid_position:
+            return None
+        return state.position, state.highwater
+
     async def is_member(self) -> bool | None:
         """Ask the group whether we are still in it; None: it does not answer now."""
         answer: bool | None = await self.call_thread(self._is_member)

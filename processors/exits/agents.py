@@ -92,7 +92,7 @@ class Exits:
     def _agent(self, topic: str, stem: str, handler: Handler) -> None:
         one = Input(self._catalogue.name(topic), stem)
         name = "exits-" + stem.replace("_", "-")
-        source = self._app.batch_topic(one.topic, max_records=_MOST_RECORDS)
+        source = self._app.batch_topic(one.topic, _MOST_RECORDS, first=one.topic in self._events_of)
         self._app.batch_agent(source, name, partial(self._timed, handler, one))
 
     async def follow(self) -> None:

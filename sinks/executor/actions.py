@@ -233,6 +233,10 @@ class Actions:
             await self._sleep(_wait_for(limited, RETRY, self._now()))
             return Unsent("too many requests", self._now()), "limited"
         except Stopped as stopped:
+            if stopped.unread:  # not off, but not on either: asked again until the intent is too old
+                _log.warning("the kill switch cannot be read: no order for now", reason=stopped.reason)
+                await self._sleep(RETRY)
+                return Unsent(stopped.reason, self._now()), "unread"
             return Unsent(f"kill_switch: {stopped.reason}", self._now(), "refused"), "stopped"
         except StalledError:
             return Unsent("this process stood still", self._now()), "stalled"

@@ -58,10 +58,13 @@ class Limited(BrokerError):
 
 
 class Stopped(BrokerError):
-    """The kill switch is on, or cannot be read: nothing was sent. `reason` says which."""
+    """The kill switch is on, or cannot be read: nothing was sent. `reason` says which.
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    `unread`: nobody answered what it says, which may be over in a moment.
+    """
+
+    def __init__(self, reason: str, *, unread: bool = False) -> None:
+        self.reason, self.unread = reason, unread
         super().__init__(reason)
 
 

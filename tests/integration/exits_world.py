@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from decimal import Decimal
@@ -94,9 +95,11 @@ class Market:
         self._prefix, self._codec, self._producer = settings.tidewire_topic_prefix, codec, producer
 
     async def watches(self, *watches: Record) -> None:
+        name, sent = self._prefix + EXIT_WATCH, []
         for watch in watches:
-            value = self._codec.encode("exit_watch", watch)
-            await self.raw(EXIT_WATCH, watch_key(watch), value, watch["symbol"])
+            value, lane = self._codec.encode("exit_watch", watch), partition(watch["symbol"])
+            sent.append(await self._producer.send(name, value, key=watch_key(watch), partition=lane))
+        await asyncio.gather(*sent)
 
     async def quotes(self, quotes: Iterable[Record]) -> None:
         await self._send(STOCK_QUOTES, "stock_quote", quotes)

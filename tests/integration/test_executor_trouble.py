@@ -38,6 +38,7 @@ from tests.portfolio_history import an_update
 from tidewire.clock import NS_PER_SECOND
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments
+from tidewire.metrics import EXECUTOR_POSTS
 from tidewire.stack import LocalStack
 
 
@@ -118,6 +119,26 @@ async def test_the_kill_switch_stops_an_intent_that_is_on_its_way(settings: Sett
             kill_file.set_off(own.tidewire_home, ACCOUNT)
             await send(own, later)
             assert (await final(own, later["intent_id"]))["outcome"] == "filled"
+        assert len(broker.orders()) == 1
+
+
+async def test_a_kill_switch_that_nobody_can_read_holds_an_exit_and_does_not_refuse_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """A slow moment of PostgreSQL is no order to stop: the stop loss must go out once it answers."""
+    async with market(tmp_path) as broker:
+        own = await prepared(settings, broker, tmp_path, "max_age_seconds = 600")
+        await broker.buy("AAPL", "2")
+        unread = EXECUTOR_POSTS.labels("unread")._value
+        before = unread.get()
+        async with running(own):
+            held = exit_intent("AAPL")
+            with connection.open_connection(connection.url(own)) as other, other.transaction():
+                other.execute("LOCK TABLE kill_switch IN ACCESS EXCLUSIVE MODE")
+                await send(own, held)
+                await until(lambda: unread.get() > before)
+                assert not broker.orders()
+            assert (await final(own, held["intent_id"]))["outcome"] == "filled"
         assert len(broker.orders()) == 1
 
 

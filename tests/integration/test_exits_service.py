@@ -35,7 +35,7 @@ from tests.integration.exits_world import (
     outcome,
     partition,
 )
-from tests.integration.processor_process import Worker, read_all, worker
+from tests.integration.processor_process import PARTITIONS, Worker, read_all, worker
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments
 
@@ -43,6 +43,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 STOP = {"kind": "stop_loss", "price": "95"}
 TRAIL = {"kind": "trailing_stop", "trail_percent": "2"}
+AN_ANSWER = 8 * 1024**2
+"""Bytes of one partition that Kafka answers with at the most."""
 DIES_BEFORE_THE_INTENT = (
     "import os, signal\n"
     "from processors.exits.publishing import Publisher\n"
@@ -221,6 +223,33 @@ async def test_rules_that_wait_in_the_log_are_read_before_the_prices_that_follow
     found = await outcome(settings, codec)
     (trailed,) = [trigger for trigger in found.triggers if trigger["state"] == "sent"]
     assert (trailed["trigger_id"], trailed["high_water"]) == (trigger_name("demo-2", "AAPL", 1, 0), 110)
+
+
+async def test_a_takeover_reads_all_rules_before_the_prices_that_followed_them(
+    settings: Settings, codec: Codec, market: Market
+) -> None:
+    """Also where rules fill more than one answer of Kafka's, or come from another broker than prices do."""
+    topic = settings.tidewire_topic_prefix + EXIT_WATCH
+    other = next(s for s in ("IBM", "MSFT", "SPY", "F", "GE", "T") if partition(s) == partition("AAPL"))
+    room = {"parameters": json.dumps(STOP) + " " * 50_000}
+    changes = [a_watch(other, STOP, BASE + n, account="demo-3") | room for n in range(180)]
+    assert sum(len(codec.encode("exit_watch", change)) for change in changes) > AN_ANSWER
+    with worker(settings, PROGRAM) as one, worker(settings, PROGRAM) as two:
+        shared = [
+            await each.until(lambda h: 0 < len(h.get("partitions", {}).get(topic, [])) < len(PARTITIONS))
+            for each in (one, two)
+        ]
+        dying, living = (one, two) if partition("AAPL") in shared[0]["partitions"][topic] else (two, one)
+        dying.process.kill()
+        await market.watches(*changes)
+        await market.watches(a_watch("AAPL", TRAIL, account="demo-2"))
+        rise = [a_quote("AAPL", BASE + n * SECOND, 100.0 + n) for n in range(1, 11)]
+        await market.quotes([*rise, a_quote("AAPL", BASE + 11 * SECOND, 107.9)])
+        await living.until(lambda health: caught_up(health) and health["exits"]["watched"] == 2)
+        await market.quotes([a_quote("AAPL", BASE + n * SECOND, 107.8) for n in (12, 13)])
+        await living.until(published(1))
+    (trigger,) = [each for each in (await outcome(settings, codec)).triggers if each["state"] == "sent"]
+    assert (trigger["trigger_id"], trigger["high_water"]) == (trigger_name("demo-2", "AAPL", 1, 0), 110)
 
 
 async def test_a_watch_in_a_wrong_place_is_refused(settings: Settings, codec: Codec, market: Market) -> None:

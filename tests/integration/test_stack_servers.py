@@ -1,5 +1,6 @@
 """The local stack with real servers: what is left when one is killed, a port is taken, a broker is lost."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -12,14 +13,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from schemas import admin
+from tidewire import config
 from tidewire.errors import StackError
 from tidewire.stack import LocalStack, jars
 from tidewire.stack.addresses import read, stack_file
@@ -47,9 +51,22 @@ def eventually(holds: Callable[[], object], seconds: float = 30) -> None:
 
 def create_topic(bootstrap: str, copies: int = 1) -> str:
     name = f"t-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    admin.create_topics([NewTopic(name, 1, copies)])[name].result(30)
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    client.create_topics([NewTopic(name, 1, copies)])[name].result(30)
     return name
+
+
+def creates(bootstrap: str, copies: int) -> bool:
+    try:
+        create_topic(bootstrap, copies)
+    except KafkaException:
+        return False
+    return True
+
+
+async def create_as_services_do(bootstrap: str, copies: int) -> None:
+    async with admin.connect(config.load(_env_file=None, kafka_bootstrap_servers=bootstrap)) as cluster:
+        await cluster.create([admin.Topic(f"t-{uuid.uuid4().hex[:8]}", 1)], copies)
 
 
 def produce(bootstrap: str, topic: str, value: bytes) -> None:
@@ -252,10 +269,14 @@ def test_three_brokers_lose_one_and_go_on(tmp_path: Path) -> None:
         lost.kill()
         assert states(stack)[lost.name] == "killed"
         produce(bootstrap, topic, b"two")
-        lost.start()
+        eventually(lambda: not creates(bootstrap, copies=3))
+        with ThreadPoolExecutor(1) as pool:  # a service that starts while a broker does waits for its topics
+            created = pool.submit(asyncio.run, create_as_services_do(bootstrap, copies=3))
+            lost.start()
+            created.result(60)
         assert consume(lost.address, topic, 2) == [b"one", b"two"]
-        admin = AdminClient({"bootstrap.servers": lost.address})
-        eventually(lambda: len(admin.list_topics(topic).topics[topic].partitions[0].isrs) == 3)
+        client = AdminClient({"bootstrap.servers": lost.address})
+        eventually(lambda: len(client.list_topics(topic).topics[topic].partitions[0].isrs) == 3)
     finally:
         stack.wipe()
     assert processes_of(tmp_path) == []

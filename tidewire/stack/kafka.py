@@ -103,8 +103,9 @@ def properties(cluster: Cluster, node: Node, data: Path) -> dict[str, object]:
         "log.retention.hours": _RETENTION_HOURS,
         "log.segment.bytes": _SEGMENT_BYTES,
         "log.cleaner.dedupe.buffer.size": _CLEANER_BYTES,
-        # A lost broker is noticed in seconds; these brokers share a machine.
-        "broker.session.timeout.ms": 6000,
+        # A lost broker is noticed in seconds, as these share a machine. One that is alone has nobody to take
+        # over: shut out because the machine stood still, it would refuse what it could do a moment later.
+        "broker.session.timeout.ms": 6_000 if len(cluster.nodes) > 1 else 60_000,
         "broker.heartbeat.interval.ms": 1000,
     }
 
