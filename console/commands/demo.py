@@ -47,7 +47,9 @@ def demo(
     duration: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which a synthetic market ends.")
     ] = None,
-    accounts: Annotated[int, typer.Option(min=1, max=500, help="Simulated brokerage accounts.")] = 2,
+    accounts: Annotated[
+        int, typer.Option(min=0, max=500, help="Simulated brokerage accounts; 0: market data alone.")
+    ] = 2,
     strategy: Annotated[
         bool | None,
         typer.Option(
@@ -110,6 +112,7 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
     key, secret = key_pair(1)
     exits = plan.strategy is not False  # whoever wants nobody to trade wants no exits to
     accounts_file = demo_accounts.write_accounts(settings.tidewire_home, plan.accounts, exits=exits)
+    strategy = plan.strategy if plan.accounts else False
     env = line.environment(
         settings,
         APCA_API_KEY_ID=key,
@@ -127,11 +130,14 @@ def _services(settings: Settings, plan: Plan, url: str, gateway: str) -> list[Se
         TIDEWIRE_MARKET_HOURS="exchange" if plan.ticks else "always",
     )
     arguments = ["--rate", str(plan.rate), "--seed", str(plan.seed)]
-    arguments += ["--accounts", str(plan.accounts)]
-    if plan.strategy is not None:
-        arguments.append("--strategy" if plan.strategy else "--no-strategy")
+    arguments += ["--accounts", str(max(plan.accounts, 1))]  # its market data ask for keys too
+    if strategy is not None:
+        arguments.append("--strategy" if strategy else "--no-strategy")
     arguments += [word for path in plan.ticks for word in ("--ticks", str(path))]
-    return [line.simulator(env, int(url.rpartition(":")[2]), *arguments), *line.pipeline(env)]
+    return [
+        line.simulator(env, int(url.rpartition(":")[2]), *arguments),
+        *line.pipeline(env, accounts=plan.accounts > 0),
+    ]
 
 
 def _contracts(settings: Settings, plan: Plan) -> list[str]:

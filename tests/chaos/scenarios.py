@@ -81,7 +81,7 @@ def _demo(folder: Path, messages: int, seed: int, rate: int = RATE) -> Iterator[
     ticks = folder / "ticks"
     each = messages // len(SYMBOLS) // 3
     tick_files.write(ticks, SYMBOLS, trades=each, quotes=2 * each, seed=seed)
-    arguments = ["--ticks", str(ticks), "--rate", str(rate)]
+    arguments = ["--ticks", str(ticks), "--rate", str(rate), "--accounts", "0"]
     run = DemoRun(folder / "home", arguments, folder / "demo.log")
     try:
         yield run

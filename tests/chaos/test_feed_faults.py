@@ -12,14 +12,13 @@ from tests.chaos.feeds_skips import Skip, late_in_the_minute, skips
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
 
 
-def test_after_cuts_repeats_silent_losses_and_a_kill_nothing_is_missing_but_what_is_named(
+def test_after_cuts_repeats_and_silent_losses_nothing_is_missing_but_what_is_named(
     tmp_path: Path,
 ) -> None:
     """Otherwise the user's log has holes after a bad connection, and nobody says where."""
     steps = [
         feeds_steps.cuts(),
         feeds_steps.harmless("repeat", "news", kind="repeat", frames=2),
-        feeds_steps.kill("producer"),
         late_in_the_minute(),
         skips([Skip("trading", "fill", 2), Skip("news", "news", 2)]),
     ]

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
 
 def test_the_line_stays_complete_when_everything_behind_the_producer_is_killed(tmp_path: Path) -> None:
     """Otherwise a crash of one process or server costs the user trades or quotes without a word."""
-    outcome = scenarios.kill_in_turn(tmp_path, ("processor", "sink", "kafka", "postgres"), 45_000, seed=11)
+    outcome = scenarios.kill_in_turn(tmp_path, ("processor", "sink", "kafka", "postgres"), 30_000, seed=11)
     assert outcome.report["complete"], outcome.report
     assert outcome.exit_code == 0
     assert outcome.missing == 0

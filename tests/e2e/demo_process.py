@@ -17,6 +17,8 @@ from tidewire.config import Settings
 T = TypeVar("T")
 TIDEWIRE = Path(sys.executable).with_name("tidewire")
 ROOT = Path(__file__).resolve().parents[2]
+MARKET_ONLY = ("--accounts", "0")
+"""For a demo whose test is of market data: half the services, half the wait."""
 
 
 def environment(settings: Settings | None = None, **more: str) -> dict[str, str]:

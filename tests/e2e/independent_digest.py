@@ -130,7 +130,7 @@ def records(bootstrap: str, topic: str) -> Iterator[tuple[bytes, bytes]]:
         left = {p for p, end in ends.items() if end > 0}
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in left])
         while left:
-            for message in consumer.consume(5000, timeout=10):
+            for message in consumer.consume(5000, timeout=0.2):
                 if message.error():
                     raise RuntimeError(str(message.error()))
                 if message.offset() < ends[message.partition()]:

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.e2e import demo_process, small_ticks
-from tests.e2e.demo_process import Ended, environment, post_json, run, start, until
+from tests.e2e.demo_process import MARKET_ONLY, Ended, environment, post_json, run, start, until
 from tidewire.config import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(400)]
@@ -137,7 +137,15 @@ def test_strange_messages_in_json_lines_are_kept_and_named(settings: Settings, t
     ]
     with gzip.open(tmp_path / "messages.jsonl.gz", "wt") as file:
         file.write("\n".join(lines) + "\n")
-    arguments = ["demo", "--ticks", str(tmp_path / "messages.jsonl.gz"), "--rate", "max", "--json"]
+    arguments = [
+        "demo",
+        "--ticks",
+        str(tmp_path / "messages.jsonl.gz"),
+        "--rate",
+        "max",
+        *MARKET_ONLY,
+        "--json",
+    ]
     done = run(arguments, environment(settings), tmp_path)
     body = done.json
     assert (done.code, body["complete"]) == (0, True), body
@@ -158,7 +166,7 @@ def _slow_demo(settings: Settings, tmp_path: Path) -> Iterator[tuple[subprocess.
     folder = tmp_path / "ticks"
     folder.mkdir()
     (folder / "bac_20131007_trade_tick.csv").write_text("\n".join([small_ticks.TRADES, *rows]) + "\n")
-    arguments = ["demo", "--ticks", str(folder), "--rate", "200", "--json"]
+    arguments = ["demo", "--ticks", str(folder), "--rate", "200", *MARKET_ONLY, "--json"]
     process = start(arguments, environment(settings), tmp_path)
     try:
         yield process, until(lambda: _moving(settings, process), "market", 120)

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.e2e import small_ticks
-from tests.e2e.demo_process import database_url, digest, environment, run
+from tests.e2e.demo_process import MARKET_ONLY, database_url, digest, environment, run
 from tidewire.config import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
@@ -28,7 +28,10 @@ RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "lean"
 
 def demo(settings: Settings, ticks: Path, tmp_path: Path, seconds: float) -> dict[str, Any]:
     done = run(
-        ["demo", "--ticks", str(ticks), "--rate", "max", "--json"], environment(settings), tmp_path, seconds
+        ["demo", "--ticks", str(ticks), "--rate", "max", *MARKET_ONLY, "--json"],
+        environment(settings),
+        tmp_path,
+        seconds,
     )
     body = done.json
     assert (done.code == 0) == body["complete"]
@@ -78,7 +81,7 @@ def _damage_is_seen(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "trades", "quotes"),
     [
-        pytest.param(("aig*trade_tick*", "ibm*_tick*"), 0, 0, id="AIG and IBM"),
+        pytest.param(("aig*trade_tick*", "ibm*_tick*"), 49_644, 54_534, id="AIG and IBM"),
         pytest.param(("*_tick.csv.gz",), 388_417, 292_962, id="all", marks=ALL_TICKS),
     ],
 )

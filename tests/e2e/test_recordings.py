@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.e2e.demo_process import database_url, environment, run
+from tests.e2e.demo_process import MARKET_ONLY, database_url, environment, run
 from tidewire.config import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(420)]
@@ -42,7 +42,7 @@ def test_recorded_crypto_and_headlines_arrive_whole(settings: Settings, tmp_path
     articles = headlines()
     assert last - first >= timedelta(minutes=10) / timedelta(microseconds=1) * 1_000
     assert len(articles) >= 1_000
-    arguments = ["demo", "--ticks", str(CRYPTO), str(NEWS), "--rate", "max", "--json"]
+    arguments = ["demo", "--ticks", str(CRYPTO), str(NEWS), "--rate", "max", *MARKET_ONLY, "--json"]
     done = run(arguments, environment(settings), tmp_path, 300)
     body = done.json
     assert body["complete"], (body["problems"], body["channels"])

@@ -85,7 +85,7 @@ async def test_recorded_ticks_go_through_and_are_reported_complete(
     """The promise of the whole project in one command; a broken line costs only itself, and is kept; and what
     the run has stored is not deleted by a second one without being asked."""
     _ticks(tmp_path / "ticks")
-    done = _demo(environment, tmp_path, "--ticks", "ticks", "--rate", "max", "--json")
+    done = _demo(environment, tmp_path, "--ticks", "ticks", "--rate", "max", "--accounts", "0", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["complete"] is True

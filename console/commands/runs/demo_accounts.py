@@ -40,13 +40,16 @@ def user_of(number: int) -> str:
 
 
 def write_accounts(home: Path, count: int = ACCOUNTS, *, exits: bool = True) -> Path:
-    """accounts.toml and its key files below `home`; returns the path of the former.
+    """accounts.toml and its key files below `home`; returns the path of the former. No account: no file.
 
     `exits`: every position has default exits.
     """
     path = run_files.demo_accounts_file(home)
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
+    if not count:
+        path.unlink(missing_ok=True)
+        return path
     tables = []
     for number in range(1, count + 1):
         key_file = folder / f"demo-{number}.key"
@@ -70,14 +73,16 @@ def _exits(number: int, asset_class: str) -> str:
 def sign_in(settings: Settings, gateway_url: str, count: int = ACCOUNTS) -> SignIn:
     """Make the users, a one-time link for a browser, and a session for this run's screen.
 
+    Without any account there is a first user all the same, who sees prices.
+
     Raises:
         UnreachableError: PostgreSQL does not answer.
     """
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    for number in range(1, count + 1):
+    for number in range(1, max(count, 1) + 1):
         users.ensure_user(url, user_of(number))
     link = f"{gateway_url}/sign-in/{users.one_time_link(url, user_of(1))}"
     cookie = users.mint_session(url, user_of(1))
     record = settings.tidewire_home / PUSHED
-    return SignIn(gateway_url, link, GatewaySide(gateway_url, cookie, record, ("demo-1",)))
+    return SignIn(gateway_url, link, GatewaySide(gateway_url, cookie, record, ("demo-1",)[:count]))
