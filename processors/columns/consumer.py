@@ -20,6 +20,7 @@ from faust.types import TP, ConsumerMessage
 
 from processors.columns.changelog_writer import DeposedError
 from processors.columns.fetching import ColumnConsumerThread
+from processors.columns.precedence import Precedence
 from tidewire.columns import Block, as_blocks
 
 _ASK_AGAIN_SECONDS = 0.1
@@ -46,8 +47,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         self._fetching = asyncio.Lock()  # never seek while a fetch is in flight
         self._sought = asyncio.Event()  # clear from perform_seek() to resume_flow()
         self._sought.set()
-        self._ends: dict[TP, int] = {}  # of topics read first: where each ended when we came to it
-        self._caught_up: set[TP] = set()
+        self._precedence = Precedence()
         self.confirmed_at = float("-inf")
         """When the group was last asked whether we are in it, of the times that it said so (monotonic, s)."""
 
@@ -93,31 +93,11 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                     yield tp, message
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        return await super()._getmany(self._due(active_partitions), timeout)
-
-    def _due(self, active: set[TP] | None) -> set[TP] | None:
-        """Leave out partitions whose topics read first were not yet read up to where they ended when we came.
-
-        Their records may be in several answers, and of several brokers, while the others' are in the first.
-        """
         first = self.app.first_topics
-        if not first or active is None:
-            return active
-        late = {tp.partition for tp in active if tp.topic in first and not self._is_caught_up(tp)}
-        rest = self.app.batch_topics.keys() - first
-        return {tp for tp in active if tp.partition not in late or tp.topic not in rest} if late else active
-
-    def _is_caught_up(self, tp: TP) -> bool:
-        if tp in self._caught_up:
-            return True
-        place = self._thread.place(tp)
-        if place is None:
-            return False
-        position, end = place
-        if position < self._ends.setdefault(tp, end):
-            return False
-        self._caught_up.add(tp)
-        return True
+        if first and active_partitions is not None:
+            others = self.app.batch_topics.keys() - first
+            active_partitions = self._precedence.due(active_partitions, first, others, self._thread.place)
+        return await super()._getmany(active_partitions, timeout)
 
     def _room_for(self, tp: TP) -> bool:
         """Whether a message of a batch topic goes into its agent's queue without any wait."""
@@ -265,8 +245,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
     # ---------------------------------------------------------------- rebalance
 
     def _forget(self) -> None:
-        self._ends.clear()
-        self._caught_up.clear()
+        self._precedence.begin()
         for tp in list(self._delivered):
             for kept in (self._delivered, self._acked, self._acked_index):
                 kept.pop(tp, None)

@@ -20,7 +20,7 @@ import pytest
 from tests.e2e.demo_process import MARKET_ONLY, database_url, environment, run
 from tidewire.config import Settings
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(480)]
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CRYPTO, NEWS = DATA / "crypto", DATA / "news"
@@ -43,7 +43,7 @@ def test_recorded_crypto_and_headlines_arrive_whole(settings: Settings, tmp_path
     assert last - first >= timedelta(minutes=10) / timedelta(microseconds=1) * 1_000
     assert len(articles) >= 1_000
     arguments = ["demo", "--ticks", str(CRYPTO), str(NEWS), "--rate", "max", *MARKET_ONLY, "--json"]
-    done = run(arguments, environment(settings), tmp_path, 300)
+    done = run(arguments, environment(settings), tmp_path, 390)
     body = done.json
     assert body["complete"], (body["problems"], body["channels"])
     assert done.code == 0

@@ -255,7 +255,16 @@ def test_three_brokers_lose_one_and_go_on(tmp_path: Path) -> None:
     """With acks=all and two of three in sync, the loss of a broker loses nothing and stops nobody."""
     stack = LocalStack(tmp_path, brokers=3)
     try:
-        bootstrap = stack.start_kafka()
+        two = stack.brokers[:2]
+        for broker in two:
+            broker.launch()
+        for broker in two:
+            broker.wait_ready()
+        assert not creates(two[0].address, copies=3)
+        with ThreadPoolExecutor(1) as pool:  # a service that starts while a broker does waits for its topics
+            created = pool.submit(asyncio.run, create_as_services_do(two[0].address, copies=3))
+            bootstrap = stack.start_kafka()
+            created.result(60)
         topic = create_topic(bootstrap, copies=3)
         produce(bootstrap, topic, b"one")
         leader = (
@@ -269,11 +278,7 @@ def test_three_brokers_lose_one_and_go_on(tmp_path: Path) -> None:
         lost.kill()
         assert states(stack)[lost.name] == "killed"
         produce(bootstrap, topic, b"two")
-        eventually(lambda: not creates(bootstrap, copies=3))
-        with ThreadPoolExecutor(1) as pool:  # a service that starts while a broker does waits for its topics
-            created = pool.submit(asyncio.run, create_as_services_do(bootstrap, copies=3))
-            lost.start()
-            created.result(60)
+        lost.start()
         assert consume(lost.address, topic, 2) == [b"one", b"two"]
         client = AdminClient({"bootstrap.servers": lost.address})
         eventually(lambda: len(client.list_topics(topic).topics[topic].partitions[0].isrs) == 3)

@@ -16,6 +16,7 @@ from faust.types import TP
 
 from processors.columns import consumer as module
 from processors.columns.consumer import ColumnConsumer
+from processors.columns.precedence import Precedence
 
 LOG, INPUT = "log", "input"
 
@@ -30,6 +31,7 @@ class Fetched(ColumnConsumer):
         self._delivered = defaultdict(deque)
         self._epoch, self._fetching, self._sought = 0, asyncio.Lock(), asyncio.Event()
         self._sought.set()
+        self._precedence = Precedence()
         nothing: dict[TP, Any] = {}
         self._acked = self._acked_index = nothing
         self._buffered_partitions = nothing.keys()
