@@ -48,6 +48,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         self._sought = asyncio.Event()  # clear from perform_seek() to resume_flow()
         self._sought.set()
         self._precedence = Precedence()
+        self._sought_in: int | None = None  # the generation of the group in which the inputs were sought back
         self.confirmed_at = float("-inf")
         """When the group was last asked whether we are in it, of the times that it said so (monotonic, s)."""
 
@@ -82,6 +83,8 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         for tp, message in self._messages(records, generation):  # changelogs first
             if void(tp):
                 return
+            if tp.topic in self.app.batch_topics and self._sought_in != generation:
+                continue  # a recovery lets the changelogs flow first: the inputs are read again after their seek
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 if tp.topic in self.app.batch_topics:
@@ -128,7 +131,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
 
     async def _seek_back(self) -> None:
         try:
-            await self.perform_seek()
+            await self._seek()
         except Exception as error:  # as Faust's own: the flow is stopped, a rebalance follows
             self.log.warning("seek while flow inactive: %r", error)
 
@@ -251,7 +254,17 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                 kept.pop(tp, None)
 
     async def perform_seek(self) -> None:
-        """Back to the committed offsets; whatever was fetched or delivered before is void."""
+        """Back to the committed offsets, at the end of a recovery; what was fetched or delivered before is void.
+
+        Inputs of a new generation are not delivered before. Faust lets them flow earlier, when what a fetch
+        from before the rebalance took may be lost: a batch behind that hole would be folded, and what the
+        hole held would then be taken for a repeat.
+        """
+        generation = self.app.consumer_generation_id
+        await self._seek()
+        self._sought_in = generation
+
+    async def _seek(self) -> None:
         self._sought.clear()
         async with self._fetching:
             self._epoch += 1
@@ -265,6 +278,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish the running batch, write and commit; queued batches are left to be read again."""
+        self._sought_in = None
         if self._delivered and not self.app.should_stop:
             self.stop_flow()
             self.app.flow_control.suspend()
