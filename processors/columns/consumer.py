@@ -84,7 +84,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
             if void(tp):
                 return
             if tp.topic in self.app.batch_topics and self._sought_in != generation:
-                continue  # a recovery lets the changelogs flow first: the inputs are read again after their seek
+                continue  # a recovery lets the changelogs flow first: inputs are read again after their seek
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 if tp.topic in self.app.batch_topics:
@@ -254,7 +254,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                 kept.pop(tp, None)
 
     async def perform_seek(self) -> None:
-        """Back to the committed offsets, at the end of a recovery; what was fetched or delivered before is void.
+        """Back to the committed offsets, at a recovery's end; what was fetched or delivered before is void.
 
         Inputs of a new generation are not delivered before. Faust lets them flow earlier, when what a fetch
         from before the rebalance took may be lost: a batch behind that hole would be folded, and what the

@@ -35,6 +35,7 @@ class Fetched(ColumnConsumer):
         nothing: dict[TP, Any] = {}
         self._acked = self._acked_index = nothing
         self._buffered_partitions = nothing.keys()
+        self.suspend_flow = SimpleNamespace(is_set=lambda: True)
         self.scheduler = SimpleNamespace(iterate=lambda records: iter(records.items()))
         self.app = SimpleNamespace(
             consumer_generation_id=1,
@@ -87,7 +88,7 @@ async def test_a_new_generation_voids_all_of_a_fetch(fetched: Fetched) -> None:
 
 
 async def test_inputs_wait_for_the_seek_at_the_end_of_their_generations_recovery(fetched: Fetched) -> None:
-    """Faust lets them flow before: what is folded then, behind a hole, makes repeats of what the hole held."""
+    """Faust lets them flow before: what is folded behind a hole makes repeats of what the hole held."""
     fetched._sought_in = 0  # of the generation before
     found = [tp async for tp, _ in fetched.getmany(1.0)]
     assert found == [TP(LOG, number) for number in range(3)]
