@@ -103,8 +103,8 @@ def properties(cluster: Cluster, node: Node, data: Path) -> dict[str, object]:
         "log.retention.hours": _RETENTION_HOURS,
         "log.segment.bytes": _SEGMENT_BYTES,
         "log.cleaner.dedupe.buffer.size": _CLEANER_BYTES,
-        # A lost broker is noticed in seconds; these brokers share a machine. One that was killed is let in again
-        # only when the session of its former life is over, so a long one would keep a lone broker out as well.
+        # A lost broker is noticed in seconds; these brokers share a machine. One that was killed is let in
+        # again only when the session of its former life is over: a long one would keep a lone broker out too.
         "broker.session.timeout.ms": 6_000,
         "broker.heartbeat.interval.ms": 1000,
     }
