@@ -76,7 +76,6 @@ class Exits:
         self._bulletins = Bulletins(settings, catalogue, codec, STAGE, self._take_bulletin)
         self._publisher = Publisher(app, settings, self._table, catalogue, codec, clock, self._ours)
         self._recovered = 0
-        self._events_of: list[str] = []
         self._hours_of = -1
         app.before_commit.append(self._publisher.flush_events)
 
@@ -86,13 +85,12 @@ class Exits:
 
     def read_events(self, topic: str, stem: str) -> None:
         """Fold every record of this topic, before the prices that came with it."""
-        self._events_of.append(self._catalogue.name(topic))
-        self._agent(topic, stem, self._events)
+        self._agent(topic, stem, self._events, first=True)
 
-    def _agent(self, topic: str, stem: str, handler: Handler) -> None:
+    def _agent(self, topic: str, stem: str, handler: Handler, *, first: bool = False) -> None:
         one = Input(self._catalogue.name(topic), stem)
         name = "exits-" + stem.replace("_", "-")
-        source = self._app.batch_topic(one.topic, _MOST_RECORDS, first=one.topic in self._events_of)
+        source = self._app.batch_topic(one.topic, _MOST_RECORDS, first=first)
         self._app.batch_agent(source, name, partial(self._timed, handler, one))
 
     async def follow(self) -> None:
@@ -145,7 +143,7 @@ class Exits:
         Topics have agents of their own, and one with several batches would be overtaken: a trailing stop that
         is read again after an outage must know how high its price has been since it was set.
         """
-        places = [TP(topic, partition) for topic in self._events_of]
+        places = [TP(topic, partition) for topic in self._app.first_topics]
         while still_ours() and any(map(self._app.consumer.unhandled, places)):  # noqa: ASYNC110 - Faust's state
             await asyncio.sleep(_EVENTS_SECONDS)
         return still_ours()
