@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -96,18 +96,15 @@ class Admin:
         """
         new = [NewTopic(t.name, t.partitions, replicas, topic_configs=dict(t.configs)) for t in topics]
         names = {topic.name for topic in new}
-        for _ in range(_LOOKS):
-            if (lacking := await self._try_to_create(new)) is None:
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        else:
-            raise UnreachableError(f"Kafka has too few brokers at work for {replicas} copies: {lacking}")
-        for _ in range(_LOOKS):  # the controller knows at once, the brokers a moment later
-            found = await self.topics(names)
-            if all(name in found and found[name].ready for name in names):
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
-        raise UnreachableError(f"the brokers do not answer for what was created: {', '.join(sorted(names))}")
+        await _until(
+            lambda: self._try_to_create(new), f"Kafka has too few brokers at work for {replicas} copies"
+        )
+        await _until(lambda: self._unready(names), "the brokers do not answer for what was created")
+
+    async def _unready(self, names: set[str]) -> str | None:
+        """The controller knows of a topic at once, the brokers a moment later: those that they lack."""
+        found = await self.topics(names)
+        return ", ".join(sorted(n for n in names if n not in found or not found[n].ready)) or None
 
     async def _try_to_create(self, new: list[NewTopic]) -> str | None:
         """None: they are created, or were before; else what the cluster lacks for it at the moment."""
@@ -131,16 +128,14 @@ class Admin:
         answer = await self._client._send_request(_IncrementalAlterConfigs(changes))
         for code, message, _, name in answer.resources:
             _raise(code, f"{name}: {message}")
-        for _ in range(_LOOKS):  # the controller knows at once, the brokers a moment later
-            if await self._told(changes):
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
-        raise UnreachableError(f"the brokers do not answer with what was set for {', '.join(changes)}")
+        await _until(lambda: self._untold(changes), "the brokers do not answer with what was set")
 
-    async def _told(self, changes: Mapping[str, Mapping[str, str]]) -> bool:
+    async def _untold(self, changes: Mapping[str, Mapping[str, str]]) -> str | None:
+        """The topics that the brokers still show with other values."""
         keys = {key for configs in changes.values() for key in configs}
         found = await self.configs(changes, keys)
-        return all(found.get(name, {}).get(k) == v for name, cs in changes.items() for k, v in cs.items())
+        old = (n for n, cs in changes.items() if any(found.get(n, {}).get(k) != v for k, v in cs.items()))
+        return ", ".join(old) or None
 
     async def delete(self, names: Iterable[str]) -> None:
         """Delete topics; one that is gone already is no error. The brokers may still be at it on return."""
@@ -181,6 +176,15 @@ async def connect(settings: Settings) -> AsyncIterator[Admin]:
             raise unreachable(settings, error) from error
     finally:
         await client.close()
+
+
+async def _until(lacking: Callable[[], Awaitable[str | None]], complaint: str) -> None:
+    """Look until nothing is lacking any more; raises UnreachableError after half a minute."""
+    for _ in range(_LOOKS):
+        if (what := await lacking()) is None:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise UnreachableError(f"{complaint}: {what}")
 
 
 def _raise(code: int, about: str) -> None:

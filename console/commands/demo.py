@@ -76,6 +76,8 @@ def demo(
     Example: tidewire demo --ticks ticks/ --rate max --json
     """
     played = _ticks([*(ticks or ()), *(paths or ())], given=bool(ticks), duration=duration)
+    if strategy and not accounts:
+        raise ConfigError(["--strategy trades the first account, and --accounts 0 leaves none"])
     faults = tuple(disasters.parse(disaster))
     plan = Plan(played, rates.parse(rate), seed, duration, accounts, strategy, faults)
     settings = _settings(played, symbols)

@@ -45,8 +45,8 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         self._delivered: defaultdict[TP, deque[_Delivered]] = defaultdict(deque)
         self._epoch = 0  # bumped by every seek: older fetches are void
         self._fetching = asyncio.Lock()  # never seek while a fetch is in flight
-        self._sought = asyncio.Event()  # clear from perform_seek() to resume_flow()
-        self._sought.set()
+        self._seek_over = asyncio.Event()  # clear from perform_seek() to resume_flow()
+        self._seek_over.set()
         self._precedence = Precedence()
         self._sought_in: int | None = None  # the generation of the group in which the inputs were sought back
         self.confirmed_at = float("-inf")
@@ -61,9 +61,9 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         """Fetched records as messages; batch topics whole, round-robin over partitions, those first whose
         topic was named to the app first.
         """
-        if not self._sought.is_set():
-            await self.wait_first(self._sought.wait(), timeout=timeout)
-        if not self._sought.is_set():
+        if not self._seek_over.is_set():
+            await self.wait_first(self._seek_over.wait(), timeout=timeout)
+        if not self._seek_over.is_set():
             return
         async with self._fetching:
             records, active = await self._wait_next_records(timeout)
@@ -265,7 +265,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         self._sought_in = generation
 
     async def _seek(self) -> None:
-        self._sought.clear()
+        self._seek_over.clear()
         async with self._fetching:
             self._epoch += 1
             await super().perform_seek()
@@ -274,7 +274,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
     def resume_flow(self) -> None:
         """Deliver again, after a seek."""
         super().resume_flow()
-        self._sought.set()
+        self._seek_over.set()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish the running batch, write and commit; queued batches are left to be read again."""

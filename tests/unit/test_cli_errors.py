@@ -72,6 +72,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["demo", "--rate", "fast"], "'fast' is not a rate"),
         (["demo", "--rate", "-3"], "is not a rate"),
         (["demo", "somefile.csv"], "--ticks"),
+        (["demo", "--accounts", "0", "--strategy"], "--accounts 0"),
         (["up", "--feed", "nasdaq"], "iex"),
         (["up", "--workers", "0"], "workers"),
         ([], "Usage"),

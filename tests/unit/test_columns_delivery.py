@@ -29,8 +29,8 @@ class Fetched(ColumnConsumer):
 
     def __init__(self) -> None:
         self._delivered = defaultdict(deque)
-        self._epoch, self._fetching, self._sought = 0, asyncio.Lock(), asyncio.Event()
-        self._sought.set()
+        self._epoch, self._fetching, self._seek_over = 0, asyncio.Lock(), asyncio.Event()
+        self._seek_over.set()
         self._precedence, self._sought_in = Precedence(), 1
         nothing: dict[TP, Any] = {}
         self._acked = self._acked_index = nothing
@@ -74,7 +74,7 @@ async def test_a_seek_of_the_inputs_voids_no_changelog(fetched: Fetched) -> None
         found.append(tp)
         if len(found) == 1:
             await fetched.perform_seek()
-            fetched._sought.set()
+            fetched._seek_over.set()
     assert found == [TP(LOG, number) for number in range(3)]
 
 
@@ -93,6 +93,6 @@ async def test_inputs_wait_for_the_seek_at_the_end_of_their_generations_recovery
     found = [tp async for tp, _ in fetched.getmany(1.0)]
     assert found == [TP(LOG, number) for number in range(3)]
     await fetched.perform_seek()
-    fetched._sought.set()
+    fetched._seek_over.set()
     found = [tp async for tp, _ in fetched.getmany(1.0)]
     assert found == [TP(topic, number) for topic in (LOG, INPUT) for number in range(3)]
