@@ -380,7 +380,7 @@ GAP_RECORDS_LEARNED = Counter(
 WATCHDOG_LOOKS = Counter(
     "tidewire_watchdog_looks_total",
     "Silences of a feed that were settled over REST: quiet (nothing newer there), mute (the socket hid "
-    "something; it is made anew), unknown (REST did not answer)",
+    "something; it is made anew), behind (what it brings is older still), unknown (REST did not answer)",
     ["feed", "verdict"],
 )
 

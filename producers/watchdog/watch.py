@@ -27,6 +27,8 @@ CHANNELS = ("trades", "quotes", "bars", "news")
 LOOK_SECONDS = 0.5
 GRACE_SECONDS = 2.0
 """An event may be in REST a moment before it is here."""
+LATE_NS = NS_PER_SECOND
+"""Who wakes up so much later than asked for has not read the socket either."""
 REQUEST_SECONDS = 5.0
 SHARE = 0.1
 """Of the requests that the plan allows."""
@@ -103,12 +105,9 @@ class Watch:
             try:
                 while True:
                     self._note(sample())
-                    now = self._clock()
-                    if self._full():
-                        self._watchdog.held_back(now)
-                    elif (channel := self._watchdog.due(now)) is not None:
+                    if (channel := self._watchdog.due(self._clock())) is not None:
                         await self._look(history, channel, break_off)
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await self._pause(LOOK_SECONDS)
             finally:
                 learning.cancel()
                 await asyncio.wait((learning,))
@@ -124,13 +123,23 @@ class Watch:
             return
         field = self._times[channel]
         times = [m[field] for m in found.values() if type(m.get(field)) is int]
-        await asyncio.sleep(self._grace)
-        if self._full():
+        if not await self._pause(self._grace):
             return
         verdict = self._watchdog.verdict(channel, max(times, default=None), self._clock())
         WATCHDOG_LOOKS.labels(self._feed, verdict).inc()
         if verdict is Verdict.MUTE:
             await break_off("mute", f"the socket is open but mute: REST has newer {channel}")
+
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep; returns whether the socket was read meanwhile. It was not while Kafka is behind, and not
+        while this process stood still: silence is ours then."""
+        due = self._clock() + int(seconds * NS_PER_SECOND)
+        await asyncio.sleep(seconds)
+        now = self._clock()
+        if self._full() or now - due > LATE_NS:
+            self._watchdog.held_back(now)
+            return False
+        return True
 
     async def _follow_calendar(self, history: History) -> None:
         """The sessions of the coming days, asked for again and again; without an answer, weekdays."""

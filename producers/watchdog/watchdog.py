@@ -1,7 +1,9 @@
 """Which silence is suspected, and what REST's answer proves. Pure; times in ns since 1970 UTC.
 
 A suspicion costs one request and nothing else: the connection is given up only when REST has an event that
-the socket should have brought. While REST has nothing newer, the looks come at growing intervals.
+the socket should have brought. While REST has nothing newer, the looks come at growing intervals. A socket
+whose other channels bring events from before REST's is not mute: what is looked for is behind them, and to
+connect anew would throw it away.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ OUTSIDE = 5
 """After so many events in a row that came outside of sessions, a feed does not keep to them: a late print or
 two are no tape that plays at night.
 """
+MOVING_NS = 5 * NS_PER_SECOND
+"""A channel that has brought something within this time moves."""
+_TOLD_LATE_NS = {"bars": 60 * NS_PER_SECOND}
+"""So long after its event time the stream brings an event: a bar's is the beginning of its minute."""
 _AGAIN_NS = 20 * NS_PER_SECOND
 _LONGEST_AGAIN_NS = 3600 * NS_PER_SECOND
 
@@ -35,6 +41,7 @@ class Verdict(StrEnum):
 
     QUIET = "quiet"
     MUTE = "mute"
+    BEHIND = "behind"
     UNKNOWN = "unknown"
 
 
@@ -110,9 +117,13 @@ class Watchdog:
         """REST's newest event of a channel is of this time; None: it has none. `now_ns` is a moment after the
         answer, so that what came meanwhile over the socket is known.
         """
+        for each, one in self._channels.items():
+            self._silence(each, one, now_ns)
         channel = self._channels[name]
-        self._silence(name, channel, now_ns)
         if name in self._held and rest_ts is not None and self._proves(channel, rest_ts):
+            if self._behind(name, rest_ts, now_ns):
+                channel.look_ns = now_ns + FIRST_PAUSE_NS
+                return Verdict.BEHIND
             channel.mutes += 1
             wait = min(_AGAIN_NS << min(channel.mutes - 1, 10), _LONGEST_AGAIN_NS)
             channel.look_ns = now_ns + wait  # should the next connection be no better: no storm
@@ -146,6 +157,13 @@ class Watchdog:
                 channel.look_ns = min(channel.look_ns, now_ns + LONGEST_PAUSE_NS)
             return True
         return channel.outside >= OUTSIDE
+
+    def _behind(self, name: str, rest_ts: int, now_ns: int) -> bool:
+        """Whether the socket's other channels move, and have not come to where it brings this event."""
+        others = [c for n, c in self._channels.items() if n in self._held and n != name and c.moved_ns]
+        moving = any(now_ns - (c.moved_ns or 0) < MOVING_NS for c in others)
+        brought_at = rest_ts + _TOLD_LATE_NS.get(name, 0)
+        return moving and max(c.seen for c in others) < brought_at + MARGIN_NS
 
     def _proves(self, channel: _Channel, rest_ts: int) -> bool:
         """Whether the socket should have brought an event of this time."""

@@ -162,6 +162,29 @@ def test_silence_of_a_socket_that_we_do_not_read_is_ours() -> None:
         assert dog.due(_at(1, 12) + second * S) is None
 
 
+def test_a_socket_that_is_read_late_is_not_cut_and_one_that_hides_a_channel_is() -> None:
+    """A producer that is slower than the stream for a while would throw away what waits to be read."""
+    lag = 90 * S
+    for hidden in (False, True):
+        dog, now, found = Watchdog(("trades", "bars"), always), _at(1, 12), None
+        first = now - lag
+        newest = {"trades": first, "bars": first}
+        dog.subscribed(newest, now)
+        while now < _at(1, 12, 10) and found is None:
+            told = now - (0 if hidden else lag)
+            newest["trades"] = told
+            if not hidden:
+                newest["bars"] = max(first, (told - 60 * S) // (60 * S) * 60 * S)
+            dog.data(newest)
+            if (
+                dog.due(now) == "bars"
+                and dog.verdict("bars", now // (60 * S) * 60 * S - 60 * S, now) is Verdict.MUTE
+            ):
+                found = now
+            now += S // 2
+        assert (found is not None) == hidden
+
+
 def test_a_tape_that_plays_at_night_is_watched_as_by_day() -> None:
     """Recordings and the simulator do not keep to the exchange's hours."""
     times = [_at(5, 3) + n * S for n in range(120)]
