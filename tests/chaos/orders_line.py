@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from tidewire import config
 from tidewire.config import Settings
 from tidewire.stack import LocalStack
 
-PARTITIONS = 4
 TOPICS = frozenset({ORDER_INTENTS, ORDER_RESULTS, TRADE_UPDATES, *PRICES, *EVENTS, *OUTPUTS, *WHOLE})
 MAX_AGE = (600, 600, 10)
 """Seconds, of the accounts in turn: on the third, what a fault delays goes stale, and is armed again."""
@@ -37,15 +36,24 @@ PATIENCE = 180.0
 
 
 class Line:
-    """`borrowed`: settings that name servers which are not ours to hurt; None: a stack of our own."""
+    """`borrowed`: settings that name servers which are not ours to hurt; None: a stack of our own.
+    `forked`: executors are not started by their command, but forked (orders_nursery.py)."""
 
     def __init__(
-        self, home: Path, accounts: int, symbols: tuple[str, ...], borrowed: Settings | None = None
+        self,
+        home: Path,
+        accounts: int,
+        symbols: tuple[str, ...],
+        borrowed: Settings | None = None,
+        *,
+        partitions: int = 4,
+        forked: bool = False,
     ) -> None:
         self.accounts = [f"a{number}" for number in range(1, accounts + 1)]
         self.symbols = symbols
         self.stack = LocalStack(home / "stack") if borrowed is None else None
-        self._home, self._borrowed = home, borrowed
+        self._home, self._borrowed, self._forked = home, borrowed, forked
+        self.partitions = partitions
         self.settings = config.load(_env_file=None)
         self.processes: list[Process] = []
         self.crashed: list[str] = []
@@ -71,7 +79,7 @@ class Line:
         self._home.mkdir(parents=True, exist_ok=True)
         await self._start_market()
         common: dict[str, Any] = {
-            "tidewire_home": self._home, "tidewire_partitions": PARTITIONS,
+            "tidewire_home": self._home, "tidewire_partitions": self.partitions,
             "tidewire_accounts_file": self._home / "accounts.toml",
             "tidewire_trading_url": self.simulator.url, "tidewire_data_url": self.simulator.url,
         }  # fmt: skip
@@ -133,17 +141,17 @@ class Line:
 
     def start(self, failpoint: str = "", *, fast: bool = False) -> Process:
         """One more executor."""
-        return self.start_other(FAST if fast else REAL, failpoint)
+        return self.start_other(FAST if fast else REAL, failpoint, forked=self._forked)
 
-    def start_other(self, command: tuple[str, ...], failpoint: str = "") -> Process:
+    def start_other(self, main: tuple[str, ...], failpoint: str = "", *, forked: bool = False) -> Process:
         """One more process."""
         self._started += 1
-        self.processes.append(Process(self._started, self.settings, command, failpoint))
-        return self.processes[-1]
+        process = Process(self._started, self.settings, main, failpoint, forked=forked)
+        self.processes.append(process)
+        return process
 
-    async def died(self, process: Process) -> None:
-        """Wait for the end that its failpoint brings about."""
-        await self.until(process.ended, f"kill at {process.failpoint}", apart_from=process)
+    def died(self, process: Process) -> None:
+        """It has ended, as its failpoint brings it about."""
         self.processes.remove(process)
         if process.process.returncode != -signal.SIGKILL:
             self.crashed.append(f"{process.name} ended with {process.process.returncode}: {process.log()}")
@@ -167,12 +175,12 @@ class Line:
         condition: Callable[[], object],
         what: str,
         seconds: float = PATIENCE,
-        apart_from: Process | None = None,
+        apart_from: Sequence[Process] = (),
     ) -> None:
         """Wait for a condition; an executor that ends by itself meanwhile is a finding."""
         deadline = time.monotonic() + seconds
         while not condition():
-            for process in [p for p in self.processes if p is not apart_from and p.ended()]:
+            for process in [p for p in self.processes if p not in apart_from and p.ended()]:
                 self.processes.remove(process)
                 self.crashed.append(f"{process.name} ended: {process.log()}")
             if time.monotonic() > deadline:

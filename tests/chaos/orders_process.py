@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,28 @@ import psutil
 
 from sinks.executor import failpoints
 from tests.chaos.demo_run import TIDEWIRE
+from tests.chaos.orders_nursery import Forked
 from tidewire.config import Settings
 
 ROOT = Path(__file__).parents[2]
-REAL = (str(TIDEWIRE), "service", "executor", "--lifeline")
-FAST = (sys.executable, "-m", "tests.chaos.orders_fast")
+REAL = ("tests.chaos.orders_real",)
+"""Modules with a main(), and its arguments."""
+FAST = ("tests.chaos.orders_fast",)
 FENCED, CLAIMED = "another executor has the account", "account claimed"
 
 
 class Process:
-    """It ends with the process that started it. `failpoint` as in sinks/executor/failpoints.py."""
+    """It ends with the process that started it. `failpoint` as in sinks/executor/failpoints.py; `forked`:
+    from one that has imported everything, instead of started by a command."""
 
     def __init__(
-        self, number: int, settings: Settings, command: tuple[str, ...] = REAL, failpoint: str = ""
+        self,
+        number: int,
+        settings: Settings,
+        main: tuple[str, ...] = REAL,
+        failpoint: str = "",
+        *,
+        forked: bool = False,
     ) -> None:
         self.name = f"process {number}"
         self.failpoint = failpoint
@@ -37,16 +47,11 @@ class Process:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
         self._log = settings.tidewire_home / f"process-{number}.log"
-        own = environment(settings) | {"TIDEWIRE_HTTP_PORT": str(self._port)}
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                env=own | ({failpoints.VARIABLE: failpoint} if failpoint else {}),
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-            )
+        env = environment(settings) | {"TIDEWIRE_HTTP_PORT": str(self._port)}
+        if failpoint:
+            env[failpoints.VARIABLE] = failpoint
+        self._log.write_bytes(b"")
+        self.process = Forked(main, env, self._log) if forked else _started(main, env, self._log)
 
     def health(self) -> dict[str, Any]:
         """What it says at /health; empty: nothing."""
@@ -66,7 +71,9 @@ class Process:
         """Whether it is gone."""
         if self.process.poll() is None:
             return False
-        if self.process.stdin is not None:
+        if isinstance(self.process, Forked):
+            self.process.close()
+        elif self.process.stdin is not None:
             self.process.stdin.close()
         return True
 
@@ -107,6 +114,14 @@ class Process:
         code = self.process.wait(30)
         assert self.ended()
         return code
+
+
+def _started(main: tuple[str, ...], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [str(TIDEWIRE), "service", "executor", "--lifeline"]
+    if main != REAL:
+        command = [sys.executable, "-m", *main]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=file, stderr=file)
 
 
 def environment(settings: Settings) -> dict[str, str]:

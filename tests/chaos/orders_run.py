@@ -1,9 +1,9 @@
 """The area `orders` of `make chaos`: executor, exits service, broker and servers broken while exits fire.
 
-By default one part of about ten minutes, with as many kills as fit into twenty. CHAOS=full
-does it all: 1,000 kills of the executor over all failpoints, 200 zombies, 10,000 bad answers, 1,000 positions
-whose exits are published 50 times; in parts, each on servers of its own. What was done is kept in
-build/chaos-orders.json, so that one that was broken off goes on there.
+By default one part, with as many kills as fit into ten minutes and as many zombies as fit into five.
+CHAOS=full does it all, in parts, each on servers of its own, with several executors that die or stop at a
+time: 1,000 kills over all failpoints, 200 zombies, 10,000 bad answers, 1,000 positions whose exits are
+published 50 times. What was done is kept in build/chaos-orders.json: one that was broken off goes on there.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SMALL = (
     ),
 )  # fmt: skip
 FULL = (
-    *[Part(kills=100, restarts=2, switches=1)] * 10,
-    *[Part(zombies=20)] * 10,
-    *[Part(submits=2_000, switches=1, accounts=8, symbols=8)] * 5,
-    Part(duplicates=(50, 1_000), accounts=10, symbols=100),
+    *[Part(kills=200, restarts=4, switches=2, accounts=9, abreast=3, forked=True)] * 5,
+    *[Part(zombies=50, accounts=16, symbols=1, partitions=8, abreast=7, forked=True)] * 4,
+    *[Part(submits=2_000, switches=1, accounts=10, symbols=10, forked=True)] * 5,
+    Part(duplicates=(50, 1_000), accounts=10, symbols=100, forked=True),
     *[Part(exits_kills=20)] * 2,
 )
 GOALS = {

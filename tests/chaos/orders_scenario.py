@@ -38,7 +38,8 @@ Tell = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Part:
     """How much of what. `restarts`: of Kafka and of PostgreSQL, each; `duplicates`: (copies, positions);
-    `exits_kills`: kills of the exits service, with rules and prices of their own."""
+    `exits_kills`: kills of the exits service, with rules and prices of their own; `abreast`: how many
+    executors there are to be killed, or stopped, at a time; `forked`: not started by their commands."""
 
     kills: int = 0
     zombies: int = 0
@@ -49,6 +50,9 @@ class Part:
     exits_kills: int = 0
     accounts: int = 6
     symbols: int = 5
+    partitions: int = 4
+    abreast: int = 1
+    forked: bool = False
 
 
 @dataclass
@@ -77,7 +81,10 @@ def play(
     """One part, from empty servers to the verdict. Half of `seconds` may go into kills, a quarter into
     zombies; what does not fit is left out."""
     symbols = tuple(f"T{n}" for n in range(part.symbols))
-    line = Line(home, part.accounts, (*symbols, STRATEGY, *orders_whole.SYMBOLS), borrowed)
+    line = Line(
+        home, part.accounts, (*symbols, STRATEGY, *orders_whole.SYMBOLS), borrowed,
+        partitions=part.partitions, forked=part.forked,
+    )  # fmt: skip
     return asyncio.run(_Run(line, part, seed, tell, seconds).play())
 
 
@@ -136,16 +143,27 @@ class _Run:
         names = [failpoints.NAMES[n % len(failpoints.NAMES)] for n in range(kills)]
         self.rng.shuffle(names)
         hurt = self._restarts(kills)
-        for number, name in enumerate(names, start=1):
+        dying: list[Process] = []
+        while names or dying:
             if self._late(0.5):
-                break
-            process = line.start(f"{name}:{self.rng.randint(1, 3)}")
-            for restart in hurt.get(number, ()):
-                await restart()
-            await line.died(process)
-            line.ran[f"kill at {name}"] += 1
-            if number % 10 == 0 or number == kills:
-                self.tell(f"{number} of {kills} kills, {self.trader.closed} positions closed")
+                names.clear()
+            while names and len(dying) < self.part.abreast:
+                dying.append(line.start(f"{names.pop()}:{self.rng.randint(1, 3)}"))
+                for restart in hurt.pop(kills - len(names), ()):
+                    await restart()
+            await line.until(lambda: any(each.ended() for each in dying), "kill", apart_from=dying)
+            for process in [each for each in dying if each.ended()]:
+                dying.remove(process)
+                self._killed(process)
+
+    def _killed(self, process: Process) -> None:
+        line = self.line
+        line.died(process)
+        name, _, _ = process.failpoint.partition(":")
+        line.ran[f"kill at {name}"] += 1
+        number = sum(count for what, count in line.ran.items() if what.startswith("kill at "))
+        if number % 10 == 0 or number == self.part.kills:
+            self.tell(f"{number} of {self.part.kills} kills, {self.trader.closed} positions closed")
 
     def _restarts(self, kills: int) -> dict[int, list[Callable[[], Any]]]:
         """Number of a kill -> servers that die just before it."""
@@ -160,20 +178,21 @@ class _Run:
         if not self.part.zombies:
             return
         await self.line.ready(self._living())
-        for number in range(1, self.part.zombies + 1):
-            if self._late(0.75):
-                break
-            await self._zombie()
-            self.tell(f"{number} of {self.part.zombies} zombies woken")
+        woken, wanted = 0, self.part.zombies
+        while woken < wanted and not self._late(0.75):
+            together = min(self.part.abreast, wanted - woken)
+            await self._stopped_and_woken(together)
+            woken += together
+            self.tell(f"{woken} of {wanted} zombies woken")
 
-    async def _zombie(self) -> None:
-        """It stops just before a POST, another takes over and ends what it had begun; then it wakes.
+    async def _stopped_and_woken(self, count: int) -> None:
+        """So many stop just before a POST, another takes over and ends what they had begun; then they wake.
 
-        With another order of its on the way when it stopped, it was stopped under a deadline, and ends.
+        With another order of its on the way when it stopped, one was stopped under a deadline, and ends.
         """
         line, trader = self.line, self.trader
-        zombie = line.start(f"post.before:{self.rng.randint(1, 3)}:stop", fast=True)
-        await line.until(zombie.stopped, "stop before a POST")
+        zombies = [line.start(f"post.before:{self.rng.randint(1, 3)}:stop", fast=True) for _ in range(count)]
+        await line.until(lambda: all(each.stopped() for each in zombies), "stop before a POST")
         deadline = time.monotonic() + PATIENCE
         survivor = (line.settings.tidewire_home / "run" / "executor-0.slot").read_text()  # the first to come
         while await line.rows(_OWNERS) != [(survivor,)]:
@@ -181,10 +200,15 @@ class _Run:
             await asyncio.sleep(0.1)
         in_hand = {name for (name,) in await line.rows(_IN_HAND)}
         await line.until(lambda: self.failed() or in_hand <= trader.ended.keys(), "end of what was begun")
+        for zombie in zombies:
+            await self._wake(zombie, zombies)
+
+    async def _wake(self, zombie: Process, zombies: list[Process]) -> None:
+        line = self.line
         turns = zombie.turns()
         zombie.wake()
         await line.until(
-            lambda: zombie.turns() > turns or zombie.overdue(), "word of the zombie", apart_from=zombie
+            lambda: zombie.turns() > turns or zombie.overdue(), "word of the zombie", apart_from=zombies
         )
         line.ran["zombies ended by their deadline"] += zombie.overdue()
         line.processes.remove(zombie)

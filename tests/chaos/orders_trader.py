@@ -22,7 +22,7 @@ from schemas.catalogue import ORDER_INTENTS
 from schemas.codec import load_codec
 from schemas.order_ids import PREFIX
 from tests.chaos.orders_intents import exit_intent, order_intent
-from tests.chaos.orders_line import PARTITIONS, PATIENCE, Line
+from tests.chaos.orders_line import PATIENCE, Line
 from tidewire.kafka import client_arguments
 from tidewire.placing import partition_of
 
@@ -226,7 +226,9 @@ class Trader:
     async def _send(self, producer: AIOKafkaProducer, account: str, value: bytes) -> Any:
         topic = self.line.settings.tidewire_topic_prefix + ORDER_INTENTS
         key = account.encode()
-        return await producer.send(topic, key=key, value=value, partition=partition_of(key, PARTITIONS))
+        return await producer.send(
+            topic, key=key, value=value, partition=partition_of(key, self.line.partitions)
+        )
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -89,7 +88,7 @@ async def _round(line: Line, market: Market, epoch: int, place: str, rng: random
     prices = asyncio.create_task(_prices(market))
     try:
         await line.until(
-            lambda: prices.done() or dying.ended(), f"kill of exits at {place}", apart_from=dying
+            lambda: prices.done() or dying.ended(), f"kill of exits at {place}", apart_from=[dying]
         )
         line.processes.remove(dying)
         living = _start(line)
@@ -140,7 +139,7 @@ async def _prices(market: Market) -> None:
 
 
 def _start(line: Line, *place: str) -> Process:
-    return line.start_other((sys.executable, "-m", "tests.chaos.orders_exits", *place))
+    return line.start_other(("tests.chaos.orders_exits", *place))
 
 
 async def _judge(line: Line) -> list[str]:
