@@ -151,7 +151,7 @@ class Line:
         return process
 
     def died(self, process: Process) -> None:
-        """It has ended, as its failpoint brings it about."""
+        """It has ended by its failpoint; any other end is a finding."""
         self.processes.remove(process)
         if process.process.returncode != -signal.SIGKILL:
             self.crashed.append(f"{process.name} ended with {process.process.returncode}: {process.log()}")
