@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 REAL = ("tests.chaos.orders_real",)
 """Modules with a main(), and its arguments."""
 FAST = ("tests.chaos.orders_fast",)
+_PORT = re.compile(r"\bhttp_port=(\d+)")
 FENCED, CLAIMED = "another executor has the account", "account claimed"
 
 
@@ -43,11 +44,8 @@ class Process:
     ) -> None:
         self.name = f"process {number}"
         self.failpoint = failpoint
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
         self._log = settings.tidewire_home / f"process-{number}.log"
-        env = environment(settings) | {"TIDEWIRE_HTTP_PORT": str(self._port)}
+        env = environment(settings) | {"TIDEWIRE_HTTP_PORT": "0"}
         if failpoint:
             env[failpoints.VARIABLE] = failpoint
         self._log.write_bytes(b"")
@@ -55,8 +53,11 @@ class Process:
 
     def health(self) -> dict[str, Any]:
         """What it says at /health; empty: nothing."""
+        port = _PORT.search(self._log.read_text(errors="replace"))
+        if port is None:
+            return {}
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/health", timeout=2) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             return dict(json.load(error))
