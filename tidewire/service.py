@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import signal
 import sys
@@ -33,6 +34,7 @@ def run(
     loop: Loop = uvloop.new_event_loop,
 ) -> int:
     """Run a service until SIGINT or SIGTERM; returns its exit code. `loop` makes its event loop."""
+    faulthandler.enable()  # a crash in native code leaves every thread's stack in the log
     log.configure(settings, name)
     _collect_seldom()
     try:

@@ -55,6 +55,13 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         fetch_in_order(consumer, list(self.app.batch_topics))
         pace_fetches(consumer, lambda: float(self.app.fetch.pace_ms / 1000))
 
+    def close(self) -> None:
+        """Leave the client to the thread, which closes it as it stops.
+
+        Faust calls this when a rebalance comes while the app stops, and would close the client from the main
+        thread. uvloop's connections are not made for that: the process died of it now and then (SIGSEGV).
+        """
+
     async def seek_to_committed(self) -> Mapping[Any, int | None]:
         """Seek to where each partition goes on."""
         topics: set[str] = set(self.app.batch_topics)
