@@ -22,6 +22,7 @@ Body = Callable[[Health, asyncio.Event], Awaitable[None]]
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
+_STDERR = 2
 _COLLECT = 100_000, 50, 100
 """Allocations and rounds between collections of cyclic garbage: services make next to none."""
 
@@ -34,7 +35,7 @@ def run(
     loop: Loop = uvloop.new_event_loop,
 ) -> int:
     """Run a service until SIGINT or SIGTERM; returns its exit code. `loop` makes its event loop."""
-    faulthandler.enable()  # a crash in native code leaves every thread's stack in the log
+    faulthandler.enable(_STDERR)  # a crash in native code leaves the stacks of all threads in the log
     log.configure(settings, name)
     _collect_seldom()
     try:
