@@ -50,7 +50,7 @@ class Matrix:
         """By input topic; kept in the changelog like the rows."""
         self._changed, self._unsent = np.zeros(_FIRST_ROWS, bool), np.zeros(_FIRST_ROWS, bool)
         self._names: list[bytes] = []  # by row
-        self._row_of: dict[str, int] = {}
+        self._row_of: dict[bytes, int] = {}  # by the very objects of _names: texts of their own cost as much
         self._native = key_numbers()
         self._local: Numbers = np.full(0, _NONE, np.uint32)  # by process-wide number, the row
         stored = dict(stored or {})
@@ -69,7 +69,7 @@ class Matrix:
         """The row of each key; a key not seen before gets a row of zeros."""
         if len(keys) < _SMALL:
             try:
-                known = map(self._row_of.__getitem__, keys.to_list())
+                known = map(self._row_of.__getitem__, map(str.encode, keys.to_list()))
                 return np.fromiter(known, self.row_type, len(keys))
             except KeyError:
                 pass  # the first time: numbered below
@@ -99,16 +99,16 @@ class Matrix:
         if (new := rows == _NONE).any():
             fresh, at = np.unique(numbers[new], return_index=True)
             names = keys.filter(pl.Series(new)).gather(np.sort(at)).cast(pl.String).to_list()
-            self._add([name for name in names if name not in self._row_of])
-            self._local[fresh[np.argsort(at)]] = [self._row_of[name] for name in names]
+            self._add([name for name in names if name.encode() not in self._row_of])
+            self._local[fresh[np.argsort(at)]] = [self._row_of[name.encode()] for name in names]
             rows = self._local[numbers]
         return rows
 
     def _add(self, keys: list[str]) -> None:
         """Rows for keys that have none, in this order."""
-        for row, key in enumerate(keys, len(self._names)):
+        for row, key in enumerate(map(str.encode, keys), len(self._names)):
             self._row_of[key] = row
-            self._names.append(key.encode())
+            self._names.append(key)
         if self._native is not None:
             self._native.add(keys)
         self._grow(len(self._names))
@@ -124,7 +124,7 @@ class Matrix:
 
     def find(self, key: str) -> int | None:
         """The row of a key, None: not held. Unlike `rows` it makes no row."""
-        return self._row_of.get(key)
+        return self._row_of.get(key.encode())
 
     def _grow(self, size: int) -> None:
         if size <= len(self.values):

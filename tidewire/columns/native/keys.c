@@ -1,6 +1,6 @@
 /* Which number each of many keys has: a table from views, as Arrow has short texts, to numbers.
  *
- * The table is the caller's: 1 << bits slots, zero at first, of which most stay empty, so that every search
+ * The table is the caller's: 1 << bits slots, zero at first, of which some stay empty, so that every search
  * ends. Keys of more than 12 bytes do not stand in their views: they are not found here.
  */
 
@@ -33,12 +33,21 @@ int64_t tidewire_numbers(slot *slots, int32_t bits, const uint8_t *views, int64_
     return missing;
 }
 
-/* Give `count` different keys that have none the numbers from `first` on; there must be room for them. */
+/* Give `count` different keys that have none the numbers from `first` on; there must be room for them. Long
+ * keys use theirs up. */
 void tidewire_number(slot *slots, int32_t bits, const uint8_t *views, int64_t count, int64_t first) {
     for (int64_t i = 0; i < count; i++) {
         uint64_t view[2];
         __builtin_memcpy(view, views + 16 * i, 16);
+        if ((uint32_t)view[0] > 12) continue;
         slot *free = find(slots, bits, view[0], view[1]);
         *free = (slot){view[0], view[1], (uint64_t)(first + i + 1)};
+    }
+}
+
+/* Put all that `from` holds into the empty table `to`; there must be room for it. */
+void tidewire_renumber(const slot *from, int32_t from_bits, slot *to, int32_t to_bits) {
+    for (uint64_t at = 0; at < UINT64_C(1) << from_bits; at++) {
+        if (from[at].number) *find(to, to_bits, from[at].low, from[at].high) = from[at];
     }
 }

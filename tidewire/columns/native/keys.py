@@ -15,6 +15,7 @@ NONE = 0xFFFF_FFFF
 """Where a key has no number yet."""
 _WORDS = 3  # of a slot
 _FIRST_BITS = 7
+_FULLEST = 2 / 3
 _VIEWS = pl.CompatLevel.newest()
 
 Numbers = npt.NDArray[np.uint32]
@@ -23,10 +24,9 @@ Numbers = npt.NDArray[np.uint32]
 class KeyNumbers:
     """The numbers 0, 1, 2... of keys, in the order in which they were added."""
 
-    def __init__(self, find: Any, insert: Any) -> None:
-        self._find, self._insert = find, insert
-        self._keys: list[str] = []
-        self._bits = _FIRST_BITS
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._count, self._bits = 0, _FIRST_BITS
         self._slots = np.zeros((1 << self._bits, _WORDS), np.uint64)
 
     def find(self, keys: pl.Series) -> Numbers | None:
@@ -35,25 +35,30 @@ class KeyNumbers:
             return None
         _held, address = _views(keys)
         numbers = np.empty(len(keys), np.uint32)
-        missing = self._find(self._slots.ctypes.data, self._bits, address, len(keys), numbers.ctypes.data)
+        table = self._slots.ctypes.data, self._bits
+        missing = self._library.tidewire_numbers(*table, address, len(keys), numbers.ctypes.data)
         return None if missing < 0 else numbers
 
     def add(self, keys: Sequence[str]) -> None:
         """Give keys that have none the next numbers. Long ones use theirs up and are not found."""
-        first = len(self._keys)
-        self._keys += keys
-        if 2 * len(self._keys) > len(self._slots):
-            self._bits = (4 * len(self._keys)).bit_length()
-            self._slots = np.zeros((1 << self._bits, _WORDS), np.uint64)
-            first = 0
-        _held, address = _views(pl.Series(self._keys[first:], dtype=pl.String))
-        self._insert(self._slots.ctypes.data, self._bits, address, len(self._keys) - first, first)
+        first, self._count = self._count, self._count + len(keys)
+        if self._count > _FULLEST * len(self._slots):
+            self._grow()
+        _held, address = _views(pl.Series(keys, dtype=pl.String))
+        self._library.tidewire_number(self._slots.ctypes.data, self._bits, address, len(keys), first)
+
+    def _grow(self) -> None:
+        """To a table that is between a quarter and a half full."""
+        bits = (2 * self._count).bit_length()
+        slots = np.zeros((1 << bits, _WORDS), np.uint64)
+        self._library.tidewire_renumber(self._slots.ctypes.data, self._bits, slots.ctypes.data, bits)
+        self._slots, self._bits = slots, bits
 
 
 def key_numbers() -> KeyNumbers | None:
     """An empty one; None: there is no library."""
     loaded = library.load()
-    return None if loaded is None else KeyNumbers(loaded.tidewire_numbers, loaded.tidewire_number)
+    return None if loaded is None else KeyNumbers(loaded)
 
 
 def _views(keys: pl.Series) -> tuple[Any, int]:

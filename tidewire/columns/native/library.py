@@ -24,6 +24,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tidewire_numbers": (_COUNT, [_POINTER, _BITS, _POINTER, _COUNT, _POINTER]),
     "tidewire_crc32c": (_COUNT, [_POINTER, _COUNT]),
     "tidewire_number": (None, [_POINTER, _BITS, _POINTER, _COUNT, _COUNT]),
+    "tidewire_renumber": (None, [_POINTER, _BITS, _POINTER, _BITS]),
 }
 """By name what each returns and takes, as in the C sources."""
 
