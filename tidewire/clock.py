@@ -9,6 +9,7 @@ Clock = Callable[[], int]
 """Returns nanoseconds since 1970-01-01 UTC."""
 
 NS_PER_SECOND = 1_000_000_000
+NS_PER_DAY = 86_400 * NS_PER_SECOND
 NS_PER_MS = 1_000_000
 
 now_ns: Clock = time.time_ns

@@ -9,13 +9,12 @@ from zoneinfo import ZoneInfo
 
 from schemas import gaps
 from schemas.gaps import REQUEST, Gap
-from tidewire.clock import NS_PER_SECOND
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 
 NEW_YORK = ZoneInfo("America/New_York")
 DEFAULT_CHANNELS = ("trades", "quotes", "bars")
-DAY_NS = 86_400 * NS_PER_SECOND
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -110,7 +109,7 @@ def _feed(settings: Settings, symbol: str, chosen: str | None) -> str:
 
 def _days(start: int, end: int) -> Iterator[tuple[int, int]]:
     while start <= end:
-        stop = min(start + DAY_NS - 1, end)
+        stop = min(start + NS_PER_DAY - 1, end)
         yield start, stop
         start = stop + 1
 

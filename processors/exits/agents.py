@@ -30,7 +30,7 @@ from schemas.catalogue import Catalogue
 from schemas.codec import Codec, Record
 from schemas.exit_rules import watch_key
 from tidewire import metrics
-from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.clock import NS_PER_DAY, Clock
 from tidewire.columns import Block
 from tidewire.columns.poison import PoisonLimit
 from tidewire.config import Settings
@@ -45,7 +45,6 @@ _WATCHING, _RESTING = Fetch(pace_ms=3), Fetch(pace_ms=100)
 """A price that crosses a stop must not wait for others to come. While there is no stop, nobody is in a
 hurry: all prices are read, and asking for each alone would cost a fifth of a core for nothing."""
 _EVENTS_SECONDS = 0.001  # between two looks whether the events before a batch of prices are folded
-_DAY_NS = 86_400 * NS_PER_SECOND
 
 
 @dataclass(slots=True)
@@ -255,10 +254,10 @@ class Exits:
     async def _know_hours(self) -> None:
         """Load the calendar of these days beside the event loop: it takes a second; no stop would fire."""
         now = self._clock()
-        if now // _DAY_NS != self._hours_of:
-            for ts in (now, now + 7 * _DAY_NS):
+        if now // NS_PER_DAY != self._hours_of:
+            for ts in (now, now + 7 * NS_PER_DAY):
                 await asyncio.to_thread(self._hours.session, STOCK, ts)
-            self._hours_of = now // _DAY_NS
+            self._hours_of = now // NS_PER_DAY
 
     def _assigned(self) -> set[int]:
         try:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from processors.exits.exactly import exact, plain, quotient
 from processors.exits.rules import Rule
+from tidewire.clock import NS_PER_DAY
 
 BOOKED = "booked_split"
 SPLITS = frozenset({"forward_split", "reverse_split", "unit_split", "stock_dividend", BOOKED})
@@ -26,7 +27,7 @@ IGNORED = frozenset({"cash_dividend"})
 WITHDRAWN = "withdrawn"
 KEPT = 16
 """Actions remembered for each symbol, the newest."""
-NEAR_NS = 5 * 86_400_000_000_000
+NEAR_NS = 5 * NS_PER_DAY
 """How far announcement and booking of one split may lie apart: a long weekend. A booking that lies further
 ahead of the prices has another clock than they (a recorded market), and counts at once."""
 

@@ -19,10 +19,10 @@ from schemas import trading_values as values
 from schemas.activities import EXECUTIONS, booked, effect_of
 from schemas.trading_values import Json
 from tidewire import log
-from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND, Clock
 from tidewire.errors import RecordError
 
-MARGIN_NS = 86_400 * NS_PER_SECOND
+MARGIN_NS = NS_PER_DAY
 WHOLE_EVERY_NS = 600 * NS_PER_SECOND
 MOST_REFUSED = 1_000
 """Activities that could not be records and are remembered, so that each is one dead letter."""

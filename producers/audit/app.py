@@ -28,7 +28,7 @@ from schemas import admin
 from schemas.catalogue import AUDITS, GAPS, NEWS, Catalogue
 from schemas.codec import Codec, load_codec
 from tidewire import log, service
-from tidewire.clock import NS_PER_SECOND, Clock, now_ns
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND, Clock, now_ns
 from tidewire.config import Settings
 from tidewire.endings import end
 from tidewire.health import Health
@@ -39,7 +39,6 @@ SHARE = 0.3
 """Of the rate limit; the rest is the backfiller's and the watchdog's."""
 _PAUSE_SECONDS = 5.0
 _REFUSED_SECONDS = 60.0
-_DAY_NS = 24 * 3600 * NS_PER_SECOND
 
 _log = log.get("auditor")
 
@@ -199,7 +198,7 @@ class Auditor:
         floors = [station.lane.floor for station in stations if station.lane.floor is not None]
         if not floors:
             return
-        longest = int(self._settings.tidewire_backfill_days * _DAY_NS)
+        longest = int(self._settings.tidewire_backfill_days * NS_PER_DAY)
         for station in stations:
             if station.caught_up:
                 station.lane.begin(min(floors))
@@ -208,7 +207,7 @@ class Auditor:
                 limit_age(station, before, longest)
             AUDIT_GIVEN_UP.labels(scope.kind).inc(station.newly_given_up())
         AUDIT_LAG.labels(scope.kind).set(max(station.lag_ns(now) for station in stations) / NS_PER_SECOND)
-        gaps.board.forget(min(floors) - _DAY_NS)
+        gaps.board.forget(min(floors) - NS_PER_DAY)
 
     async def _commit(self, reader: Reader, outbox: Outbox) -> None:
         while True:

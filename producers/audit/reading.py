@@ -30,7 +30,7 @@ from producers.audit.station import FOLDS, Sampled, Station
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
 from tidewire import fence, log
-from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND, Clock
 from tidewire.columns import Decoder, as_blocks, read_blocks
 from tidewire.config import Settings
 from tidewire.kafka import client_arguments, start
@@ -39,7 +39,7 @@ from tidewire.metrics import RECORDS_APPLIED, RECORDS_SKIPPED
 GROUP = "tidewire-auditor"
 STAGE = "auditor"
 _FETCH_MS = 400
-_FUTURE_NS = 24 * 3600 * NS_PER_SECOND
+_FUTURE_NS = NS_PER_DAY
 """A record that says to be further ahead of the wall clock than this does not move the event clock."""
 
 _log = log.get("audit-reading")

@@ -12,12 +12,13 @@ from producers.audit.days import Days
 from producers.audit.event_clock import EventClock
 from producers.audit.minutes import Lane, minute_of
 from producers.audit.scope import Audited
+from tidewire.clock import NS_PER_DAY
 from tidewire.fence import LogFence
 
 FOLDS: Mapping[str, Callable[[Any, Any], Any]] = {"trades": add_sums, "bars": newest, "quotes": add_contents}
 QUIET_NS = 10_000_000_000
 """A recording that says nothing for so long has stopped, or is at its end."""
-RECORDED_NS = 7 * 86_400_000_000_000
+RECORDED_NS = 7 * NS_PER_DAY
 """Events that are older than this when they are read are those of a recording."""
 MOST_MINUTES = 240
 """Minutes of one lane that are compared at once."""

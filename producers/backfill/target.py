@@ -13,10 +13,9 @@ from schemas import gaps
 from schemas.catalogue import CRYPTO_BARS, STOCK_BARS, TOPICS
 from schemas.codec import Codec
 from schemas.gaps import Gap
-from tidewire.clock import NS_PER_SECOND
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND
 
 MINUTE_NS = 60 * NS_PER_SECOND
-DAY_NS = 24 * 3600 * NS_PER_SECOND
 _STEMS = {topic.name: topic for topic in TOPICS}
 _BARS = (STOCK_BARS, CRYPTO_BARS)
 
@@ -63,7 +62,7 @@ def interval(gap: Gap) -> tuple[int, int]:
     """
     until = gap.from_ts if gap.until_ts is None else gap.until_ts
     if gap.channel == "dailyBars":
-        return gap.from_ts - DAY_NS - 60 * MINUTE_NS, until
+        return gap.from_ts - NS_PER_DAY - 60 * MINUTE_NS, until
     if gap.channel == "bars":
         start = gap.from_ts - gap.from_ts % MINUTE_NS - MINUTE_NS
         return start, max(start, until - MINUTE_NS)

@@ -23,7 +23,7 @@ from schemas import gaps
 from schemas.catalogue import GAPS
 from schemas.codec import Codec
 from schemas.gaps import BACKFILLED, CLOSED, EVERY, REQUEST, Gap
-from tidewire.clock import NS_PER_MS, NS_PER_SECOND, Clock
+from tidewire.clock import NS_PER_DAY, NS_PER_MS, NS_PER_SECOND, Clock
 from tidewire.dead_letters import DeadLetter
 from tidewire.metrics import BACKFILL_MESSAGES
 from tidewire.placing import partition_of
@@ -93,7 +93,7 @@ def _lost(gap: Gap, means: Means) -> str | None:
     if (why := gaps.why_no_history(gap.feed, gap.channel)) is not None:
         return why
     age = (gap.until_ts or gap.from_ts) - gap.from_ts + max(means.clock() - gap.opened_ts, 0)
-    if gap.reason != REQUEST and age > means.days * 86_400 * NS_PER_SECOND:
+    if gap.reason != REQUEST and age > means.days * NS_PER_DAY:
         days = age / 86_400 / NS_PER_SECOND
         return (
             f"it began {days:.1f} days ago and TIDEWIRE_BACKFILL_DAYS is {means.days:g}: "

@@ -22,7 +22,7 @@ from schemas.catalogue import GAPS, Catalogue
 from schemas.codec import Codec
 from schemas.gaps import Gap
 from tidewire import kafka
-from tidewire.clock import Clock
+from tidewire.clock import NS_PER_DAY, Clock
 from tidewire.config import Settings
 from tidewire.metrics import GAPS_LASTING
 
@@ -50,7 +50,7 @@ class Keeper:
         self._settings, self._codec, self._producer = settings, codec, producer
         self._feed, self._epoch, self._wanted, self._clock = feed, epoch, wanted, clock
         self._topic = Catalogue(settings.tidewire_topic_prefix, 1).name(GAPS)
-        reach = int(settings.tidewire_backfill_days * times.DAY_NS)
+        reach = int(settings.tidewire_backfill_days * NS_PER_DAY)
         self.tracker = Tracker(feed, epoch, delay_ns=DELAYS.get(feed, 0), reach_ns=reach)
         self._teller = Teller(producer, self._topic, codec, publisher.settle)
         self._newest: Mapping[str, int] = {}

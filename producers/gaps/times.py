@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tidewire.clock import NS_PER_SECOND
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND
 
 ALLOWANCE_NS = 10 * NS_PER_SECOND
 """Events are not sent in the order of their times: so much older than the newest may one be. Exchanges report
@@ -16,10 +16,9 @@ trades within 10 s, by FINRA's rule; what comes later is found by the audits.
 AFTER_NS = NS_PER_SECOND
 """The same for the first events after a gap, and for clocks that do not agree."""
 MINUTE_NS = 60 * NS_PER_SECOND
-DAY_NS = 86_400 * NS_PER_SECOND
 NEWS_ALLOWANCE_NS = 15 * MINUTE_NS
 """An article may be sent minutes after its last change."""
-LIVE_WITHIN_NS = 7 * DAY_NS
+LIVE_WITHIN_NS = 7 * NS_PER_DAY
 """A feed whose events are older than this at their receipt plays a recording: its time is not the clock's."""
 
 BARS = ("bars", "updatedBars")
@@ -49,7 +48,7 @@ def start(channel: str, by_channel: Mapping[str, int], *, history: bool = True) 
         sent = ts if own is not None else ts - ALLOWANCE_NS
         return max(0, sent - sent % MINUTE_NS - MINUTE_NS)
     if channel == DAILY:
-        return max(0, ts if own is not None else ts - DAY_NS)
+        return max(0, ts if own is not None else ts - NS_PER_DAY)
     return max(0, ts - (NEWS_ALLOWANCE_NS if channel == "news" else ALLOWANCE_NS))
 
 

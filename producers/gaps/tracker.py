@@ -23,7 +23,7 @@ from schemas.gaps import (
     has_history,
     opened,
 )
-from tidewire.clock import NS_PER_SECOND
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND
 
 SETTLE_NS = NS_PER_SECOND
 """So long after the subscription events are gathered before the newest of them ends a gap."""
@@ -65,7 +65,7 @@ class Tracker:
     are not fetched any more.
     """
 
-    def __init__(self, feed: str, epoch: int, *, delay_ns: int = 0, reach_ns: int = 7 * times.DAY_NS) -> None:
+    def __init__(self, feed: str, epoch: int, *, delay_ns: int = 0, reach_ns: int = 7 * NS_PER_DAY) -> None:
         self._feed, self._epoch, self._delay, self._reach = feed, epoch, delay_ns, reach_ns
         self._lasting: dict[str, _Lasting] = {}
         self._missing: dict[tuple[str, str], str] = {}
@@ -187,7 +187,7 @@ class Tracker:
         limit, live = now_ns - self._reach, self._plays_now()
         if gap.from_ts >= limit or not live:
             return [], gap
-        days = self._reach / times.DAY_NS
+        days = self._reach / NS_PER_DAY
         (old,) = opened(
             self._feed, gap.channel, gap.symbols, gap.reason, gap.from_ts, now_ns - 1, until_ts=limit,
             owner_epoch=self._epoch,

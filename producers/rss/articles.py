@@ -15,13 +15,13 @@ import orjson
 
 from producers.normalize import EARLIEST_NS, Content
 from producers.rss.tickers import tickers
-from tidewire.clock import NS_PER_SECOND
+from tidewire.clock import NS_PER_DAY
 from tidewire.errors import RecordError
 
 LONGEST_NAME = 2_000
 """Characters of an id, a URL, a headline or an author."""
 LONGEST_TEXT = 1_000_000
-AHEAD_NS = 86_400 * NS_PER_SECOND
+AHEAD_NS = NS_PER_DAY
 """So far ahead of its receipt may an article's time be; feeds mistake time zones."""
 _TAG = re.compile(r"<[^<>]*>")
 

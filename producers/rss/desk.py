@@ -15,11 +15,11 @@ from typing import Any, Literal
 from producers.normalize import Content
 from producers.rss.quality import Quality
 from producers.rss.similar import Article, Index, Key
-from tidewire.clock import NS_PER_SECOND
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND
 
-OLDEST_NS = 7 * 86_400 * NS_PER_SECOND
+OLDEST_NS = 7 * NS_PER_DAY
 """Entries that were written longer ago are left out: feeds list them for months."""
-RECALL_NS = 14 * 86_400 * NS_PER_SECOND
+RECALL_NS = 14 * NS_PER_DAY
 """So far back a start reads what the log holds."""
 HOLD_NS = 60 * NS_PER_SECOND
 MOST_KNOWN = 50_000

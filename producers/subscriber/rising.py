@@ -12,13 +12,12 @@ from producers.history.client import History
 from producers.history.errors import HistoryError
 from producers.subscriber.movers import DAYS, Standing, movers, usual_volume
 from tidewire import log
-from tidewire.clock import NS_PER_SECOND, Clock
+from tidewire.clock import NS_PER_DAY, NS_PER_SECOND, Clock
 
 EVERY_SECONDS = 60.0
 STANDS_SECONDS = 150.0
 PIECE = 100
 """Symbols of one request."""
-_DAY_NS = 86_400 * NS_PER_SECOND
 _SPAN_DAYS = 2 * DAYS
 """Calendar days that surely hold so many trading days."""
 
@@ -88,7 +87,7 @@ class Rising:
                 by_day.setdefault(day, []).append(symbol)
         for day, symbols in by_day.items():
             volumes: dict[str, list[int]] = {symbol: [] for symbol in symbols}
-            start = day - _SPAN_DAYS * _DAY_NS
+            start = day - _SPAN_DAYS * NS_PER_DAY
             pages = self._history.pages("stocks", "dailyBars", symbols, start, day - 1)
             async for page in pages:
                 for bar in page:

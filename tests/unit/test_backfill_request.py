@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from console.commands.backfill_request import DAY_NS, moment, requested
+from console.commands.backfill_request import moment, requested
 from tidewire import config
+from tidewire.clock import NS_PER_DAY
 from tidewire.config import Settings
 from tidewire.errors import ConfigError
 
@@ -50,11 +51,11 @@ def test_a_date_as_an_end_is_its_whole_day() -> None:
 def test_a_request_is_cut_by_day_channel_and_hundred_symbols(chosen: Settings) -> None:
     """Each piece is one worker's; two with one name would be one."""
     symbols = [f"S{n}" for n in range(150)]
-    found = requested(chosen, symbols, ["trades", "bars"], NOW - 3 * DAY_NS, NOW - 1, NOW)
+    found = requested(chosen, symbols, ["trades", "bars"], NOW - 3 * NS_PER_DAY, NOW - 1, NOW)
     assert len({gap.id for gap in found}) == len(found) == 3 * 2 * 2
     trades = [g for g in found if g.channel == "trades" and "S0" in g.symbols]
     spans = [(g.from_ts, g.until_ts) for g in trades]
-    assert spans[0][0] == NOW - 3 * DAY_NS
+    assert spans[0][0] == NOW - 3 * NS_PER_DAY
     assert spans[-1][1] == NOW - 1
     assert all(before[1] is not None and before[1] + 1 == after[0] for before, after in pairwise(spans))
     assert {s for g in found for s in g.symbols} == set(symbols)

@@ -17,6 +17,7 @@ from schemas.gaps import (
     Board,
     Gap,
 )
+from tidewire.clock import NS_PER_DAY
 
 FEED = "stocks:iex"
 S = 10**9
@@ -177,7 +178,7 @@ def test_a_gap_reaches_from_before_the_last_event_to_after_the_first() -> None:
 
 def test_a_recording_goes_by_its_own_time() -> None:
     """Years lie between the tape and the clock: a gap up to today would have the whole tape fetched."""
-    old = NOON - 3650 * times.DAY_NS
+    old = NOON - 3650 * NS_PER_DAY
     tracker = Tracker(FEED, 1)
     _connected(tracker, NOON, trades=("A",))
     tracker.data({"trades": old}, NOON + S)
@@ -223,8 +224,8 @@ def test_each_end_has_its_reason() -> None:
 
 def test_what_is_too_old_is_named_at_once_and_the_rest_is_fetched() -> None:
     """Ten days away with a reach of seven: three are named as lost, seven come back."""
-    tracker = Tracker(FEED, 1, reach_ns=7 * times.DAY_NS)
-    then = NOON - 10 * times.DAY_NS
+    tracker = Tracker(FEED, 1, reach_ns=7 * NS_PER_DAY)
+    then = NOON - 10 * NS_PER_DAY
     states = tracker.restart(LogEnd({"trades": then}, then + S), {"trades": ("A",)}, NOON)
     board = Board()
     for gap in states:
@@ -233,10 +234,10 @@ def test_what_is_too_old_is_named_at_once_and_the_rest_is_fetched() -> None:
     assert (lost.state, lost.from_ts, lost.until_ts) == (
         CLOSED,
         then - times.ALLOWANCE_NS,
-        NOON - 7 * times.DAY_NS,
+        NOON - 7 * NS_PER_DAY,
     )
     assert "TIDEWIRE_BACKFILL_DAYS=7" in str(lost.detail)
-    assert [gap.from_ts for gap in tracker.lasting] == [NOON - 7 * times.DAY_NS]
+    assert [gap.from_ts for gap in tracker.lasting] == [NOON - 7 * NS_PER_DAY]
 
 
 def test_an_empty_log_and_a_new_subscription_have_no_gap() -> None:
