@@ -117,7 +117,7 @@ class _Round:
         half, slow = self._market.half, self._market.slow
         self._sampled(OURS, "benchmarks.accumulators:run", 2 * half)
         self._attempt((STREAMS, WARM), self._streams)
-        self._sampled(FEATURES, "benchmarks.processing:fold", half)
+        self._sampled(FEATURES, "benchmarks.processing:fold", 2 * half)  # all: it would go on reading
         self._sampled(FETCH, "benchmarks.peers.fetch:run", half)
         self._sampled(BARE, "benchmarks.processing:bare", half // 4)
         if slow:

@@ -33,7 +33,7 @@ FENCES = b"\0fences"
 partition's number follows, because the store holds all partitions' keys together.
 """
 _FIRST_ROWS = 64
-_SMALL = 200  # below it a dictionary beats what a call into Polars costs
+_SMALL = 100  # below it a dictionary beats what a call into the native library or into Polars costs
 
 
 class Matrix:
