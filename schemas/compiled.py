@@ -8,8 +8,9 @@ not this module's: `Unusual` sends it the long way through fastavro, which write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from operator import call, itemgetter
 from struct import Struct
 from typing import Any
 
@@ -19,6 +20,7 @@ from tidewire.varints import FOURTEEN, SIZES, SMALL, varint
 Write = Callable[[Any], bytes]
 
 _double = Struct("<d").pack
+_second_double = Struct("<Bd").pack
 _LONGEST_READY = 40
 _READY = 4_096
 """Values kept ready, a field; with more the field begins anew."""
@@ -39,15 +41,22 @@ def compiled(schema: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bytes] 
     fields = [(field["name"], _writer(field["type"])) for field in schema["fields"]]
     if any(write is None for _, write in fields):
         return None
-    known: list[tuple[str, Write]] = [(name, write) for name, write in fields if write is not None]
-    count, join = len(known), b"".join
+    writes = [write for _, write in fields if write is not None]
+    values_of, count, join = _values_of([name for name, _ in fields]), len(writes), b"".join
 
     def write_record(record: Mapping[str, Any]) -> bytes:
         if len(record) != count:
             raise Unusual
-        return join([write(record[name]) for name, write in known])
+        return join(map(call, writes, values_of(record)))
 
     return write_record
+
+
+def _values_of(names: list[str]) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
+    """A record's values in this order."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda record: [record[name] for name in names]
 
 
 def write_long(value: Any) -> bytes:
@@ -94,6 +103,8 @@ def _complex(kind: Mapping[str, Any]) -> Write | None:
 def _optional(branches: list[Any]) -> Write | None:
     if len(branches) != 2 or branches[0] != "null":
         return None
+    if branches[1] == "double":
+        return _optional_float
     write = _writer(branches[1])
     return None if write is None else lambda value: b"\x00" if value is None else b"\x02" + write(value)
 
@@ -154,6 +165,14 @@ def _float(value: Any) -> bytes:
     if type(value) is not float:
         raise Unusual
     return _double(value)
+
+
+def _optional_float(value: Any) -> bytes:
+    if value is None:
+        return b"\x00"
+    if type(value) is not float:
+        raise Unusual
+    return _second_double(2, value)
 
 
 def _boolean(value: Any) -> bytes:

@@ -12,6 +12,9 @@ from processors.columns.matrix import Ints, Matrix, Rows
 from processors.features import row
 from processors.features.session import session_day
 
+_EXACT = 1e9
+"""USD; below it a price in millionths has 15 digits."""
+
 
 def records(matrix: Matrix, rows: Rows) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Key and stock_features record of each row."""
@@ -31,6 +34,7 @@ def _record(symbol: str, words: list[int], doubles: list[float]) -> dict[str, An
     ts = max(words[row.LAST_TS] if traded else 0, words[row.QUOTE_TS] if quoted else 0)
     trade_newer = traded and (not quoted or words[row.TRADE_RECEIVED] >= words[row.QUOTE_RECEIVED])
     bid, ask = (doubles[row.BID], doubles[row.ASK]) if quoted else (None, None)
+    mid, spread = mid_and_spread(bid, ask) if bid and ask else (None, None)
     return {
         "symbol": symbol,
         "ts": ts,
@@ -41,8 +45,8 @@ def _record(symbol: str, words: list[int], doubles: list[float]) -> dict[str, An
         "bid": bid,
         "ask": ask,
         "quote_ts": words[row.QUOTE_TS] if quoted else None,
-        "mid": float((_decimal(bid) + _decimal(ask)) / 2) if bid and ask else None,
-        "spread": float(_decimal(ask) - _decimal(bid)) if bid and ask else None,
+        "mid": mid,
+        "spread": spread,
         "vwap": _vwap(words),
         "volume": words[row.VOLUME],
         "trade_count": words[row.TRADE_COUNT],
@@ -63,6 +67,16 @@ def _vwap(words: list[int]) -> float | None:
     return micros / (words[row.VOLUME] * row.MICROS)  # of integers: correctly rounded
 
 
-def _decimal(price: float) -> Decimal:
-    """The decimal that Alpaca wrote: a spread is 0.01 then, not 0.009999999999990905."""
-    return Decimal(repr(price))
+def mid_and_spread(bid: float, ask: float) -> tuple[float, float]:
+    """In USD, of the decimals that Alpaca wrote: a spread is 0.01 then, not 0.009999999999990905.
+
+    Prices of whole millionths are computed in integers, which is the same and takes a tenth of the time: with
+    at most 15 digits no other decimal is as short and gives that float, and a quotient of integers is rounded
+    once.
+    """
+    if 0 < bid < _EXACT and 0 < ask < _EXACT:
+        low, high = round(bid * row.MICROS), round(ask * row.MICROS)
+        if low / row.MICROS == bid and high / row.MICROS == ask:
+            return (low + high) / (2 * row.MICROS), (high - low) / row.MICROS
+    least, most = Decimal(repr(bid)), Decimal(repr(ask))
+    return float((least + most) / 2), float(most - least)
