@@ -31,12 +31,14 @@ INPUTS = (
     "tidewire/columns/native/reading.h",
     "sinks/postgres/native/copy.c",
     "sinks/gateway/native/push.c",
+    "processors/features/native/fold.c",
     "tidewire/native.py",
 )
 NATIVE = (
     "tidewire.columns.native.library",
     "sinks.postgres.native.library",
     "sinks.gateway.native.library",
+    "processors.features.native.library",
 )
 
 

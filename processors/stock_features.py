@@ -20,13 +20,13 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered, check_same_topic
-from processors.columns.few import FewReader
 from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
 from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
-from processors.features import one_by_one, quotes, row, trades, vector
+from processors.features import quotes, row, trades, vector
 from processors.features.folded import Folded
+from processors.features.native.folding import NativeFold, native_quotes, native_trades
 from processors.features.sending import FeatureSender
 from schemas.catalogue import STOCK_FEATURES, STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import Codec
@@ -50,8 +50,7 @@ class Component:
     decode: Decoder
     refusals: Refusals
     fold: Callable[[Matrix, pl.DataFrame, Ints], Folded]
-    read_few: FewReader
-    fold_few: Callable[[Matrix, one_by_one.Records], Folded | None]
+    fold_natively: NativeFold | None
     next_word: int
     poison: PoisonLimit
 
@@ -79,27 +78,28 @@ class StockFeatures:
         app.before_commit.append(self.sender.send_all)
         self.components = [
             self._component(
-                catalogue.name(STOCK_TRADES), "stock_trade", trades, one_by_one.trades, row.TRADES_NEXT
+                catalogue.name(STOCK_TRADES), "stock_trade", trades, native_trades(), row.TRADES_NEXT
             ),
             self._component(
-                catalogue.name(STOCK_QUOTES), "stock_quote", quotes, one_by_one.quotes, row.QUOTES_NEXT
+                catalogue.name(STOCK_QUOTES), "stock_quote", quotes, native_quotes(), row.QUOTES_NEXT
             ),
         ]
         for component in self.components:
             name = "fold-" + component.topic.rsplit(".", 1)[-1]
             app.batch_agent(app.batch_topic(component.topic), name, partial(self._handle, component))
 
-    def _component(self, topic: str, stem: str, module: Any, fold_few: Any, next_word: int) -> Component:
+    def _component(
+        self, topic: str, stem: str, module: Any, natively: NativeFold | None, next_word: int
+    ) -> Component:
         decoder = Decoder(self._codec.versions(stem), columns=module.COLUMNS)
-        few = FewReader(dict(self._codec.schema(stem)), self._codec.schema_id(stem))
         return Component(
-            topic, decoder, module.refusals, module.fold, few, fold_few, next_word, PoisonLimit(topic)
+            topic, decoder, module.refusals, module.fold, natively, next_word, PoisonLimit(topic)
         )
 
     async def _handle(self, component: Component, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
         """One batch of one partition: refused records away, the others folded, changed symbols sent."""
         started = time.perf_counter()
-        batch = self._fold_few(component, tp, blocks)
+        batch = self._fold_natively(component, tp, blocks)
         if batch is None:
             batch = await self._fold_columns(component, tp, blocks, still_ours)
         if batch is not None:
@@ -111,22 +111,19 @@ class StockFeatures:
             self._count(component, batch)
         metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
 
-    def _fold_few(self, component: Component, tp: TP, blocks: list[Block]) -> _Batch | None:
-        """A small batch of ordinary records of known symbols; None: it is not one, nothing was folded."""
-        read = component.read_few(blocks)
-        if not read:
+    def _fold_natively(self, component: Component, tp: TP, blocks: list[Block]) -> _Batch | None:
+        """A batch of ordinary records of known symbols; None: it is not one, nothing was folded."""
+        bare = component.decode.bare(blocks) if component.fold_natively is not None else None
+        if bare is None or component.fold_natively is None:
             return None
         matrix = self.table.part(tp.partition)
         self._check_order(matrix, component, tp, blocks)
-        fence = matrix.fences[component.topic]
-        fresh = [(offset, record) for offset, record in read if not fence.stale(record, offset)]
-        folded = component.fold_few(matrix, fresh)
+        folded = component.fold_natively(matrix, bare, matrix.fences[component.topic])
         if folded is None:
             return None
-        self._count_stale(component, len(read) - len(fresh))
         matrix.expected[component.topic] = blocks[-1].last + 1
-        component.poison.observe(len(read), [])
-        return _Batch(folded, len(read), read[-1][1]["received_ts"])
+        component.poison.observe(bare.count, [])
+        return _Batch(folded, bare.count, int(bare.longs("received_ts")[-1]))
 
     async def _fold_columns(
         self, component: Component, tp: TP, blocks: list[Block], still_ours: StillOurs

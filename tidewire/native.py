@@ -24,7 +24,7 @@ from pathlib import Path
 # Any machine of its kind can run what comes out: an image is built on one and run on another.
 _FLAGS = (
     *("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", "-mcpu=baseline"),
-    *("-fno-builtin", "-fno-sanitize=all", "-g0", "-s", "-nostdlib"),
+    *("-ffp-contract=off", "-fno-builtin", "-fno-sanitize=all", "-g0", "-s", "-nostdlib"),
 )
 _COMPILE_SECONDS = 300
 

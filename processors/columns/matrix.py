@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,14 @@ partition's number follows, because the store holds all partitions' keys togethe
 """
 _FIRST_ROWS = 64
 _SMALL = 100  # below it a dictionary beats what a call into the native library or into Polars costs
+
+
+class Memory(NamedTuple):
+    """Of a matrix: its words, and a byte a row that says whether it changed, and whether it is to be sent."""
+
+    words: Ints
+    changed: npt.NDArray[np.bool_]
+    unsent: npt.NDArray[np.bool_]
 
 
 class Matrix:
@@ -88,6 +96,18 @@ class Matrix:
             return rows
         self._add(keys.filter(pl.Series(new)).unique(maintain_order=True).to_list())
         return self._native.find(keys)
+
+    def known(self, address: int, count: int) -> Numbers | None:
+        """The rows of so many keys whose Arrow views stand there, by the native library.
+
+        None: one of them has none yet, or cannot be found by it.
+        """
+        found = None if self._native is None else self._native.find_at(address, count)
+        return None if found is None or found[1] else found[0]
+
+    def memory(self) -> Memory:
+        """What a native fold writes to, until rows are added."""
+        return Memory(self.values, self._changed, self._unsent)
 
     def _numbered(self, keys: pl.Series) -> Numbers:
         """Rows by the process-wide numbers of Polars."""

@@ -17,7 +17,7 @@ _NS = 1_000_000_000
 
 def session_days(ts: Ints) -> Ints:
     """New York dates as yyyymmdd of event times in ns since 1970 UTC."""
-    begin, end, day = _day_of_hour(int(ts.min()) // (3600 * _NS))
+    begin, end, day = day_of(int(ts.min()))
     if begin <= int(ts.min()) and int(ts.max()) < end:  # nearly every batch is of one day
         return np.full(len(ts), day, np.int64)
     local = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone("America/New_York").dt
@@ -30,12 +30,17 @@ def session_days(ts: Ints) -> Ints:
 
 def session_day(ts: int) -> int:
     """The same for one event time."""
-    return _day_of_hour(ts // (3600 * _NS))[2]
+    return day_of(ts)[2]
+
+
+def day_of(ts: int) -> tuple[int, int, int]:
+    """Begin and end (ns) and yyyymmdd of the New York day of an event time."""
+    return _day_of_hour(ts // (3600 * _NS))
 
 
 @lru_cache(maxsize=4096)
 def _day_of_hour(hour: int) -> tuple[int, int, int]:
-    """Begin and end (ns) and yyyymmdd of the New York day of an hour; days there begin on UTC's hours."""
+    """The day of an hour; days there begin on UTC's hours."""
     local = datetime.fromtimestamp(hour * 3600, _ZONE)
     midnight = datetime(local.year, local.month, local.day, tzinfo=_ZONE)
     following = midnight + timedelta(days=1)  # wall-clock arithmetic: 23 to 25 hours

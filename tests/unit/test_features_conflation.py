@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.columns.matrix import Matrix
-from processors.features import one_by_one, quotes, row, trades, vector
+from processors.features import quotes, row, trades, vector
 from processors.features.conflation import INTERVAL_NS
 from processors.features.folded import Closed, Folded
+from tests.unit import native_folds
 from tests.unit.test_features_fold import (
     BASE,
     DAY,
@@ -27,8 +28,8 @@ from tests.unit.test_features_fold import (
 )
 
 FOLDS: dict[str, Any] = {
-    "trade": (trades.fold, one_by_one.trades),
-    "quote": (quotes.fold, one_by_one.quotes),
+    "trade": (trades.fold, native_folds.TRADES),
+    "quote": (quotes.fold, native_folds.QUOTES),
 }
 TRADE_FIELDS = ["session", "last", "last_ts", "volume", "trade_count", "high", "low", "trades_folded"]
 QUOTE_FIELDS = ["bid", "ask", "quote_ts", "mid", "spread", "quotes_folded"]
@@ -85,16 +86,16 @@ class Run:
         self.at = dict(self.committed)
         self.waiting: list[Closed] = []
 
-    def batch(self, name: str, size: int, few: bool) -> Folded | None:
+    def batch(self, name: str, size: int, native: bool) -> Folded | None:
         start = self.at[name]
         records = self.inputs[name][start : start + size]
         if not records:
             return None
         self.at[name] += len(records)
         offsets = np.arange(start, self.at[name], dtype=np.int64)
-        in_columns, in_few = FOLDS[name]
+        in_columns, natively = FOLDS[name]
         numbered = list(zip(offsets.tolist(), records, strict=True))
-        folded: Folded | None = in_few(self.matrix, numbered) if few else None
+        folded: Folded | None = natively(self.matrix, numbered) if native else None
         if folded is None:
             folded = in_columns(self.matrix, frame(records), offsets)
         self.waiting += folded.closed
@@ -122,7 +123,7 @@ class Run:
 
     def finish(self) -> None:
         for name in self.inputs:
-            self.batch(name, len(self.inputs[name]), few=False)
+            self.batch(name, len(self.inputs[name]), native=False)
         self.commit()
 
 
@@ -145,7 +146,7 @@ QUOTES = st.lists(
 )
 STEPS = st.lists(
     st.sampled_from(
-        [(f, n, few) for f in ("trade", "quote") for n in (1, 3, 20) for few in (True, False)]
+        [(f, n, native) for f in ("trade", "quote") for n in (1, 3, 20) for native in (True, False)]
         + ["send", "send_closed", "commit", "write_changelog", "crash"] * 2
     ),
     min_size=8,
@@ -176,7 +177,7 @@ def test_any_batches_sends_and_crashes_end_each_interval_alike(
 def a_run(*seconds: float, symbol: str = "AAPL") -> Run:
     found = [one_trade(ts=BASE + int(s * INTERVAL_NS), id=i, symbol=symbol) for i, s in enumerate(seconds)]
     run = Run({"trade": found, "quote": [one_quote(symbol=symbol)]})
-    run.batch("quote", 1, few=False)  # the row exists, so that a few trades can be folded one by one
+    run.batch("quote", 1, native=False)  # the row exists, so that trades can be folded natively
     run.send()
     run.sent.clear()
     return run
@@ -184,32 +185,32 @@ def a_run(*seconds: float, symbol: str = "AAPL") -> Run:
 
 def test_a_batch_within_one_interval_closes_nothing() -> None:
     """A live stream sends each symbol once a batch, as before."""
-    for few in (True, False):
+    for native in (True, False):
         run = a_run(0.1, 0.2, 0.9, 1.1)
-        folded = run.batch("trade", 3, few)
+        folded = run.batch("trade", 3, native)
         assert folded is not None
         assert folded.closed == ()
         run.send()
-        folded = run.batch("trade", 1, few)  # leaves the interval, but its last state is sent
+        folded = run.batch("trade", 1, native)  # leaves the interval, but its last state is sent
         assert folded is not None
         assert folded.closed == ()
 
 
 def test_what_was_put_off_is_closed_by_the_next_interval() -> None:
     """Far behind, a symbol is not sent with each batch: its last state of a second must not be skipped."""
-    for few in (True, False):
+    for native in (True, False):
         run = a_run(0.1, 0.9, 1.1)
-        run.batch("trade", 2, few)
-        run.batch("trade", 1, few)
+        run.batch("trade", 2, native)
+        run.batch("trade", 1, native)
         run.send()
         assert [record["trades_folded"] for record in run.sent] == [2, 3]
 
 
 def test_a_late_trade_opens_no_interval() -> None:
     """An old event time belongs to the second in which the symbol stands when it comes."""
-    for few in (True, False):
+    for native in (True, False):
         run = a_run(1.1, 0.2, 1.5, -90_000, 2.0)
-        run.batch("trade", 5, few)
+        run.batch("trade", 5, native)
         run.send()
         assert [record["trades_folded"] for record in run.sent] == [4, 5]
         assert [record["trade_count"] for record in run.sent] == [3, 4]
@@ -217,11 +218,11 @@ def test_a_late_trade_opens_no_interval() -> None:
 
 def test_a_repeat_after_a_crash_has_what_it_repeats_sent_before_it_is_left() -> None:
     """Killed between changelog and send: only the records that are read again say that a send was missed."""
-    for few in (True, False):
+    for native in (True, False):
         run = a_run(0.1, 0.2, 1.1)
-        run.batch("trade", 2, few)
+        run.batch("trade", 2, native)
         run.write_changelog()
         run.crash()
-        run.batch("trade", 3, few)
+        run.batch("trade", 3, native)
         run.send()
         assert [record["trades_folded"] for record in run.sent] == [2, 3]

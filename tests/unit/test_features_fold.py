@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.columns.matrix import Matrix
-from processors.features import one_by_one, quotes, row, trades, vector
+from processors.features import quotes, row, trades, vector
 from processors.features.session import session_day, session_days
+from tests.unit import native_folds
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = 86_400_000_000_000
@@ -311,25 +312,28 @@ def test_thousands_of_symbols_keep_their_rows() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(TRADES, QUOTES, st.data())
-def test_small_batches_one_by_one_leave_the_same_words_as_columns(
+def test_the_native_fold_leaves_the_same_words_as_columns(
     some_trades: list[dict[str, Any]], some_quotes: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    """A price must not depend on how busy the market was when it came."""
+    """A price must not depend on which machine folded it, or on what else was in its batch."""
     inputs = {"trade": received(some_trades, 10**18), "quote": received(some_quotes, 10**18 + 1)}
     columns, either = Matrix(row.WIDTH), Matrix(row.WIDTH)
-    folds = {"trade": (trades.fold, one_by_one.trades), "quote": (quotes.fold, one_by_one.quotes)}
+    folds = {"trade": (trades.fold, native_folds.TRADES), "quote": (quotes.fold, native_folds.QUOTES)}
     for name, records in inputs.items():
-        in_columns, few = folds[name]
+        in_columns, natively = folds[name]
         start = 0
         while start < len(records):
-            size = data.draw(st.integers(1, 6))
+            size = data.draw(st.integers(1, 12))
             again = data.draw(st.integers(0, min(2, start)))
             batch = records[start - again : start + size]
             offsets = np.arange(start - again, start - again + len(batch), dtype=np.int64)
+            unfolded = either.values.copy()
             expected = in_columns(columns, frame(batch), offsets)
-            found = few(either, list(zip(offsets.tolist(), batch, strict=True)))
-            if found is None:  # a symbol that has no row yet
-                assert any(either.find(record["symbol"]) is None for record in batch)
+            found = natively(either, list(zip(offsets.tolist(), batch, strict=True)))
+            if found is None:  # a symbol that has no row yet, or trades of two days
+                assert np.array_equal(either.values, unfolded)
+                new = any(either.find(record["symbol"]) is None for record in batch)
+                assert new or len({new_york_day(record["ts"]) for record in batch}) > 1
                 found = in_columns(either, frame(batch), offsets)
             assert (found.applied, found.repeated, found.late) == (
                 expected.applied, expected.repeated, expected.late,
@@ -337,3 +341,89 @@ def test_small_batches_one_by_one_leave_the_same_words_as_columns(
             assert found.touched.tolist() == expected.touched.tolist()
             start += size
     assert columns.take_changed() == either.take_changed()
+
+
+def known(name: str) -> Matrix:
+    """A table in which a symbol has its row."""
+    matrix = Matrix(row.WIDTH)
+    trades.fold(matrix, frame([one_trade(symbol=name)]), np.arange(1))
+    return matrix
+
+
+UNUSUAL: list[dict[str, Any]] = [
+    *({"ts": ts} for ts in (-1, 4_102_444_800_000_000_000)),
+    *({"symbol": symbol} for symbol in ("MSFT", "ONE.OF.THIRTEEN")),
+    *({"owner_epoch": native_folds.OWNER + step} for step in (-1, 1)),
+]
+NO_PRICES = (math.nan, math.inf, -0.01, 1e9)
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *UNUSUAL,
+        *({"price": price} for price in NO_PRICES),
+        *({"size": size} for size in (-1, 2**40 + 1)),
+        {"price": 9e8, "size": 2**39},
+        {"ts": BASE + DAY},
+    ],
+)
+def test_trades_with_anything_unusual_are_left_to_columns(changes: dict[str, Any], place: int) -> None:
+    """They dead-letter a price that is none and know a stale owner: half a batch must not be folded."""
+    matrix = known("AAPL")
+    before = matrix.values.copy()
+    batch = [(n, one_trade(**({"ts": BASE + n} | (changes if n == place + 1 else {})))) for n in range(1, 4)]
+    assert native_folds.TRADES(matrix, batch) is None
+    assert np.array_equal(matrix.values, before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [*UNUSUAL, *({side: price} for side in ("bid_price", "ask_price") for price in NO_PRICES)],
+)
+def test_quotes_with_anything_unusual_are_left_to_columns(changes: dict[str, Any]) -> None:
+    matrix = known("AAPL")
+    before = matrix.values.copy()
+    assert native_folds.QUOTES(matrix, [(1, one_quote()), (2, one_quote(**changes))]) is None
+    assert np.array_equal(matrix.values, before)
+
+
+def test_a_volume_that_could_overflow_is_left_to_columns() -> None:
+    matrix = known("AAPL")
+    matrix.values[matrix.rows_of([b"AAPL"]), row.VOLUME] = 2**63 - 5
+    before = matrix.values.copy()
+    assert native_folds.TRADES(matrix, [(1, one_trade(size=1))]) is None
+    assert np.array_equal(matrix.values, before)
+
+
+def test_what_is_from_rest_is_no_owners_and_is_folded() -> None:
+    """What fills a gap has no epoch of the feed's owner; it must not slow the stream down."""
+    matrix = known("AAPL")
+    folded = native_folds.TRADES(matrix, [(1, one_trade(source="rest", owner_epoch=0))])
+    assert folded is not None
+    assert folded.applied == 1
+
+
+def test_the_native_fold_keeps_any_price_and_sums_beyond_one_word() -> None:
+    odd, huge = 0.1 + 0.2, 999_999_999.999999
+    matrix = known("AAPL")
+    for batch in range(1, 51):
+        prices = [(100 * batch + n, one_trade(price=huge, size=3_999)) for n in range(100)]
+        assert native_folds.TRADES(matrix, prices) is not None
+    assert native_folds.TRADES(matrix, [(9_000, one_trade(price=odd, ts=BASE + 1, size=0))]) is not None
+    assert native_folds.TRADES(matrix, [(9_001, one_trade(price=-0.0, ts=BASE + 1, size=0))]) is not None
+    ((_, record),) = vector.records(matrix, matrix.rows_of([b"AAPL"]))
+    assert (record["last"], math.copysign(1, record["last"])) == (0.0, 1.0)
+    assert record["volume"] == 5_000 * 3_999 + 1
+    assert record["vwap"] == (5_000 * 3_999 * 999_999_999_999_999 + 10**6) / (record["volume"] * 10**6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 999_999_999.9), st.integers(0, 4000))
+def test_any_notional_is_rounded_as_in_columns(price: float, size: int) -> None:
+    """Micro-dollars, halves to the even one: a VWAP must be the same on every machine."""
+    one, other = known("AAPL"), known("AAPL")
+    trades.fold(one, frame([one_trade(price=price, size=size)]), np.arange(1, 2))
+    assert native_folds.TRADES(other, [(1, one_trade(price=price, size=size))]) is not None
+    assert one.take_changed() == other.take_changed()

@@ -16,7 +16,7 @@ import polars as pl
 from tidewire.columns.blocks import Block, body
 from tidewire.columns.container import first_schema_id
 from tidewire.columns.decoded import Decoded, joined
-from tidewire.columns.native.reader import NativeReader, Rows, native_reader
+from tidewire.columns.native.reader import Bare, NativeReader, Rows, native_reader
 from tidewire.columns.reader import Reader
 from tidewire.columns.sift import Shape, Sifter
 from tidewire.columns.versions import Former, Version
@@ -77,6 +77,20 @@ class Decoder:
         if decoded is None and len(self._readers) > 1:
             decoded = self._by_version(blocks, bodies)
         return self._sift(blocks) if decoded is None else decoded
+
+    def bare(self, blocks: Sequence[Block]) -> Bare | None:
+        """Blocks that are read whole and natively, by the current version alone: nearly all of a live stream.
+
+        The wanted columns must have one value a record, never null. None: `__call__` reads them, or judges.
+        """
+        if self._current not in self._native or any(b.start > b.base for b in blocks):
+            return None
+        try:
+            bodies = [body(b) for b in blocks]
+        except Exception:  # whatever a decompressor raises: the slow way names the batch
+            return None
+        native, _ = self._native[self._current]
+        return native.bare(bodies, [b.count for b in blocks], [b.base for b in blocks])
 
     def _read(self, blocks: Sequence[Block], bodies: Sequence[bytes]) -> Decoded | None:
         """The blocks with the version of their first record; None: something is wrong with them."""

@@ -34,10 +34,15 @@ class KeyNumbers:
         if keys.dtype != pl.String or keys.null_count() or not len(keys):
             return None
         _held, address = _views(keys)
-        numbers = np.empty(len(keys), np.uint32)
+        found = self.find_at(address, len(keys))
+        return None if found is None else found[0]
+
+    def find_at(self, address: int, count: int) -> tuple[Numbers, int] | None:
+        """The number of each of so many keys whose Arrow views stand there, and how many have none."""
+        numbers = np.empty(count, np.uint32)
         table = self._slots.ctypes.data, self._bits
-        missing = self._library.tidewire_numbers(*table, address, len(keys), numbers.ctypes.data)
-        return None if missing < 0 else numbers
+        missing = self._library.tidewire_numbers(*table, address, count, numbers.ctypes.data)
+        return None if missing < 0 else (numbers, missing)
 
     def add(self, keys: Sequence[str]) -> None:
         """Give keys that have none the next numbers. Long ones use theirs up and are not found."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,18 @@ class Layout:
             valid, valid_size = self._take((capacity + 7) // 8) if column.nullable else (0, 0)
             self._columns[at, :3] = data, valid, capacity
             self._sections.append((data, data_size, valid, valid_size))
+        self._starts = {o.name: self._sections[o.column][0] for o in program.outputs if o.kind != RECORD}
         self._somewhere: State = (self._columns[:, :2] > 0).astype(np.int64)
 
     def _take(self, size: int) -> tuple[int, int]:
         start = self.size
         self.size += -(-size // _ALIGNED) * _ALIGNED
         return start, size
+
+    @property
+    def starts(self) -> Mapping[str, int]:
+        """Where the data of each output begins that has a column of its own."""
+        return self._starts
 
     def columns(self, address: int) -> State:
         """The columns as decode.c wants them, for memory at this address."""

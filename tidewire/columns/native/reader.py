@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from tidewire.columns.decoded import Offsets
 from tidewire.columns.native import library
-from tidewire.columns.native.layout import Layout
+from tidewire.columns.native.layout import Layout, State
 from tidewire.columns.native.program import NotCovered, compiled
 
 _OK, _FULL = 0, 2
@@ -28,6 +30,37 @@ class Rows(NamedTuple):
 
     frame: pl.DataFrame
     offsets: Offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """The same as decode.c has written them into `memory`: offsets first, and where each column begins."""
+
+    memory: npt.NDArray[np.uint8]
+    count: int
+    starts: Mapping[str, int]
+
+    @property
+    def offsets(self) -> Offsets:
+        """Of the records."""
+        return self._longs(0)
+
+    def longs(self, name: str) -> Offsets:
+        """A column of longs."""
+        return self._longs(self.starts[name])
+
+    def _longs(self, start: int) -> Offsets:
+        found: Offsets = self.memory[start : start + 8 * self.count].view(np.int64)
+        return found
+
+
+class _Filled(NamedTuple):
+    """What decode.c has written: `columns` are its own words on each."""
+
+    memory: npt.NDArray[np.uint8]
+    layout: Layout
+    columns: State
+    records: int
 
 
 class NativeReader:
@@ -53,6 +86,23 @@ class NativeReader:
 
         None: anything at all is not as it should be, or not as every writer here makes it.
         """
+        found = self._fill(bodies, counts, bases)
+        if found is None:
+            return None
+        buffer = pa.py_buffer(found.memory)
+        arrays = found.layout.arrays(
+            buffer, found.columns, found.records, lambda: [pa.py_buffer(body) for body in bodies]
+        )
+        struct = pa.Array.from_buffers(self._type, found.records, [None], 0, children=arrays)
+        frame = pl.DataFrame._from_pydf(pl.Series("", struct)._s.struct_unnest())
+        return Rows(frame, found.memory[: 8 * found.records].view(np.int64))
+
+    def bare(self, bodies: Sequence[bytes], counts: Sequence[int], bases: Sequence[int]) -> Bare | None:
+        """The same without Polars, of columns that each have one value a record, never null."""
+        found = self._fill(bodies, counts, bases)
+        return None if found is None else Bare(found.memory, found.records, found.layout.starts)
+
+    def _fill(self, bodies: Sequence[bytes], counts: Sequence[int], bases: Sequence[int]) -> _Filled | None:
         sizes = [len(body) for body in bodies]
         if any(
             count * _SMALLEST > size or size > _LARGEST for count, size in zip(counts, sizes, strict=True)
@@ -64,22 +114,17 @@ class NativeReader:
         while True:
             layout = self._layout(records, whole)
             memory = np.empty(layout.size, np.uint8)
-            buffer = pa.py_buffer(memory)
-            columns = layout.columns(buffer.address)
+            address = memory.ctypes.data
+            columns = layout.columns(address)
             at, step = numbers.ctypes.data, numbers.strides[0]
             status = self._decode(
                 self._nodes, columns.ctypes.data, len(columns), self._header, pointers,
-                at, at + step, at + 2 * step, len(bodies), buffer.address,
+                at, at + step, at + 2 * step, len(bodies), address,
             )  # fmt: skip
             if status != _FULL or layout.items > whole:
                 break
             self._items *= 4
-        if status != _OK:
-            return None
-        arrays = layout.arrays(buffer, columns, records, lambda: [pa.py_buffer(body) for body in bodies])
-        struct = pa.Array.from_buffers(self._type, records, [None], 0, children=arrays)
-        frame = pl.DataFrame._from_pydf(pl.Series("", struct)._s.struct_unnest())
-        return Rows(frame, memory[: 8 * records].view(np.int64))
+        return _Filled(memory, layout, columns, records) if status == _OK else None
 
     def _layout(self, records: int, whole: int) -> Layout:
         """For so many records of so many bytes in all: an item has at least one byte."""
