@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError
 from processors.columns.app import ColumnApp
 from processors.columns.changelog_writer import DeposedError
 from processors.columns.changelogs import create_missing
-from processors.columns.fetching import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output, new_producer, track
+from processors.columns.pacing import DEFAULT_FETCH, Fetch
 from processors.standstill import Standstill
 from schemas.codec import Codec, load_codec
 from tidewire import log

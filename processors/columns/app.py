@@ -14,8 +14,8 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
 from processors.columns.consumer import ColumnConsumer
-from processors.columns.fetching import DEFAULT_FETCH, Fetch
 from processors.columns.output import Output
+from processors.columns.pacing import DEFAULT_FETCH, Fetch
 from processors.columns.table import BatchSchema, ColumnTable, PartTable, RecordTable
 from tidewire.columns import Block, read_blocks
 

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 import uvloop
 from faust.transport.drivers import aiokafka as driver
 
+from processors.columns.pacing import Pacer
 from tidewire.kafka import fetch_in_order, fetch_only_when_read, pace_fetches
 
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """How the broker is asked for records: it answers as soon as it has any, but is not asked all the time.
-
-    `pace_ms`: between an answer and the next question. A batch has a fixed cost, so many small ones an
-    instant apart would use up the machine and be late for it.
-    """
-
-    pace_ms: float = 30
-
-
-DEFAULT_FETCH = Fetch()
-"""For streams of many records."""
 _WAIT_MS = 300
 """How long the broker may hold a fetch when it has nothing. A partition that we have not read is not in the
 fetch, as one is in flight per broker, and what comes for it waits for the end of that."""
@@ -53,7 +40,8 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         fetch_only_when_read(consumer, _UNREAD_SECONDS)
         fetch_in_order(consumer, list(self.app.batch_topics))
-        pace_fetches(consumer, lambda: float(self.app.fetch.pace_ms / 1000))
+        pacer = Pacer(time.monotonic(), time.process_time())
+        pace_fetches(consumer, lambda: pacer.pause(self.app.fetch, time.monotonic(), time.process_time()))
 
     def close(self) -> None:
         """Leave the client to the thread, which closes it as it stops.

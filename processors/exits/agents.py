@@ -15,7 +15,7 @@ from faust.types import TP
 
 from processors.columns.app import ColumnApp, StillOurs
 from processors.columns.continuity import check_delivered
-from processors.columns.fetching import Fetch
+from processors.columns.pacing import Fetch
 from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
 from processors.exits import ticks
@@ -41,7 +41,7 @@ STAGE = "exits"
 TABLE = "exits"
 _MOST_RECORDS = 1_000
 """Records of a batch: a trigger leaves at the end of the batch in which it fired."""
-_WATCHING, _RESTING = Fetch(pace_ms=3), Fetch(pace_ms=100)
+_WATCHING, _RESTING = Fetch(3, 3), Fetch(100, 100)
 """A price that crosses a stop must not wait for others to come. While there is no stop, nobody is in a
 hurry: all prices are read, and asking for each alone would cost a fifth of a core for nothing."""
 _EVENTS_SECONDS = 0.001  # between two looks whether the events before a batch of prices are folded

@@ -4,7 +4,7 @@ and places the exits of what is held beside the prices that they watch."""
 from __future__ import annotations
 
 from processors.columns.app import ColumnApp
-from processors.columns.fetching import Fetch
+from processors.columns.pacing import Fetch
 from processors.placing import agents as placing
 from processors.placing.agents import Placing
 from processors.portfolio.agents import STAGE, Portfolio
@@ -25,7 +25,7 @@ from tidewire.clock import now_ns
 from tidewire.config import Settings
 
 APP_ID = "tidewire-portfolio"
-_FETCH = Fetch(pace_ms=3)
+_FETCH = Fetch(3, 3)
 """An order event must not wait for others to come."""
 
 
