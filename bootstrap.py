@@ -32,6 +32,8 @@ INPUTS = (
     "sinks/postgres/native/copy.c",
     "sinks/gateway/native/push.c",
     "processors/features/native/fold.c",
+    "processors/features/native/encode.c",
+    "processors/features/native/features.h",
     "tidewire/native.py",
 )
 NATIVE = (

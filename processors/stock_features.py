@@ -25,6 +25,7 @@ from processors.columns.output import Output
 from processors.columns.sound import Refusals, bury_refused, sound
 from processors.columns.table import ColumnTable
 from processors.features import quotes, row, trades, vector
+from processors.features.encoding import FeatureEncoder
 from processors.features.folded import Folded
 from processors.features.native.folding import NativeFold, native_quotes, native_trades
 from processors.features.sending import FeatureSender
@@ -73,8 +74,8 @@ class StockFeatures:
         self.table: ColumnTable = app.column_table(
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
         )
-        name, encode = catalogue.name(STOCK_FEATURES), codec.encoder("stock_features")
-        self.sender = FeatureSender(self.table, self._output, name, encode)
+        name = catalogue.name(STOCK_FEATURES)
+        self.sender = FeatureSender(self.table, self._output, name, FeatureEncoder(codec))
         app.before_commit.append(self.sender.send_all)
         self.components = [
             self._component(

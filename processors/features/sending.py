@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
 
-from processors.columns.matrix import Matrix
+from processors.columns.matrix import Ints, Matrix
 from processors.columns.output import Output
 from processors.columns.table import ColumnTable
 from processors.features import vector
@@ -22,6 +22,9 @@ from processors.features.folded import Closed, Folded
 from tidewire import metrics
 
 Rendered = tuple[bytes, dict[str, Any]]
+
+Encode = Callable[[Sequence[bytes], Ints], list[bytes]]
+"""Makes the values of rows, whose keys and words are given."""
 
 
 class Watcher(Protocol):
@@ -54,9 +57,7 @@ class _Lane:
 class FeatureSender:
     """Sends the features of one table, partition by partition, one send a partition at a time."""
 
-    def __init__(
-        self, table: ColumnTable, output: Output, topic: str, encode: Callable[[dict[str, Any]], bytes]
-    ) -> None:
+    def __init__(self, table: ColumnTable, output: Output, topic: str, encode: Encode) -> None:
         self._table, self._output, self._topic, self._encode = table, output, topic, encode
         self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
         self.watcher: Watcher | None = None
@@ -83,10 +84,10 @@ class FeatureSender:
             rows = matrix.take_announced()
             newest = Closed(rows, matrix.values[rows])
             lane.waiting.append(newest)
-            rendered = list(_read_out(matrix, newest))
-            await self._queue(partition, lane, chain(_read_out_all(matrix, closed), rendered))
+            await self._queue(partition, lane, matrix, [*closed, newest])
             if self.watcher is not None and self.watcher.wants():
-                await self.watcher.take_features(partition, rendered)
+                rows_read = vector.read_out(_keys(matrix, newest), newest.words)
+                await self.watcher.take_features(partition, list(rows_read))
 
     async def send_all(self) -> None:
         """The same for every partition of ours."""
@@ -98,24 +99,23 @@ class FeatureSender:
         lane = self._lanes[partition]
         async with lane.lock:
             if lane.waiting and lane.matrix is not None and lane.matrix is self._table.parts.get(partition):
-                closed = list(lane.waiting)
-                await self._queue(partition, lane, _read_out_all(lane.matrix, closed))
+                await self._queue(partition, lane, lane.matrix, list(lane.waiting))
 
     async def _settle_closed(self) -> None:
         for partition in list(self._lanes):
             await self.send_closed(partition)
         await self._output.settle()
 
-    async def _queue(self, partition: int, lane: _Lane, rendered: Iterable[Rendered]) -> None:
+    async def _queue(self, partition: int, lane: _Lane, matrix: Matrix, states: Sequence[Closed]) -> None:
         waiting, count = lane.waiting, len(lane.waiting)  # more may come while this is sent
-        records = ((key, self._encode(record)) for key, record in rendered)
+        records = chain.from_iterable(self._records(matrix, state) for state in states)
         metrics.FEATURE_RECORDS.inc(await self._output.send(self._topic, partition, records))
         del waiting[:count]  # after a failure or a cancellation all of it is sent again, in the same order
 
+    def _records(self, matrix: Matrix, state: Closed) -> Iterator[tuple[bytes, bytes]]:
+        keys = _keys(matrix, state)
+        return zip(keys, self._encode(keys, state.words), strict=True)
 
-def _read_out_all(matrix: Matrix, states: Sequence[Closed]) -> Iterator[Rendered]:
-    return chain.from_iterable(_read_out(matrix, closed) for closed in states)
 
-
-def _read_out(matrix: Matrix, closed: Closed) -> Iterator[Rendered]:
-    return vector.read_out([matrix.name(row) for row in closed.rows.tolist()], closed.words)
+def _keys(matrix: Matrix, state: Closed) -> list[bytes]:
+    return [matrix.name(row) for row in state.rows.tolist()]

@@ -4,7 +4,7 @@
  * Nothing is allocated here, and nothing is written but the memory that the caller names.
  */
 
-#include <stdint.h>
+#include "features.h"
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the words are those of a little-endian machine"
@@ -14,18 +14,10 @@
 #define TIDEWIRE_SOURCE ""
 #endif
 
-const char tidewire_fold_source[] = TIDEWIRE_SOURCE;
-
-/* The order is that of row.py. */
-enum {
-    VERSION, TRADES_NEXT, TRADES_FOLDED, SESSION, TRADE_COUNT, VOLUME, NOTIONAL_HIGH, NOTIONAL_LOW,
-    HIGH, LOW, LAST, LAST_TS, LAST_ID, TRADE_RECEIVED, TRADE_SOURCE,
-    QUOTES_NEXT, QUOTES_FOLDED, BID, ASK, QUOTE_TS, QUOTE_RECEIVED, QUOTE_SOURCE, WIDTH
-};
+const char tidewire_features_source[] = TIDEWIRE_SOURCE;
 
 #define CURRENT 1
 #define INTERVAL INT64_C(10000000000) /* ns */
-#define MAX_PRICE 1e9                 /* USD */
 #define MAX_SIZE (INT64_C(1) << 40)   /* shares */
 #define MAX_NOTIONAL 4e12             /* USD */
 #define MAX_TS INT64_C(4102444800000000000)
@@ -92,18 +84,6 @@ static int64_t bits_of(double price) {
     price += 0.0; /* no negative zero */
     __builtin_memcpy(&bits, &price, 8);
     return bits;
-}
-
-/* A price in micro-dollars, halves to the even one. It is less than 2**51, so that adding 1.5 * 2**52 rounds
- * it and leaves it in the lowest bits; in two statements, as one might be rounded once only. */
-static int64_t micros_of(double price) {
-    const double shift = 6755399441055744.0;
-    double scaled = price * 1e6;
-    double shifted = scaled + shift;
-    int64_t bits, none;
-    __builtin_memcpy(&bits, &shifted, 8);
-    __builtin_memcpy(&none, &shift, 8);
-    return bits - none;
 }
 
 static void add_to_session(batch *b, int64_t *words, int64_t i, int64_t bits) {

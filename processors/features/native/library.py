@@ -1,4 +1,4 @@
-"""The functions of fold.c, loaded once a process."""
+"""The functions of fold.c and encode.c, loaded once a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tidewire.native import Library
 
-LIBRARY = Library("fold", Path(__file__).parent, "tidewire_fold_source")
+LIBRARY = Library("features", Path(__file__).parent, "tidewire_features_source")
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +32,40 @@ class Folds(NamedTuple):
 
 @cache
 def folds() -> Folds | None:
-    """What fold.c has; None (said once in the log): every batch is folded in columns."""
+    """What fold.c has; None: every batch is folded in columns."""
+    library = _load()
+    return None if library is None else Folds(*(_bound(library, topic) for topic in Folds._fields))
+
+
+@cache
+def encode_features() -> Any | None:
+    """What encode.c has; None: every record is encoded by itself."""
+    library = _load()
+    if library is None:
+        return None
+    # words and how many rows; keys, their sizes; the header; the session; records and their ends
+    pointers = [ctypes.c_void_p] * 2
+    encode = library.tidewire_encode_features
+    encode.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        *pointers,
+        ctypes.c_uint64,
+        ctypes.c_void_p,
+        *pointers,
+    ]
+    encode.restype = None
+    return encode
+
+
+@cache
+def _load() -> ctypes.CDLL | None:
+    """The library; None (said once in the log)."""
     try:
-        library = LIBRARY.open()
-        return Folds(*(_bound(library, topic) for topic in Folds._fields))
-    except (OSError, ValueError, AttributeError) as error:
+        return LIBRARY.open()
+    except (OSError, ValueError) as error:
         _log.warning(
-            "trades and quotes are folded by numpy, with the same results and slower: the native fold "
+            "features are folded and encoded in Python, with the same results and slower: the native library "
             "cannot be loaded (%s). `make setup` builds it",
             error,
         )
