@@ -118,11 +118,12 @@ def accumulated() -> dict[str, float]:
 def real() -> dict[str, float]:
     """The processor's features of trades."""
     from processors.features import trades
+    from processors.features.native.folding import native_trades
 
-    return uvloop.run(_fold(trades.COLUMNS, trades.refusals, trades.fold))
+    return uvloop.run(_fold(trades.COLUMNS, trades.refusals, trades.fold, native_trades()))
 
 
-async def _fold(columns: Sequence[str], refusals: Any, add: Any) -> dict[str, float]:
+async def _fold(columns: Sequence[str], refusals: Any, add: Any, natively: Any = None) -> dict[str, float]:
     from replay.fold import Component, Table, fold
     from replay.log import read, spans
     from replay.stocks import WIDTH
@@ -135,7 +136,7 @@ async def _fold(columns: Sequence[str], refusals: Any, add: Any) -> dict[str, fl
     topic = settings.tidewire_topic_prefix + STOCK_TRADES
     wanted_columns = list(dict.fromkeys((*columns, "source", "owner_epoch")))  # these tell a stale owner's
     decode = Decoder(load_codec(settings).versions("stock_trade"), columns=wanted_columns)
-    component = Component(topic, decode, refusals, add)
+    component = Component(topic, decode, refusals, add, natively)
     wanted = await spans(settings, [topic])
     cpu, wall = cpu_seconds(), time.perf_counter()
     table: Table = await fold(read(settings, wanted), {topic: component}, WIDTH)

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import polars as pl
 
 from processors.columns.matrix import Ints, Matrix
-from processors.columns.sound import Decode, Refusals, sound
+from processors.columns.sound import Refusals, sound
 from replay.log import Piece
-from tidewire.columns import Decoded, Refused
+from tidewire.columns import Bare, Decoded, Decoder, Refused
 from tidewire.columns.owned import owned
+from tidewire.fence import LogFence
 
 KEPT_REFUSALS = 1_000
 """So many refused records are kept with their bytes; all are counted."""
@@ -42,9 +43,11 @@ class Component:
     """How the records of one topic are decoded, refused and folded."""
 
     topic: str
-    decode: Decode
+    decode: Decoder
     refusals: Refusals
     fold: Callable[[Matrix, pl.DataFrame, Ints], Progress]
+    natively: Callable[[Matrix, Bare, LogFence], Progress | None] | None = None
+    """The same for batches of ordinary records of known keys; None: it is not one, nothing was folded."""
 
 
 @dataclass(slots=True)
@@ -80,6 +83,8 @@ class Table:
         Raises:
             OverflowError: a sum does not fit its word.
         """
+        if keep is None and self._natively(component, piece):
+            return
         partition = piece.at.partition
         decoded = before(sound(component.decode, component.refusals, piece.blocks), piece.end)
         self.read += len(decoded.offsets) + len(decoded.refused)
@@ -94,6 +99,21 @@ class Table:
             frame, offsets = frame.filter(pl.Series(wanted)), offsets[wanted]
         if len(offsets):
             self.applied += component.fold(matrix, frame, offsets).applied
+
+    def _natively(self, component: Component, piece: Piece) -> bool:
+        """Whether the piece was one for the native fold, and is folded."""
+        bare = None if component.natively is None else component.decode.bare(piece.blocks)
+        if bare is None or component.natively is None:
+            return False
+        if not bare.count or int(bare.offsets[-1]) >= piece.end:
+            return False
+        matrix = self.part(piece.at.partition)
+        folded = component.natively(matrix, bare, matrix.fences[component.topic])
+        if folded is None:
+            return False
+        self.read += bare.count
+        self.applied += folded.applied
+        return True
 
     def _refuse(self, piece: Piece, refused: list[Refused]) -> None:
         self.refused_count += len(refused)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import Any
 
 from processors.columns.matrix import FENCES
 from processors.features import quotes, row, trades, vector
+from processors.features.native.folding import NativeFold, native_quotes, native_trades
 from replay.fold import Component, Table
 from schemas.catalogue import STOCK_QUOTES, STOCK_TRADES, Catalogue
 from schemas.codec import Codec
@@ -16,19 +17,19 @@ from tidewire.columns import Decoder
 WIDTH = row.WIDTH
 NEXT_WORDS = {STOCK_TRADES: row.TRADES_NEXT, STOCK_QUOTES: row.QUOTES_NEXT}
 """By catalogue topic, the word of a row that holds the offset up to which it is folded."""
-_INPUTS: tuple[tuple[str, str, ModuleType], ...] = (
-    (STOCK_TRADES, "stock_trade", trades),
-    (STOCK_QUOTES, "stock_quote", quotes),
+_INPUTS: tuple[tuple[str, str, ModuleType, Callable[[], NativeFold | None]], ...] = (
+    (STOCK_TRADES, "stock_trade", trades, native_trades),
+    (STOCK_QUOTES, "stock_quote", quotes, native_quotes),
 )
 
 
 def components(catalogue: Catalogue, codec: Codec) -> dict[str, Component]:
     """The components of the table by the real names of their topics."""
     found = {}
-    for topic, stem, module in _INPUTS:
+    for topic, stem, module, natively in _INPUTS:
         decode = Decoder(codec.versions(stem), columns=module.COLUMNS)
         name = catalogue.name(topic)
-        found[name] = Component(name, decode, module.refusals, module.fold)
+        found[name] = Component(name, decode, module.refusals, module.fold, natively())
     return found
 
 

@@ -7,6 +7,17 @@ a `container` of plain `types` to Polars and proves what comes back, or by `sift
 from tidewire.columns.blocks import Block, as_blocks, read_blocks, records_at
 from tidewire.columns.decoded import Decoded, Refused
 from tidewire.columns.decoder import Decoder
+from tidewire.columns.native.reader import Bare
 from tidewire.columns.versions import Version
 
-__all__ = ["Block", "Decoded", "Decoder", "Refused", "Version", "as_blocks", "read_blocks", "records_at"]
+__all__ = [
+    "Bare",
+    "Block",
+    "Decoded",
+    "Decoder",
+    "Refused",
+    "Version",
+    "as_blocks",
+    "read_blocks",
+    "records_at",
+]

@@ -11,7 +11,7 @@ from processors.features import row
 from processors.features.folded import Closed, Folded
 from processors.features.native.library import Fold, folds
 from processors.features.session import day_of
-from tidewire.columns.native.reader import Bare
+from tidewire.columns import Bare
 from tidewire.fence import LogFence
 
 _COLUMNS = {
