@@ -169,7 +169,7 @@ def listen() -> dict[str, float]:
 async def _listen() -> dict[str, float]:
     from schemas.catalogue import STOCK_FEATURES
     from schemas.codec import load_codec
-    from tidewire.kafka import client_arguments
+    from tidewire.kafka import client_arguments, fetch_only_when_read
 
     settings = stack.fill_in(config.load())
     codec = load_codec(settings)
@@ -177,9 +177,10 @@ async def _listen() -> dict[str, float]:
         **client_arguments(settings),
         enable_auto_commit=False,
         auto_offset_reset="latest",
-        fetch_max_wait_ms=5,
+        fetch_max_wait_ms=500,  # it is answered as soon as there is anything
     )
     await consumer.start()
+    fetch_only_when_read(consumer)
     name = settings.tidewire_topic_prefix + STOCK_FEATURES
     places = [TopicPartition(name, p) for p in range(settings.tidewire_partitions or 4)]
     consumer.assign(places)

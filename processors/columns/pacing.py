@@ -19,7 +19,7 @@ class Fetch:
 
     least_ms: float = 5
     most_ms: float = 30
-    share: float = 0.25
+    share: float = 0.15
 
 
 DEFAULT_FETCH = Fetch()
