@@ -13,6 +13,7 @@ import fastavro
 import msgpack
 
 from benchmarks import market
+from benchmarks.pictured import pictured
 from benchmarks.process import sample
 from benchmarks.results import Sample, compared
 from benchmarks.servers import Servers
@@ -63,14 +64,15 @@ async def _publish(frames: list[bytes], count: int) -> dict[str, float]:
     encoder = Encoder(load_codec(settings), Window(), Bars(), owner_epoch=1)
     await publisher.start(map(name, topics(encoder)), map(name, dead_letters(encoder)))
     intake = Intake("iex", encoder, publisher, name)
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    for number, frame in enumerate(frames):
-        intake.frame(frame, time.time_ns())
-        if publisher.full:
-            await publisher.room()
-        elif number % _EVERY_FRAMES == 0:
-            await asyncio.sleep(0)
-    await publisher.flush()
+    with pictured():
+        cpu, wall = cpu_seconds(), time.perf_counter()
+        for number, frame in enumerate(frames):
+            intake.frame(frame, time.time_ns())
+            if publisher.full:
+                await publisher.room()
+            elif number % _EVERY_FRAMES == 0:
+                await asyncio.sleep(0)
+        await publisher.flush()
     answer = {"records": count, "wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
     await publisher.stop()
     return answer

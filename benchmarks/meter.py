@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.ingest import cpu_seconds
+from benchmarks.pictured import pictured
 from tidewire.metrics import RECORDS_APPLIED
 
 _POLL = 0.05  # looking costs CPU time, which counts as the service's: 15% of the sink's at 5 ms
@@ -47,10 +48,11 @@ class Meter(threading.Thread):
         """From the first applied record on."""
         deadline = time.monotonic() + _PATIENCE
         first = self._until(lambda n: n > 0, deadline)
-        cpu, wall = cpu_seconds() + self._also(), time.perf_counter()
-        last = self._until(lambda n: n >= self._count, deadline)
-        end = time.perf_counter()
-        time.sleep(_SETTLE)
+        with pictured():
+            cpu, wall = cpu_seconds() + self._also(), time.perf_counter()
+            last = self._until(lambda n: n >= self._count, deadline)
+            end = time.perf_counter()
+            time.sleep(_SETTLE)
         self.answer = {"records": last - first, "wall": end - wall, "cpu": cpu_seconds() + self._also() - cpu}
         os.kill(os.getpid(), signal.SIGTERM)
 

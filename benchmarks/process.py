@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,13 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return kept | {"POLARS_MAX_THREADS": "1", "RUST_BACKTRACE": "0"} | dict(env)
 
 
-def side(
-    where: str, arguments: Mapping[str, Any], env: Mapping[str, str], under: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Run one side to its end and give its answer. `under`: a command that runs it, such as a profiler.
+def side(where: str, arguments: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    """Run one side to its end and give its answer.
 
     Raises:
         SideFailedError: it ended with an error or not at all.
     """
-    command = [*under, sys.executable, "-m", "benchmarks.process", where]
+    command = [sys.executable, "-m", "benchmarks.process", where]
     try:
         done = subprocess.run(
             command,
@@ -53,7 +51,7 @@ def side(
         )
     except subprocess.TimeoutExpired as error:
         raise SideFailedError(f"{where} did not end within {PATIENCE_SECONDS} s") from error
-    told = [line for line in done.stdout.splitlines() if line.startswith("{")]  # a profiler speaks after it
+    told = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not told:
         raise SideFailedError(f"{where} ended with {done.returncode}: {done.stderr.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(told[-1])

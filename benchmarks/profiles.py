@@ -1,7 +1,8 @@
 """`python -m benchmarks.profiles [names...]`: on what each side spends its CPU time, drawn in docs/profiles.
 
-The same sides that the benchmarks measure, under a sampling profiler. It looks 250 times a second, at threads
-that use the processor, and does not stop what it looks at. A flame graph: as wide as its share of the time.
+The same sides that the benchmarks measure, and the same part of them, from the first record on. A profiler
+looks 250 times a second, at threads that use the processor, and does not stop what it looks at. Flame graphs:
+as wide as the share of the time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import html
 import re
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pictured import PICTURE
 from benchmarks.process import ROOT, side
 from benchmarks.servers import Servers, running
 
 PICTURES = ROOT / "docs" / "profiles"
-RECORDS = 2_000_000
-"""So many that the start-up is a small part of the picture."""
-_RATE = 250
+RECORDS = 1_000_000
+_FOLDED = 6_000_000
+"""Of the processor, which would be through with fewer before the profiler has seen much."""
 _HEADING = re.compile(r'(<text id="title"[^>]*>)[^<]*<')
 
 Say = Callable[[str], None]
@@ -45,8 +46,8 @@ def _ingest(servers: Servers, run: Run) -> None:
 
 def _processing(servers: Servers, run: Run) -> None:
     with servers.topics("profile-processing") as mine:
-        side("benchmarks.ingest:publish", {"count": RECORDS}, mine.env())
-        run("benchmarks.processing:fold", {"count": RECORDS}, mine.env())
+        side("benchmarks.ingest:publish", {"count": _FOLDED}, mine.env())
+        run("benchmarks.processing:fold", {"count": _FOLDED}, mine.env())
 
 
 def _sink(servers: Servers, run: Run) -> None:
@@ -71,16 +72,14 @@ def draw(name: str, servers: Servers, say: Say) -> Path:
     profile, picture = PROFILES[name], PICTURES / f"{name}.svg"
     picture.parent.mkdir(parents=True, exist_ok=True)
     say(f"{name}: {profile.title}")
-    profile.run(servers, partial(_under_profiler, picture, profile.title))
+    profile.run(servers, partial(_drawn, picture, profile.title))
     return picture
 
 
-def _under_profiler(
+def _drawn(
     picture: Path, title: str, where: str, arguments: Mapping[str, Any], env: Mapping[str, str]
 ) -> None:
-    profiler = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or "py-spy"
-    flags = ("--rate", str(_RATE), "--function", "--threads", "--format", "flamegraph")
-    side(where, arguments, env, under=(profiler, "record", *flags, "--output", str(picture), "--"))
+    side(where, arguments, {**env, PICTURE: str(picture)})
     drawn = picture.read_text("utf-8")  # headed by its command line, with this machine's folders
     picture.write_text(_HEADING.sub(rf"\g<1>{html.escape(title)}<", drawn, count=1), "utf-8")
 
