@@ -114,8 +114,7 @@ class StockFeatures:
 
     def _fold_natively(self, component: Component, tp: TP, blocks: list[Block]) -> _Batch | None:
         """A batch of ordinary records of known symbols; None: it is not one, nothing was folded."""
-        bare = component.decode.bare(blocks) if component.fold_natively is not None else None
-        if bare is None or component.fold_natively is None:
+        if component.fold_natively is None or (bare := component.decode.bare(blocks)) is None:
             return None
         matrix = self.table.part(tp.partition)
         self._check_order(matrix, component, tp, blocks)

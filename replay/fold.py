@@ -102,8 +102,7 @@ class Table:
 
     def _natively(self, component: Component, piece: Piece) -> bool:
         """Whether the piece was one for the native fold, and is folded."""
-        bare = None if component.natively is None else component.decode.bare(piece.blocks)
-        if bare is None or component.natively is None:
+        if component.natively is None or (bare := component.decode.bare(piece.blocks)) is None:
             return False
         if not bare.count or int(bare.offsets[-1]) >= piece.end:
             return False

@@ -102,9 +102,9 @@ def fetch_only_when_read(consumer: AIOKafkaConsumer, patience: float = _NEVER_SE
     consumer._fetcher._prefetch_backoff = patience
 
 
-def pace_fetches(consumer: AIOKafkaConsumer, seconds: Callable[[], float]) -> None:
+def pace_fetches(consumer: AIOKafkaConsumer, seconds: Callable[[int], float]) -> None:
     """Have a started consumer wait that long between a broker's answer and its next question to it: what is
-    asked after each answer.
+    asked after each answer, with that broker's number.
 
     Each answer has a fixed cost for both. Without a pause, records that come an instant apart would each be
     asked for alone; a `fetch_min_bytes` would hold up a record that comes alone instead.
@@ -118,7 +118,7 @@ def pace_fetches(consumer: AIOKafkaConsumer, seconds: Callable[[], float]) -> No
         except asyncio.CancelledError:
             return False  # as `ask` itself: whoever cancels it waits for its answer
         found: bool = await ask(assignment, node_id, request)
-        free_at[node_id] = time.monotonic() + seconds()
+        free_at[node_id] = time.monotonic() + seconds(node_id)
         return found
 
     fetcher._proc_fetch_request = paced

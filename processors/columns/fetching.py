@@ -28,6 +28,7 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, thread_loop=uvloop.new_event_loop(), **kwargs)
         self._close_thread_loop_on_stop = True  # as of a loop that it makes itself
+        self._pacers: dict[int, Pacer] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -40,8 +41,14 @@ class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         fetch_only_when_read(consumer, _UNREAD_SECONDS)
         fetch_in_order(consumer, list(self.app.batch_topics))
-        pacer = Pacer(time.monotonic(), time.process_time())
-        pace_fetches(consumer, lambda: pacer.pause(self.app.fetch, time.monotonic(), time.process_time()))
+        pace_fetches(consumer, self._pause)
+
+    def _pause(self, node: int) -> float:
+        """Seconds between this broker's answer, which has just come, and the next question to it."""
+        now, used = time.monotonic(), time.process_time()
+        if node not in self._pacers:
+            self._pacers[node] = Pacer(now, used)
+        return self._pacers[node].pause(self.app.fetch, now, used)
 
     def close(self) -> None:
         """Leave the client to the thread, which closes it as it stops.

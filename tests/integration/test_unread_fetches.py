@@ -69,7 +69,7 @@ async def test_paced_reader_asks_once_for_what_comes_together_and_has_a_lone_rec
     with a minimum of bytes instead, an order's only event would wait for company."""
     pace = 1.0
     async with _reading(settings) as (producer, consumer, topic):
-        pace_fetches(consumer, lambda: pace)
+        pace_fetches(consumer, lambda _: pace)
         lone = time.monotonic()
         await producer.send_and_wait(topic, b"lone", partition=1)
         assert await consumer.getmany(timeout_ms=2 * int(_FETCH_SECONDS * 1000))

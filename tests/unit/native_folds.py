@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from processors.columns.matrix import Matrix
 from processors.features import quotes, trades
@@ -23,7 +23,14 @@ _REST = {
 }  # fmt: skip
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
-Fold = Callable[[Matrix, Records], Folded | None]
+
+
+class Fold(Protocol):
+    """Folds records; `fence`: of an owner with the epoch OWNER unless given."""
+
+    def __call__(self, matrix: Matrix, records: Records, fence: LogFence | None = None) -> Folded | None:
+        """None: nothing was folded."""
+        ...
 
 
 def _fold(stem: str, columns: Sequence[str], native: NativeFold | None) -> Fold:
@@ -31,14 +38,14 @@ def _fold(stem: str, columns: Sequence[str], native: NativeFold | None) -> Fold:
     decoder = Decoder([Version(_ID, stem, schema(stem))], columns=columns)
     names = [field["name"] for field in schema(stem)["fields"]]
 
-    def fold(matrix: Matrix, records: Records) -> Folded | None:
+    def fold(matrix: Matrix, records: Records, fence: LogFence | None = None) -> Folded | None:
         made = [
             record(offset, fields["symbol"].encode(), encode(schema(stem), _whole(fields, names), _ID))
             for offset, fields in records
         ]
         bare = decoder.bare([block(made)])
         assert bare is not None
-        return native(matrix, bare, LogFence([(OWNER, -1)]))
+        return native(matrix, bare, LogFence([(OWNER, -1)]) if fence is None else fence)
 
     return fold
 

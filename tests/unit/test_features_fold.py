@@ -18,6 +18,7 @@ from processors.columns.matrix import Matrix
 from processors.features import quotes, row, trades, vector
 from processors.features.session import session_day, session_days
 from tests.unit import native_folds
+from tidewire.fence import LogFence
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = 86_400_000_000_000
@@ -403,6 +404,21 @@ def test_what_is_from_rest_is_no_owners_and_is_folded() -> None:
     folded = native_folds.TRADES(matrix, [(1, one_trade(source="rest", owner_epoch=0))])
     assert folded is not None
     assert folded.applied == 1
+
+
+def test_without_an_owner_only_what_is_no_owners_is_folded() -> None:
+    """Columns remember an owner's first record, by which a stale one is known later. A topic that a replay
+    alone has filled has no owner, and must not be slow for that."""
+    matrix = known("AAPL")
+    assert native_folds.TRADES(matrix, [(1, one_trade())], LogFence()) is None
+    assert native_folds.TRADES(matrix, [(1, one_trade(source="replay"))], LogFence()) is not None
+
+
+def test_what_is_read_again_from_before_the_owner_is_left_to_columns() -> None:
+    """A record that was no stale owner's then is none now."""
+    matrix, fence = known("AAPL"), LogFence([(native_folds.OWNER, 5)])
+    assert native_folds.TRADES(matrix, [(5, one_trade())], fence) is None
+    assert native_folds.TRADES(matrix, [(6, one_trade())], fence) is not None
 
 
 def test_the_native_fold_keeps_any_price_and_sums_beyond_one_word() -> None:

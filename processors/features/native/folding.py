@@ -14,6 +14,8 @@ from processors.features.session import day_of
 from tidewire.columns import Bare
 from tidewire.fence import LogFence
 
+_NOBODY = -(2**63)
+"""No owner's epoch: what is from a socket is then left to columns, which remember whose it is."""
 _COLUMNS = {
     "ts": "ts",
     "received_ts": "received",
@@ -54,7 +56,8 @@ class NativeFold:
         None: nothing of it was folded, as something in it is not ordinary: a record that must not be folded,
         of a stale owner, of a symbol without a row, of a second day, or that is too much for a sum.
         """
-        if not bare.count or not fence.rises or int(bare.offsets[0]) <= fence.rises[-1][1]:
+        owner, since = fence.rises[-1] if fence.rises else (_NOBODY, -1)
+        if not bare.count or int(bare.offsets[0]) <= since:
             return None
         address = bare.memory.ctypes.data
         rows = matrix.known(address + bare.starts["symbol"], bare.count)
@@ -69,7 +72,7 @@ class NativeFold:
             rows=rows.ctypes.data,
             offsets=address,
             count=bare.count,
-            owner=fence.rises[-1][0],
+            owner=owner,
             day=day,
             day_begin=begin,
             day_end=end,
