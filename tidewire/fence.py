@@ -9,7 +9,7 @@ webhooks are no owner's: they are never stale, and say nothing about who owns th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +127,13 @@ class LogFence:
             self._rise(int(running[place]), int(offsets[place]))
         stale: Mask = owned & (epochs < running)
         return stale if stale.any() else None
+
+    def settled(self, epochs: Sequence[int], first: int) -> bool:
+        """Whether all records (from the offset `first` on) are of the owner that is known: none is stale."""
+        if not self.rises:
+            return False
+        epoch, rise = self.rises[-1]
+        return first > rise and min(epochs) == max(epochs) == epoch
 
     def _before(self, offset: int) -> int:
         return next((epoch for epoch, rise in reversed(self.rises) if rise < offset), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,14 +18,15 @@ from processors.columns.continuity import check_delivered
 from processors.columns.pacing import Fetch
 from processors.columns.results import count
 from processors.columns.single import Single, bury, read_singles
-from processors.exits import ticks
+from processors.exits import reading, whole
 from processors.exits.bulletins import Bulletins
 from processors.exits.coordinates import Coordinates
 from processors.exits.desk import Desk
 from processors.exits.fold import VERSION
 from processors.exits.hours import STOCK, AlwaysOpen, NewYork
 from processors.exits.publishing import Publisher
-from processors.exits.reading import PriceReader, Read
+from processors.exits.reading import PriceReader
+from processors.exits.whole import Whole
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec, Record
 from schemas.exit_rules import watch_key
@@ -125,6 +126,10 @@ class Exits:
             self._handled(self._desk(tp.partition), one, tp, blocks)
             count(STAGE, one.topic, Counter(filtered=sum(block.last + 1 - block.start for block in blocks)))
             return
+        ordinary = read.whole(blocks, self._desk(tp.partition).records.fences[one.topic])
+        if ordinary is not None:
+            self._fold_whole(self._desk(tp.partition), one, tp, blocks, ordinary)
+            return
         reads = [read(block, watched) for block in blocks]
         singles = [single for found in reads for single in found.singles]
         if not await self._bury(one, tp, singles, still_ours):
@@ -133,7 +138,7 @@ class Exits:
         self._handled(desk, one, tp, blocks)
         results = Counter(filtered=sum(found.skipped for found in reads))
         for found in reads:
-            results.update(self._fold_prices(desk, one, tp, found))
+            results.update(reading.fold(desk, one.stem, found, tp.topic, tp.partition))
         self._folded(one, results)
 
     async def _after_events(self, partition: int, still_ours: StillOurs) -> bool:
@@ -147,20 +152,13 @@ class Exits:
             await asyncio.sleep(_EVENTS_SECONDS)
         return still_ours()
 
-    def _fold_prices(self, desk: Desk, one: Input, tp: TP, found: Read) -> Iterator[str]:
-        fence = desk.records.fences[one.topic]
-        for single in found.singles:
-            if single.record is None:
-                continue
-            if fence.stale(single.record, single.offset):
-                yield REASON
-            else:
-                at = Coordinates(tp.topic, tp.partition, single.offset)
-                yield ticks.fold(desk.exits, one.stem, single.record, at)
-        if found.newest is not None:
-            offset, record = found.newest
-            if not fence.stale(record, offset):
-                desk.exits.tick(record["ts"], Coordinates(tp.topic, tp.partition, offset))
+    def _fold_whole(self, desk: Desk, one: Input, tp: TP, blocks: list[Block], found: Whole) -> None:
+        self._handled(desk, one, tp, blocks)
+        results = Counter(whole.fold(desk, one.stem, found, tp.topic, tp.partition))
+        folded = results.total()
+        one.poison.observe(folded, [])
+        results["filtered"] += len(found.rows) - folded
+        self._folded(one, results)
 
     async def _events(self, one: Input, tp: TP, blocks: list[Block], still_ours: StillOurs) -> None:
         """One batch of anything else: every record is decoded and folded."""

@@ -28,12 +28,14 @@ class Desk:
         self.recovered = len(self.unsent)
         self.rows: dict[bytes, bytes] = {}
         """Rows that must be durable before triggers go out; those of a trigger found again are."""
+        self.symbols: frozenset[str] = frozenset()
         self.watched: frozenset[bytes] = frozenset()
         self.look()
 
     def look(self) -> None:
         """What is watched may have changed."""
-        self.watched = frozenset(symbol.encode() for symbol in self.exits.watched())
+        self.symbols = frozenset(self.exits.watched())
+        self.watched = frozenset(symbol.encode() for symbol in self.symbols)
 
     def bulletin(self, stem: str, record: Record) -> None:
         """A gap or the state of a connection."""

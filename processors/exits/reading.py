@@ -1,21 +1,27 @@
 """The records of watched symbols out of blocks of prices; of all others only the key is looked at. Pure.
 
-Walking a batch by its keys costs a third of a microsecond a record, decoding it in columns one to twenty. So
-prices are not read in columns here: most symbols are watched by nobody.
+So each record is judged for itself, and one that nobody watches may be broken. Ordinary batches are read by
+whole.py, which gives the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from processors.columns.single import Single, read_single
 from processors.exits import ticks
+from processors.exits.coordinates import Coordinates
+from processors.exits.whole import WholeReader
 from schemas.codec import Codec, Record
 from tidewire.columns import Block
+from tidewire.fence import REASON
+
+if TYPE_CHECKING:
+    from processors.exits.desk import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class PriceReader:
 
     def __init__(self, codec: Codec, stem: str) -> None:
         self._codec, self._stem = codec, stem
+        self.whole = WholeReader(codec, stem)
+        """Reads what is ordinary, a batch at a time."""
 
     def __call__(self, block: Block, watched: Set[bytes]) -> Read:
         """The records whose key is watched, decoded or refused with a reason."""
@@ -60,3 +68,19 @@ class PriceReader:
     def _sound(self, record: Any) -> tuple[int, Record] | None:
         found = None if record is None else self._wanted(record)
         return None if found is None or found.record is None else (found.offset, found.record)
+
+
+def fold(desk: Desk, stem: str, found: Read, topic: str, partition: int) -> Iterator[str]:
+    """Fold what was read of a block; yields what the fold says of each."""
+    fence = desk.records.fences[topic]
+    for single in found.singles:
+        if single.record is None:
+            continue
+        if fence.stale(single.record, single.offset):
+            yield REASON
+        else:
+            yield ticks.fold(desk.exits, stem, single.record, Coordinates(topic, partition, single.offset))
+    if found.newest is not None:
+        offset, record = found.newest
+        if not fence.stale(record, offset):
+            desk.exits.tick(record["ts"], Coordinates(topic, partition, offset))

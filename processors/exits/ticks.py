@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _PRICES = {"quote": ("bid_price", "ask_price"), "trade": ("price",)}
 _SIZES = {"quote": ("bid_size", "ask_size"), "trade": ("size",)}
-_MAX_PRICE = 1e15
+MAX_PRICE = 1e15
+"""Above it a price or a size cannot be."""
 
 
 def kind_of(stem: str) -> str:
@@ -25,7 +26,7 @@ def refusal(stem: str, record: Record) -> str | None:
     """Why a record's numbers or time cannot be; None: they can."""
     kind = kind_of(stem)
     for name in (*_PRICES[kind], *_SIZES[kind]):
-        if not 0 <= record[name] <= _MAX_PRICE:  # not a number is wrong as well
+        if not 0 <= record[name] <= MAX_PRICE:  # not a number is wrong as well
             what = "price" if name in _PRICES[kind] else "size"
             return f"{name} {record[name]} is not a {what}"
     if not 0 <= record["ts"] < MAX_TS:

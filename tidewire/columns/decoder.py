@@ -16,11 +16,15 @@ import polars as pl
 from tidewire.columns.blocks import Block, body
 from tidewire.columns.container import first_schema_id
 from tidewire.columns.decoded import Decoded, joined
+from tidewire.columns.native.plain import Plain
 from tidewire.columns.native.reader import Bare, NativeReader, Rows, native_reader
 from tidewire.columns.reader import Reader
 from tidewire.columns.sift import Shape, Sifter
 from tidewire.columns.versions import Former, Version
 from tidewire.errors import SchemaError
+
+_Bodies = tuple[list[bytes], list[int], list[int]]
+"""Of blocks: their records, how many those are, and their base offsets."""
 
 
 class Decoder:
@@ -83,14 +87,22 @@ class Decoder:
 
         The wanted columns must have one value a record, never null. None: `__call__` reads them, or judges.
         """
+        found = self._whole(blocks)
+        return None if found is None else found[0].bare(*found[1])
+
+    def plain(self, blocks: Sequence[Block]) -> Plain | None:
+        """The same as lists; of columns that PlainColumns does not make it raises NotCovered."""
+        found = self._whole(blocks)
+        return None if found is None else found[0].plain(*found[1])
+
+    def _whole(self, blocks: Sequence[Block]) -> tuple[NativeReader, _Bodies] | None:
         if self._current not in self._native or any(b.start > b.base for b in blocks):
             return None
         try:
             bodies = [body(b) for b in blocks]
         except Exception:  # whatever a decompressor raises: the slow way names the batch
             return None
-        native, _ = self._native[self._current]
-        return native.bare(bodies, [b.count for b in blocks], [b.base for b in blocks])
+        return self._native[self._current][0], (bodies, [b.count for b in blocks], [b.base for b in blocks])
 
     def _read(self, blocks: Sequence[Block], bodies: Sequence[bytes]) -> Decoded | None:
         """The blocks with the version of their first record; None: something is wrong with them."""

@@ -50,6 +50,10 @@ class Layout:
         """Where the data of each output begins that has a column of its own."""
         return self._starts
 
+    def start(self, column: int) -> int:
+        """Where the data of one of the program's columns begins."""
+        return self._sections[column][0]
+
     def columns(self, address: int) -> State:
         """The columns as decode.c wants them, for memory at this address."""
         columns = self._columns.copy()

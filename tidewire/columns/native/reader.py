@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from tidewire.columns.decoded import Offsets
 from tidewire.columns.native import library
-from tidewire.columns.native.layout import Layout, State
+from tidewire.columns.native.layout import Layout
+from tidewire.columns.native.plain import Filled, Plain, PlainColumns
 from tidewire.columns.native.program import NotCovered, compiled
 
 _OK, _FULL = 0, 2
@@ -54,15 +55,6 @@ class Bare:
         return found
 
 
-class _Filled(NamedTuple):
-    """What decode.c has written: `columns` are its own words on each."""
-
-    memory: npt.NDArray[np.uint8]
-    layout: Layout
-    columns: State
-    records: int
-
-
 class NativeReader:
     """Reads records with one schema id, as `Reader` does. `columns`: those wanted, at least one.
 
@@ -80,6 +72,7 @@ class NativeReader:
         self._type = pa.struct([(output.name, output.type) for output in self._program.outputs])
         self._items = 4  # a record: learnt from batches that have more
         self._layouts: dict[tuple[int, int], Layout] = {}
+        self._plain: PlainColumns | None = None
 
     def __call__(self, bodies: Sequence[bytes], counts: Sequence[int], bases: Sequence[int]) -> Rows | None:
         """The rows of batches whose records (so many each, from these base offsets on) are the bodies.
@@ -102,7 +95,14 @@ class NativeReader:
         found = self._fill(bodies, counts, bases)
         return None if found is None else Bare(found.memory, found.records, found.layout.starts)
 
-    def _fill(self, bodies: Sequence[bytes], counts: Sequence[int], bases: Sequence[int]) -> _Filled | None:
+    def plain(self, bodies: Sequence[bytes], counts: Sequence[int], bases: Sequence[int]) -> Plain | None:
+        """The same as lists; of columns that PlainColumns does not make it raises NotCovered."""
+        if self._plain is None:
+            self._plain = PlainColumns(self._program)
+        found = self._fill(bodies, counts, bases)
+        return None if found is None else self._plain(found)
+
+    def _fill(self, bodies: Sequence[bytes], counts: Sequence[int], bases: Sequence[int]) -> Filled | None:
         sizes = [len(body) for body in bodies]
         if any(
             count * _SMALLEST > size or size > _LARGEST for count, size in zip(counts, sizes, strict=True)
@@ -124,7 +124,7 @@ class NativeReader:
             if status != _FULL or layout.items > whole:
                 break
             self._items *= 4
-        return _Filled(memory, layout, columns, records) if status == _OK else None
+        return Filled(memory, layout, columns, records, bodies) if status == _OK else None
 
     def _layout(self, records: int, whole: int) -> Layout:
         """For so many records of so many bytes in all: an item has at least one byte."""
