@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 from processors.marks.price import Price
 
-INTERVAL_NS = 500_000_000
+INTERVAL_NS = 1_000_000_000
+"""Clients are told of prices once a second; more marks would be folded, stored and read in vain."""
 
 W = TypeVar("W")
 

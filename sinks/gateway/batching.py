@@ -1,7 +1,8 @@
 """When a change is sent: at once, or in one batch a second. Pure; one Batcher an account; times in ns.
 
 A fill's change of a position goes at once, and so does a key's first change after a quiet second. Further
-changes within the second wait for the account's next batch, at most a second away. Fills that follow each
+changes within the second wait for the account's next batch, which comes a second after the last one, or
+after the first of these keys was sent. Fills that follow each
 other within QUICK_NS on one key are sent together, so that a storm of them is 40 messages a second.
 
 It holds keys, never values: whoever sends looks up the newest value then, so that an older value can never
@@ -44,7 +45,7 @@ class Batcher(Generic[K]):
             self._waiting.pop(key, None)
         elif key not in self._quick:
             if not self._waiting and (self._batch_at is None or self._batch_at <= now):
-                self._batch_at = now + WINDOW_NS
+                self._batch_at = (now if last is None else last) + WINDOW_NS
             self._waiting[key] = None
         return False
 

@@ -8,7 +8,7 @@ after a newer one, and none is missing between its snapshot and what follows.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from functools import cache
 
@@ -62,7 +62,8 @@ class Portfolios:
         """Take what one poll brought and send what is due at once."""
         async with self._lock:
             now = self._now()
-            newest: dict[tuple[str, Key], None] = {}
+            quick: dict[tuple[str, Key], None] = {}
+            quiet: defaultdict[str, dict[Key, None]] = defaultdict(dict)
             for change in changes:
                 if isinstance(change, Executed):
                     await self._send_fill(change)
@@ -70,15 +71,20 @@ class Portfolios:
                 former, held = self._put(change), change.held
                 if held is None:
                     continue
+                urgent = _urgent(former, held)
                 if change.key.channel == "orders":
                     await self._send_object(change.account, change.key, held)
-                elif self._batcher(change.account).offer(change.key, _urgent(former, held), now):
-                    newest[change.account, change.key] = None
-                else:
+                elif not self._batcher(change.account).offer(change.key, urgent, now):
                     self._wake.set()
-            for account, key in newest:
-                if (current := self.account(account).objects.get(key)) is not None:
-                    await self._send_object(account, key, current)
+                elif urgent:
+                    quick[change.account, change.key] = None
+                else:
+                    quiet[change.account][change.key] = None
+            for account, key in quick:
+                await self._send_due(account, [key], [])
+            for account, keys in quiet.items():  # marks of all positions come together after a quiet second
+                alone = list(keys) if len(keys) == 1 else []
+                await self._send_due(account, alone, [] if alone else list(keys))
 
     async def run(self) -> None:
         """Send what waits when it is due, and catch slow clients up, for ever."""

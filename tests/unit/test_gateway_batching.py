@@ -221,6 +221,25 @@ def test_subscribing_sends_only_what_is_wanted() -> None:
             Change("one", Key("positions", s), Held({"symbol": s, "quantity": "1"}, s, 0, 0)) for s in "ABA"
         ]
         await portfolios.take([*changes, Executed("one", "A", {"executionId": "1"}, 0)])
-        assert [m["data"].get("symbol") for m in wire.messages[1:]] == ["A"]
+        assert [m["data"] for m in wire.messages[1:]] == [{"positions": [{"symbol": "A", "quantity": "1"}]}]
+
+    asyncio.run(play())
+
+
+def test_marks_that_come_together_go_as_one_message() -> None:
+    """Forty positions would else be forty messages a second (REQ-5); a fill's goes alone, first."""
+
+    async def play() -> None:
+        now = 10**18
+        portfolios, wire = Portfolios(lambda: now), Wire()
+        portfolios.join(Watcher(Session(b"", "anna", 0, 0), wire, 0.0, ("one",)))
+        for traded in (1, 1, 2):
+            held = [Held({"symbol": s}, s, 0, 0, (traded if s == "C" else 1,)) for s in "ABC"]
+            changes = [Change("one", Key("positions", each.symbol), each) for each in held]
+            await portfolios.take(changes)
+            now += WINDOW_NS
+        assert [m["type"] for m in wire.messages[1:]] == ["batch", "batch", "position_update", "batch"]
+        told = [m["data"] for m in wire.messages[3:]]
+        assert told == [{"symbol": "C"}, {"positions": [{"symbol": "A"}, {"symbol": "B"}]}]
 
     asyncio.run(play())
