@@ -9,7 +9,7 @@ webhooks are no owner's: they are never stale, and say nothing about who owns th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,7 +118,7 @@ class LogFence:
         if not len(epochs):
             return None
         least, most, first = int(epochs.min()), int(epochs.max()), int(offsets[0])
-        if self.rises and least == most == self.rises[-1][0] and first > self.rises[-1][1]:
+        if self.settled(least, most, first):
             return None
         before = self._before(first)
         owned: Mask = (sources == OWNED).to_numpy()
@@ -128,12 +128,11 @@ class LogFence:
         stale: Mask = owned & (epochs < running)
         return stale if stale.any() else None
 
-    def settled(self, epochs: Sequence[int], first: int) -> bool:
-        """Whether all records (from the offset `first` on) are of the owner that is known: none is stale."""
-        if not self.rises:
-            return False
-        epoch, rise = self.rises[-1]
-        return first > rise and min(epochs) == max(epochs) == epoch
+    def settled(self, least: int, most: int, first: int) -> bool:
+        """Whether records from the offset `first` on, whose epochs are these, are all of the owner that is
+        known: then none is stale.
+        """
+        return bool(self.rises) and least == most == self.rises[-1][0] and first > self.rises[-1][1]
 
     def _before(self, offset: int) -> int:
         return next((epoch for epoch, rise in reversed(self.rises) if rise < offset), 0)

@@ -121,16 +121,16 @@ class Exits:
         """One batch of prices; while nobody watches any symbol of the partition nothing is decoded."""
         if not await self._after_events(tp.partition, still_ours):
             return
-        watched = self._desk(tp.partition).watched
-        if not watched:
-            self._handled(self._desk(tp.partition), one, tp, blocks)
+        desk = self._desk(tp.partition)
+        if not desk.watched:
+            self._handled(desk, one, tp, blocks)
             count(STAGE, one.topic, Counter(filtered=sum(block.last + 1 - block.start for block in blocks)))
             return
-        ordinary = read.whole(blocks, self._desk(tp.partition).records.fences[one.topic])
+        ordinary = read.whole(blocks, desk.records.fences[one.topic])
         if ordinary is not None:
-            self._fold_whole(self._desk(tp.partition), one, tp, blocks, ordinary)
+            self._fold_whole(desk, one, tp, blocks, ordinary)
             return
-        reads = [read(block, watched) for block in blocks]
+        reads = [read(block, desk.watched) for block in blocks]
         singles = [single for found in reads for single in found.singles]
         if not await self._bury(one, tp, singles, still_ours):
             return

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from processors.exits.coordinates import Coordinates
     from processors.exits.fold import PartitionExits
 
-_PRICES = {"quote": ("bid_price", "ask_price"), "trade": ("price",)}
-_SIZES = {"quote": ("bid_size", "ask_size"), "trade": ("size",)}
+PRICES = {"quote": ("bid_price", "ask_price"), "trade": ("price",)}
+SIZES = {"quote": ("bid_size", "ask_size"), "trade": ("size",)}
 MAX_PRICE = 1e15
 """Above it a price or a size cannot be."""
 
@@ -25,9 +25,9 @@ def kind_of(stem: str) -> str:
 def refusal(stem: str, record: Record) -> str | None:
     """Why a record's numbers or time cannot be; None: they can."""
     kind = kind_of(stem)
-    for name in (*_PRICES[kind], *_SIZES[kind]):
+    for name in (*PRICES[kind], *SIZES[kind]):
         if not 0 <= record[name] <= MAX_PRICE:  # not a number is wrong as well
-            what = "price" if name in _PRICES[kind] else "size"
+            what = "price" if name in PRICES[kind] else "size"
             return f"{name} {record[name]} is not a {what}"
     if not 0 <= record["ts"] < MAX_TS:
         return f"event time {record['ts']} is not between 1970 and 2100"

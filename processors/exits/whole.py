@@ -7,7 +7,7 @@ version, a new owner of the feed, broken bytes) is left to reading.py, and to th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import accumulate, pairwise, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from processors.exits import ticks
@@ -19,9 +19,8 @@ from tidewire.fence import LogFence
 
 if TYPE_CHECKING:
     from processors.exits.desk import Desk
+    from processors.exits.fold import PartitionExits
 
-_QUOTE = ("bid_price", "ask_price", "bid_size", "ask_size")
-_TRADE = ("price", "size")
 _TEXTS = ("exchange", "tape")
 _ALWAYS = ("ts", "received_ts", "source", "owner_epoch")
 
@@ -43,10 +42,10 @@ class WholeReader:
     """Reads one kind of prices; `stem` is its schema."""
 
     def __init__(self, codec: Codec, stem: str) -> None:
-        fields = {field["name"] for field in codec.schema(stem)["fields"]}
-        self._numbers = _QUOTE if ticks.kind_of(stem) == "quote" else _TRADE
+        fields, kind = {field["name"] for field in codec.schema(stem)["fields"]}, ticks.kind_of(stem)
+        self._numbers = *ticks.PRICES[kind], *ticks.SIZES[kind]
         self._conditions = next(iter(fields & {"conditions", "condition"}), None)
-        self._texts = () if self._numbers is _QUOTE else _TEXTS
+        self._texts = _TEXTS if kind == "trade" else ()
         wanted = ("symbol", *self._numbers, *_ALWAYS, *self._texts, self._conditions)
         self._names = [name for name in wanted if name in fields]
         self._decoder = Decoder(codec.versions(stem), columns=self._names)
@@ -57,13 +56,10 @@ class WholeReader:
         if plain is None or not plain.offsets:
             return None
         columns = dict(zip(self._names, plain.columns, strict=True))
-        if not self._sound(columns) or not fence.settled(columns["owner_epoch"], plain.offsets[0]):
+        epochs = columns["owner_epoch"]
+        if not self._sound(columns) or not fence.settled(min(epochs), max(epochs), plain.offsets[0]):
             return None
-        ends, end = [], 0
-        for block in blocks:
-            end += block.count
-            ends.append(end)
-        return Whole(list(self._rows(columns, plain.offsets)), ends)
+        return Whole(list(self._rows(columns, plain.offsets)), list(accumulate(b.count for b in blocks)))
 
     def _sound(self, columns: dict[str, list[Any]]) -> bool:
         """As ticks.refusal says of each."""
@@ -94,28 +90,24 @@ def fold(desk: Desk, stem: str, whole: Whole, topic: str, partition: int) -> Ite
     The last of each block tells of the time, whoever watches it.
     """
     exits, watched = desk.exits, desk.symbols
-    one = _quote if ticks.kind_of(stem) == "quote" else _trade
-    begin = 0
-    for end in whole.ends:
+    one, ts = (_quote, 6) if ticks.kind_of(stem) == "quote" else (_trade, 5)
+    for begin, end in pairwise((0, *whole.ends)):
         for row in whole.rows[begin:end]:
             if row[0] in watched:
                 yield one(exits, row, Coordinates(topic, partition, row[-1]))
         last = whole.rows[end - 1]
         if last[0] not in watched:
-            exits.tick(last[6] if one is _quote else last[5], Coordinates(topic, partition, last[-1]))
-        begin = end
+            exits.tick(last[ts], Coordinates(topic, partition, last[-1]))
 
 
-def _quote(exits: Any, row: Row, at: Coordinates) -> str:
+def _quote(exits: PartitionExits, row: Row, at: Coordinates) -> str:
     symbol, bid, ask, bid_size, ask_size, said, ts, received_ts, source, _ = row
-    result: str = exits.quote(symbol, bid, ask, bid_size, ask_size, said, ts, received_ts, at, source)
-    return result
+    return exits.quote(symbol, bid, ask, bid_size, ask_size, said, ts, received_ts, at, source)
 
 
-def _trade(exits: Any, row: Row, at: Coordinates) -> str:
+def _trade(exits: PartitionExits, row: Row, at: Coordinates) -> str:
     symbol, price, size, said, exchange, ts, received_ts, source, tape, _ = row
-    result: str = exits.trade(symbol, price, size, said, exchange, ts, received_ts, at, source, tape)
-    return result
+    return exits.trade(symbol, price, size, said, exchange, ts, received_ts, at, source, tape)
 
 
 def _possible(numbers: list[float]) -> bool:

@@ -2,8 +2,8 @@
 
 A fill's change of a position goes at once, and so does a key's first change after a quiet second. Further
 changes within the second wait for the account's next batch, which comes a second after the last one, or
-after the first of these keys was sent. Fills that follow each
-other within QUICK_NS on one key are sent together, so that a storm of them is 40 messages a second.
+after the first of these keys was sent. Fills that follow each other within QUICK_NS on one key are sent
+together, so that a storm of them is 40 messages a second.
 
 It holds keys, never values: whoever sends looks up the newest value then, so that an older value can never
 follow a newer one and the last one is never lost.

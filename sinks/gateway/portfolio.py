@@ -83,8 +83,8 @@ class Portfolios:
             for account, key in quick:
                 await self._send_due(account, [key], [])
             for account, keys in quiet.items():  # marks of all positions come together after a quiet second
-                alone = list(keys) if len(keys) == 1 else []
-                await self._send_due(account, alone, [] if alone else list(keys))
+                one_by_one, together = ([*keys], []) if len(keys) == 1 else ([], [*keys])
+                await self._send_due(account, one_by_one, together)
 
     async def run(self) -> None:
         """Send what waits when it is due, and catch slow clients up, for ever."""

@@ -18,6 +18,7 @@ _VIEW = 16
 _SHORT = 12  # bytes of a text that stands in its view
 _far = struct.Struct("<8xII")
 _MOST_KNOWN = 100_000
+_LONGEST_KNOWN = 8  # texts of a list that is kept; a longer one is made anew each time
 _NUMBERS = {LONG: np.int64, DOUBLE: np.float64}
 
 
@@ -117,13 +118,18 @@ def _text(view: bytes, bodies: Sequence[bytes]) -> str:
     return text
 
 
+def _short(views: bytes, at: int) -> str:
+    """The text of the view that begins there."""
+    return views[at + 4 : at + 4 + views[at]].decode()
+
+
 class _Texts(dict[bytes, str]):
     """Short texts by their views."""
 
     def __missing__(self, view: bytes) -> str:
         if len(self) >= _MOST_KNOWN:
             self.clear()
-        self[view] = text = view[4 : 4 + view[0]].decode()
+        self[view] = text = _short(view, 0)
         return text
 
 
@@ -131,9 +137,9 @@ class _Lists(dict[bytes, tuple[str, ...]]):
     """Lists of short texts by their views."""
 
     def __missing__(self, views: bytes) -> tuple[str, ...]:
-        if len(self) >= _MOST_KNOWN:
-            self.clear()
-        self[views] = texts = tuple(
-            views[at + 4 : at + 4 + views[at]].decode() for at in range(0, len(views), _VIEW)
-        )
+        texts = tuple(_short(views, at) for at in range(0, len(views), _VIEW))
+        if len(texts) <= _LONGEST_KNOWN:
+            if len(self) >= _MOST_KNOWN:
+                self.clear()
+            self[views] = texts
         return texts
