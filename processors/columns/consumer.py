@@ -19,7 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from processors.columns.changelog_writer import DeposedError
-from processors.columns.fetching import ColumnConsumerThread
+from processors.columns.fetching import ColumnConsumerThread, Readable
 from processors.columns.precedence import Precedence
 from tidewire.columns import Block, as_blocks
 
@@ -96,11 +96,14 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                     yield tp, message
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        first = self.app.first_topics
-        if first and active_partitions is not None:
+        if active_partitions is None:
+            return await super()._getmany(None, timeout)
+        first, later = self.app.first_topics, set[TP]()
+        if first:
             others = self.app.batch_topics.keys() - first
-            active_partitions = self._precedence.due(active_partitions, first, others, self._thread.place)
-        return await super()._getmany(active_partitions, timeout)
+            due = self._precedence.due(active_partitions, first, others, self._thread.place)
+            later = active_partitions - due
+        return await super()._getmany(Readable(active_partitions, later), timeout)
 
     def _room_for(self, tp: TP) -> bool:
         """Whether a message of a batch topic goes into its agent's queue without any wait."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import uvloop
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from processors.columns.pacing import Pacer
 from tidewire.kafka import fetch_in_order, fetch_only_when_read, pace_fetches
@@ -18,6 +19,26 @@ fetch, as one is in flight per broker, and what comes for it waits for the end o
 _UNREAD_SECONDS = 0.3
 """So long the next fetch waits until all is read. Faust leaves partitions unread on purpose in a recovery:
 these must not hold up the others for longer."""
+
+
+class Readable:
+    """The partitions whose records a fetch may take, at each moment of its wait.
+
+    Faust passes the set that it changes as it pauses and resumes partitions, and aiokafka takes an empty set
+    for "all". At the end of a recovery it is empty, after the seek of the changelogs that a worker stands by
+    for and before they are resumed: a fetch that waited then took their records, nobody was to have them,
+    and the standby had a hole.
+    """
+
+    def __init__(self, active: Set[TP], later: Set[TP]) -> None:
+        """`active`: as it changes; `later`: of these, what this fetch is not to take."""
+        self._active, self._later = active, later
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, tp: object) -> bool:
+        return tp in self._active and tp not in self._later
 
 
 class ColumnConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic
+from faust.types import TP
 
+from processors.columns.fetching import Readable
 from schemas.catalogue import schema
 from tests.unit.columns_batches import encode
 
@@ -130,3 +133,33 @@ async def test_another_aiokafka_gives_the_same_columns_and_says_so(
     )
     for what in ("rows", "offsets", "refused"):
         assert single[what] == whole[what]
+
+
+async def test_a_fetch_that_waits_takes_nothing_of_what_is_paused_meanwhile(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    """A worker stands by for a changelog whose first rows it never got, and serves without them one day."""
+    topic = f"{topic_prefix}paused"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result()
+    recovered, standby = TP(topic, 0), TP(topic, 1)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer,
+        AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap, enable_auto_commit=False) as consumer,
+    ):
+        await producer.send_and_wait(topic, b"row", partition=standby.partition)
+        consumer.assign([recovered, standby])
+        await consumer.seek_to_beginning()
+        active = {recovered}
+        fetcher = consumer._fetcher
+        waiting = asyncio.create_task(fetcher.fetched_records(Readable(active, set()), timeout=2))
+        async with asyncio.timeout(30):
+            while standby not in fetcher._records:  # it has come, and nobody is to have it yet
+                await asyncio.sleep(0.01)
+        active.clear()
+        await producer.send_and_wait(topic, b"wake up", partition=recovered.partition)
+        assert await waiting == {}
+        assert await consumer.position(standby) == 0
+        active.add(standby)
+        found = await fetcher.fetched_records(Readable(active, set()), timeout=10)
+        assert [record.value for record in found[standby]] == [b"row"]
