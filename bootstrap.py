@@ -34,6 +34,9 @@ INPUTS = (
     "processors/features/native/fold.c",
     "processors/features/native/encode.c",
     "processors/features/native/features.h",
+    "producers/native/frames.c",
+    "producers/native/xxh3.c",
+    "producers/native/frames.h",
     "tidewire/native.py",
 )
 NATIVE = (
@@ -41,6 +44,7 @@ NATIVE = (
     "sinks.postgres.native.library",
     "sinks.gateway.native.library",
     "processors.features.native.library",
+    "producers.native.library",
 )
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import (
     backfill,
+    burst,
     exits,
     fanout,
     fold,
@@ -106,6 +107,10 @@ def catalogue(shared: Shared) -> list[Benchmark]:
         Benchmark("line", "whole line on 2 cores", "messages/s", 25_000, "more", line.throughput),
         Benchmark(
             "latency", "socket to feature record at 5,000/s, p99", "ms", 100, "less", line.latency
+        ),
+        Benchmark(
+            "burst", "socket to feature record at 50,000/s, p99", "ms", 100, "less",
+            shared.measure(burst.measure),
         ),
         Benchmark(
             "fanout", "a trade to 1,000 clients / only sending", _RATIO, 0.7, "more", fanout.measure

@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -166,7 +166,9 @@ def listen() -> dict[str, float]:
     return asyncio.run(_listen())
 
 
-async def _listen() -> dict[str, float]:
+@asynccontextmanager
+async def features() -> AsyncIterator[Callable[[], Awaitable[tuple[int, list[dict[str, Any]]]]]]:
+    """Gives the next records of features.stocks, decoded, and when they came (ns)."""
     from schemas.catalogue import STOCK_FEATURES
     from schemas.codec import load_codec
     from tidewire.kafka import client_arguments, fetch_only_when_read
@@ -185,25 +187,43 @@ async def _listen() -> dict[str, float]:
     places = [TopicPartition(name, p) for p in range(settings.tidewire_partitions or 4)]
     consumer.assign(places)
     await consumer.seek_to_end(*places)
+
+    async def following() -> tuple[int, list[dict[str, Any]]]:
+        found, now = await consumer.getmany(timeout_ms=100), time.time_ns()
+        return now, [codec.decode(record.value)[1] for records in found.values() for record in records]
+
+    try:
+        yield following
+    finally:
+        await consumer.stop()
+
+
+async def _listen() -> dict[str, float]:
     waits: list[float] = []
     begin = end = 0.0  # set by the first record that comes
     give_up = time.monotonic() + _FIRST_SECONDS
-    async with stillness.watched() as still:
+    async with features() as following, stillness.watched() as still:
         while time.monotonic() < (end or give_up):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                now, at = time.time_ns(), time.monotonic()
-                if not end:
-                    begin, end = at + _WARM_SECONDS, at + _WARM_SECONDS + LATENCY_SECONDS
-                if at >= begin:
-                    waits += [(now - codec.decode(r.value)[1]["received_ts"]) / 1e6 for r in records]
-    await consumer.stop()
+            (now, records), at = await following(), time.monotonic()
+            if records and not end:
+                begin, end = at + _WARM_SECONDS, at + _WARM_SECONDS + LATENCY_SECONDS
+            if at >= begin:
+                waits += [(now - record["received_ts"]) / 1e6 for record in records]
+    return percentiles(waits) | still
+
+
+def percentiles(waits: list[float]) -> dict[str, float]:
+    """Of times in ms.
+
+    Raises:
+        RuntimeError: there are too few to say anything.
+    """
     if len(waits) < 1000:
         raise RuntimeError(f"only {len(waits)} feature records came")
-    waits.sort()
+    waits = sorted(waits)
     return {
         "p50": waits[len(waits) // 2],
         "p99": waits[int(len(waits) * 0.99)],
         "max": waits[-1],
         "records": float(len(waits)),
-        **still,
     }

@@ -16,14 +16,16 @@ FRAME = 100
 """Messages in a frame."""
 
 
-def messages(count: int, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Two quotes for each trade, 100 symbols, microsecond steps."""
+def messages(
+    count: int, seed: int = 1, *, start_ns: int = START_NS, step_ns: int = 37_001
+) -> Iterator[dict[str, Any]]:
+    """Two quotes for each trade, 100 symbols, equal steps."""
     rng = random.Random(seed)
     price = {symbol: rng.randrange(10_000, 900_000) for symbol in SYMBOLS}
     for n in range(count):
         symbol = rng.choice(SYMBOLS)
         price[symbol] = cents = max(100, price[symbol] + rng.choice((-1, 0, 0, 1)))
-        whole, rest = divmod(START_NS + n * 37_001, 10**9)
+        whole, rest = divmod(start_ns + n * step_ns, 10**9)
         at = msgpack.Timestamp(whole, rest)
         if n % 3 == 0:
             yield {

@@ -4,7 +4,7 @@ again after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,6 +44,32 @@ class Tail:
     take: Callable[[Any], object]
 
 
+class Whole(Protocol):
+    """A frame whose messages are all ordinary ones of this feed's channels."""
+
+    def __len__(self) -> int: ...
+
+    def is_one(self) -> bool:
+        """Whether an equal frame can only be this one again (see repeats.py)."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Messages by type."""
+        ...
+
+    def newest(self) -> Mapping[str, int]:
+        """The event time (ns) of the last message of each type."""
+        ...
+
+    def last(self) -> Mapping[str, Message]:
+        """The last message of each type."""
+        ...
+
+    def records(self) -> Iterator[tuple[str, bytes, bytes | None]]:
+        """Type, key and value of each message's record, in order; None for what the log holds already."""
+        ...
+
+
 class Encoder(Protocol):
     """Turns the messages of one feed into records."""
 
@@ -58,6 +84,10 @@ class Encoder(Protocol):
 
     def channels(self) -> Mapping[str, Channel]:
         """Channels by the type T of their messages."""
+        ...
+
+    def whole(self, raw: bytes) -> Whole | None:
+        """A frame read at once; None: it is to be taken message by message."""
         ...
 
     def tails(self) -> tuple[Tail, ...]:

@@ -49,6 +49,9 @@ class CryptoEncoder:
             "o": Channel("orderbooks", CRYPTO_ORDERBOOKS, self._books.order_book),
         }
 
+    def whole(self, raw: bytes) -> None:
+        """Every frame is taken message by message: there are few."""
+
     def tails(self) -> tuple[Tail, ...]:
         """The last minute of trades, quotes and order books, and the bars of a day."""
         events = (CRYPTO_TRADES, CRYPTO_QUOTES, CRYPTO_ORDERBOOKS)

@@ -21,6 +21,7 @@ from producers.entrance import BARS_WINDOW_NS, LARGEST_TAIL, WINDOW_NS, Bars, Wi
 from producers.normalize import EARLIEST_NS, LATEST_NS, MAX_LONG, Content
 from producers.notices import NOTICES, Notices, imbalance_event
 from producers.stamp import Stamp
+from producers.whole_frames import WholeFrame, WholeFrames
 from schemas import event_id
 from schemas.catalogue import STOCK_BARS, STOCK_CORRECTIONS, STOCK_FRAMES, STOCK_QUOTES, STOCK_TRADES
 from schemas.codec import Codec
@@ -70,6 +71,7 @@ class Encoder:
         self._codec, self._window, self._bars = codec, window, bars
         self._stamp = Stamp(codec, owner_epoch=owner_epoch, source=source)
         self._notices = Notices(self._stamp, window)
+        self._whole = WholeFrames(codec, window)
         self._after_received = bytes([_SOURCES.index(source) << 1]) + varint(owner_epoch) + _EVENT_ID_LENGTH
         self._tail = b""
         self._trade_heads, self._quote_heads = Table(), Table()
@@ -94,6 +96,10 @@ class Encoder:
             "x": Channel("cancelErrors", STOCK_CORRECTIONS, self.correction),
             **self._notices.channels(),
         }
+
+    def whole(self, raw: bytes) -> WholeFrame | None:
+        """A frame of ordinary trades and quotes, read at once; None: message by message."""
+        return self._whole.read(raw, self._tail)
 
     def tails(self) -> tuple[Tail, ...]:
         """The last minute of events, and the bars of a day."""

@@ -57,13 +57,14 @@ def _one_by_one(raw: bytes, reason: str) -> list[Any]:
     pieces, rest = _pieces(raw)
     if not pieces:
         return [Unreadable(raw, reason)]
-    messages = [_unpack_one(piece) for piece in pieces]
+    messages = [unpack_one(piece) for piece in pieces]
     if rest:
         messages.append(Unreadable(rest, f"after {len(pieces)} whole messages: {reason}"))
     return messages
 
 
-def _unpack_one(piece: bytes) -> Any:
+def unpack_one(piece: bytes) -> Any:
+    """One message; bytes that are none are an `Unreadable`."""
     try:
         return _unpack(piece)
     except Exception as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from statistics import median_low
 from typing import Protocol
 
-from producers.channel import Add, Encoder, Message
+from producers.channel import Add, Encoder, Message, Whole
 from producers.frames import Unreadable, original, unpack
 from producers.repeats import Repeats
 from tidewire.clock import NS_PER_MS, NS_PER_SECOND
@@ -56,8 +56,7 @@ class Intake:
         """
         self._leads: deque[int] = deque(maxlen=_LEADS)
         self._repeats = Repeats()
-        self.last: Mapping[str, Message] = {}
-        """The last message of each type in the newest frame: a sample of what moves."""
+        self._last: Callable[[], Mapping[str, Message]] = dict
         self._received = {kind: MESSAGES_RECEIVED.labels(feed, channel) for kind, channel in names.items()}
         self._duplicates = {kind: MESSAGES_DUPLICATE.labels(feed, channel) for kind, channel in names.items()}
 
@@ -65,6 +64,11 @@ class Intake:
         """Publish what one frame holds; returns the count of its data messages, and its control messages."""
         routes, timestamp = self._routes, received_ns // NS_PER_MS
         self._encoder.frame(received_ns)
+        if isinstance(raw, bytes) and (whole := self._encoder.whole(raw)) is not None:
+            self._take(raw, whole, timestamp)
+            self._last = whole.last
+            self._pass(whole.newest(), received_ns)
+            return len(whole), []
         control: list[Message] = []
         received: dict[str, int] = {}
         last: dict[str, Message] = {}
@@ -95,17 +99,39 @@ class Intake:
         for kind, count in received.items():
             self._received[kind].inc(count)
         if last:
-            self.last = last
-            self._pass(last, received_ns)
+            self._last = lambda: last
+            self._pass(self._times_of(last), received_ns)
         return sum(received.values()), control
 
-    def _pass(self, last: dict[str, Message], received_ns: int) -> None:
+    @property
+    def last(self) -> Mapping[str, Message]:
+        """The last message of each type in the newest frame: a sample of what moves."""
+        return self._last()
+
+    def _take(self, raw: bytes, whole: Whole, timestamp: int) -> None:
+        """Publish a frame that was read at once."""
+        counts = whole.counts()
+        for kind, count in counts.items():
+            self._received[kind].inc(count)
+        if self._repeats.seen(raw, len(whole), whole.is_one):
+            for kind, count in counts.items():
+                self._duplicates[kind].inc(count)
+            return
+        adders = {kind: self._routes[kind][1] for kind in counts}
+        for kind, key, value in whole.records():
+            if value is None:
+                self._duplicates[kind].inc()
+            else:
+                adders[kind](key, value, timestamp)
+
+    def _times_of(self, last: Mapping[str, Message]) -> dict[str, int]:
+        times = {kind: message.get(self._times[kind][1]) for kind, message in last.items()}
+        return {kind: ts for kind, ts in times.items() if type(ts) is int}
+
+    def _pass(self, newest: Mapping[str, int], received_ns: int) -> None:
         lead: int | None = None
-        for kind, message in last.items():
-            channel, field = self._times[kind]
-            ts = message.get(field)
-            if type(ts) is not int:
-                continue
+        for kind, ts in newest.items():
+            channel = self._times[kind][0]
             if channel not in _TIMED_BY_START:
                 lead = ts - received_ns if lead is None else max(lead, ts - received_ns)
             if ts > received_ns:  # one time in the future is a mistake, and would hide all that follow

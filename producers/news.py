@@ -39,6 +39,9 @@ class NewsEncoder:
         """Channels by the type T of their messages."""
         return {"n": Channel("news", NEWS, self.news, "updated_at")}
 
+    def whole(self, raw: bytes) -> None:
+        """Every frame is taken message by message: there are few."""
+
     def tails(self) -> tuple[Tail, ...]:
         """The revisions of the last two days."""
         return (Tail((NEWS,), WINDOW_NS, LARGEST_TAIL, lambda _, r: r["event_id"], self._known.repeats),)

@@ -37,6 +37,9 @@ class OptionEncoder:
             "q": Channel("quotes", OPTION_QUOTES, self.quote),
         }
 
+    def whole(self, raw: bytes) -> None:
+        """Every frame is taken message by message: there are few."""
+
     def tails(self) -> tuple[Tail, ...]:
         """The last minute of events."""
         events = (OPTION_TRADES, OPTION_QUOTES)

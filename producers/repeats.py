@@ -8,7 +8,7 @@ whose quotes are all of one time (most often a single quote) cannot be told from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from producers.frames import Unreadable
@@ -32,16 +32,22 @@ class Repeats:
 
         A frame that was broken off is a copy of any near one that begins with its bytes, before it or after.
         """
-        if len(messages) < 2:  # a trade's id tells, and of anything else alone nobody can
+        if not messages:
             return 0
         broken = isinstance(messages[-1], Unreadable)
-        known = len(messages) if raw in self._kept and _is_one(messages) else 0
+        return self.seen(raw, len(messages), lambda: _is_one(messages), broken=broken)
+
+    def seen(self, raw: bytes, count: int, is_one: Callable[[], bool], *, broken: bool = False) -> int:
+        """The same of a frame of so many messages; `is_one`: whether an equal one can only be this again."""
+        if count < 2:  # a trade's id tells, and of anything else alone nobody can
+            return 0
+        known = count if raw in self._kept and is_one() else 0
         if broken:
             if any(kept.startswith(raw) for kept in self._kept):
-                known = len(messages)
+                known = count
         elif self._broken:
             known = max((known, *(-n for kept, n in self._kept.items() if n < 0 and raw.startswith(kept))))
-        self._keep(raw, 1 - len(messages) if broken else len(messages))  # broken: the last is no message
+        self._keep(raw, 1 - count if broken else count)  # broken: the last is no message
         return known
 
     def _keep(self, raw: bytes, count: int) -> None:
