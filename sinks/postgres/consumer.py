@@ -71,7 +71,7 @@ class Consumer:
             metadata_max_age_ms=15_000,
             retry_backoff_ms=500,
             fetch_min_bytes=512 * 1024,  # fewer, fuller answers; none is held back for more than this:
-            fetch_max_wait_ms=400,
+            fetch_max_wait_ms=1_000,  # marks, totals and commits come once a second
         )
         self._epoch = 0  # counts changes of what we own: a batch of an older one is void
         self._placed: dict[TopicPartition, Span] = {}  # where the next batch of each partition begins
