@@ -37,6 +37,8 @@ INPUTS = (
     "producers/native/frames.c",
     "producers/native/xxh3.c",
     "producers/native/frames.h",
+    "producers/native/line.h",
+    "producers/native/msgpack.h",
     "tidewire/native.py",
 )
 NATIVE = (

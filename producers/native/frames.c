@@ -5,13 +5,9 @@
    bar, an integer price, a text that is not plain ASCII, a price that no short decimal is) is left to Python,
    frame by frame. What is written is what producers/encoder.py writes, to the byte. */
 
-#include "frames.h"
+#include "line.h"
 
 const char tidewire_frames_source[] = TIDEWIRE_SOURCE;
-
-typedef struct { const uint8_t *at, *end; } reader;
-typedef struct { const uint8_t *at; int64_t size; } text;
-typedef struct { text items[MOST_CONDITIONS]; int64_t count; } texts;
 
 typedef struct {
     text symbol, exchange, other_exchange, tape;
@@ -19,107 +15,6 @@ typedef struct {
     int64_t ts, id, size, other_size;
     double price, other_price;
 } message;
-
-static int64_t big(const uint8_t *at, int bytes) {
-    uint64_t value = 0;
-    for (int n = 0; n < bytes; n++) value = value << 8 | at[n];
-    return (int64_t)value;
-}
-
-static int left(const reader *from, int64_t bytes) { return from->end - from->at >= bytes; }
-
-/* ---- msgpack; each takes one value of the one kind that is ordinary, or says no */
-
-static int take_size(reader *from, uint8_t fixed, uint8_t mask, uint8_t two, int64_t *size) {
-    if (!left(from, 1)) return 0;
-    uint8_t first = *from->at;
-    if ((first & ~mask) == fixed) {
-        *size = first & mask;
-        from->at += 1;
-        return 1;
-    }
-    if (first != two || !left(from, 3)) return 0;
-    *size = big(from->at + 1, 2);
-    from->at += 3;
-    return 1;
-}
-
-static int take_text(reader *from, text *into) {
-    int64_t size;
-    if (!left(from, 1)) return 0;
-    if (*from->at == 0xd9) {
-        if (!left(from, 2)) return 0;
-        size = from->at[1];
-        from->at += 2;
-    } else if ((*from->at & 0xe0) == 0xa0) {
-        size = *from->at & 0x1f;
-        from->at += 1;
-    } else {
-        return 0;
-    }
-    if (!left(from, size)) return 0;
-    for (int64_t n = 0; n < size; n++)
-        if (from->at[n] < 0x20 || from->at[n] > 0x7e) return 0;
-    into->at = from->at;
-    into->size = size;
-    from->at += size;
-    return 1;
-}
-
-static int take_texts(reader *from, texts *into) {
-    int64_t count;
-    if (!take_size(from, 0x90, 0x0f, 0xdc, &count) || count > MOST_CONDITIONS) return 0;
-    into->count = count;
-    for (int64_t n = 0; n < count; n++)
-        if (!take_text(from, &into->items[n])) return 0;
-    return 1;
-}
-
-static int take_long(reader *from, int64_t *into) {
-    if (!left(from, 1)) return 0;
-    uint8_t first = *from->at++;
-    if (first <= 0x7f) { *into = first; return 1; }
-    if (first >= 0xe0) { *into = (int8_t)first; return 1; }
-    if (first < 0xcc || first > 0xd3) return 0;
-    int bytes = 1 << ((first - 0xcc) & 3);
-    if (!left(from, bytes)) return 0;
-    uint64_t raw = (uint64_t)big(from->at, bytes);
-    from->at += bytes;
-    if (first <= 0xcf) {
-        if (raw >> 63) return 0;
-        *into = (int64_t)raw;
-        return 1;
-    }
-    int shift = 64 - 8 * bytes;
-    *into = (int64_t)(raw << shift) >> shift;
-    return 1;
-}
-
-static int take_double(reader *from, double *into) {
-    if (!left(from, 9) || *from->at != 0xcb) return 0;
-    union { uint64_t bits; double value; } both = {.bits = (uint64_t)big(from->at + 1, 8)};
-    *into = both.value;
-    from->at += 9;
-    return both.value - both.value == 0.0; /* finite */
-}
-
-static int take_time(reader *from, int64_t *into) {
-    uint64_t seconds, ns = 0;
-    if (left(from, 6) && from->at[0] == 0xd6 && from->at[1] == 0xff) {
-        seconds = (uint64_t)big(from->at + 2, 4);
-        from->at += 6;
-    } else if (left(from, 10) && from->at[0] == 0xd7 && from->at[1] == 0xff) {
-        uint64_t both = (uint64_t)big(from->at + 2, 8);
-        ns = both >> 34;
-        seconds = both & ((1ull << 34) - 1);
-        from->at += 10;
-    } else {
-        return 0; /* 12 bytes are for times after 2514 or before 1970 */
-    }
-    if (ns >= 1000000000ull || seconds < EARLIEST_SECONDS || seconds >= LATEST_SECONDS) return 0;
-    *into = (int64_t)(seconds * 1000000000ull + ns);
-    return 1;
-}
 
 /* ---- messages */
 
@@ -186,11 +81,6 @@ static int take_message(reader *from, message *m) {
 
 /* ---- Avro */
 
-static uint8_t *put(uint8_t *to, const uint8_t *from, int64_t size) {
-    for (int64_t n = 0; n < size; n++) to[n] = from[n];
-    return to + size;
-}
-
 static uint8_t *put_long(uint8_t *to, int64_t value) {
     uint64_t rest = ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
     for (; rest > 0x7f; rest >>= 7) *to++ = (uint8_t)(rest | 0x80);
@@ -213,65 +103,7 @@ static uint8_t *put_texts(uint8_t *to, const texts *values) {
     return to;
 }
 
-/* ---- the line of text that an event id is made of (schemas/event_id.py) */
-
-static uint8_t *say(uint8_t *to, text value) {
-    to = put(to, value.at, value.size);
-    *to++ = '|';
-    return to;
-}
-
-static uint8_t *say_number(uint8_t *to, uint64_t value) {
-    uint8_t digits[20];
-    int count = 0;
-    do digits[count++] = (uint8_t)('0' + value % 10); while (value /= 10);
-    while (count) *to++ = digits[--count];
-    return to;
-}
-
-static uint8_t *say_long(uint8_t *to, int64_t value) {
-    if (value < 0) *to++ = '-';
-    to = say_number(to, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
-    *to++ = '|';
-    return to;
-}
-
-/* Python's repr of a double that is a decimal of at most nine places and fifteen digits: the fewest places
-   whose decimal is read back as this very double. Division of two exact doubles is rounded once, as reading
-   is; of fifteen digits no two decimals are one double, so there is none shorter. Null: another double. */
-static uint8_t *say_price(uint8_t *to, double price) {
-    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
-    union { double value; uint64_t bits; } both = {.value = price};
-    if (both.bits >> 63) {
-        *to++ = '-';
-        price = -price;
-    }
-    if (price != 0.0 && (price < SMALLEST_SHOWN || price >= LARGEST_SHOWN)) return 0;
-    for (int places = 0; places < 10; places++) {
-        double scaled = price * powers[places];
-        if (scaled >= LARGEST_SHOWN) return 0;
-        uint64_t whole = (uint64_t)(scaled + 0.5);
-        if ((double)whole / powers[places] != price) continue;
-        uint64_t power = (uint64_t)powers[places];
-        to = say_number(to, whole / power);
-        *to++ = '.';
-        uint64_t rest = whole % power;
-        for (uint64_t digit = power / 10; digit > 1 && rest < digit; digit /= 10) *to++ = '0';
-        to = say_number(to, rest);
-        *to++ = '|';
-        return to;
-    }
-    return 0;
-}
-
-static uint8_t *say_texts(uint8_t *to, const texts *values) {
-    for (int64_t n = 0; n < values->count; n++) {
-        if (n) *to++ = ',';
-        to = put(to, values->items[n].at, values->items[n].size);
-    }
-    *to++ = '|';
-    return to;
-}
+/* ---- the line of text that an event id is made of */
 
 static uint8_t *say_trade(uint8_t *to, const message *m) {
     *to++ = 't';

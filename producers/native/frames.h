@@ -1,3 +1,5 @@
+/* Limits, what a frame is read with, and the hash of an event id. */
+
 #include <stdint.h>
 
 enum { HEADER = 5, MOST_CONDITIONS = 16, LONGEST_SYMBOL = 64, LONGEST_SAID = 1024 };

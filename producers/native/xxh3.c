@@ -1,8 +1,7 @@
 /* XXH3, 64 bits, seed 0, of texts of up to 240 bytes: all that an event id is made of.
 
-   After the specification of xxHash (doc/xxhash_spec.md, version 0.2.0, "XXH3 Algorithm Overview": small and
-   medium inputs); the tests compare it with the package xxhash. Little-endian machines only: zig's baseline
-   targets that this is built for are. */
+   After the specification of xxHash (doc/xxhash_spec.md, "XXH3 Algorithm Overview": small and medium inputs);
+   the tests compare it with the package xxhash. */
 
 #include "frames.h"
 
