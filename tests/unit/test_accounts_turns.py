@@ -4,6 +4,8 @@ look that hangs keeps the others' balances from being checked."""
 from __future__ import annotations
 
 import asyncio
+import math
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +13,12 @@ import pytest
 
 from producers.accounts import rounds
 from producers.accounts.rounds import Last, Rounds
-from producers.accounts.turns import Turns
+from producers.accounts.turns import CROWD_SECONDS, LONGEST_PAUSE, Starts, Turns
 
 
 async def test_only_so_many_rounds_run_at_once_and_all_of_them_do() -> None:
     """Ten accounts had fills at the same moment: two at a time look at the broker."""
-    turns, running, most, done = Turns(at_once=2), 0, 0, 0
+    turns, running, most, done = Turns(at_once=2, longest_pause=0), 0, 0, 0
 
     async def round() -> None:
         nonlocal running, most, done
@@ -80,6 +82,36 @@ async def test_a_round_that_is_cancelled_while_it_waits_takes_no_place_with_it()
             await task
     async with asyncio.timeout(5), turns.turn(asyncio.Event()):
         pass
+
+
+@pytest.mark.parametrize("accounts", [2, 50, 5_000])
+def test_rounds_of_one_moment_are_spread_and_none_waits_for_long(accounts: int) -> None:
+    """Fifty looks in a row make every order event of some seconds late; too far apart, a check would be."""
+    starts = Starts()
+    begins = [starts.begin(100.0, accounts - 1 - n) for n in range(accounts)]
+    pauses = [later - former for former, later in pairwise(begins)]
+    assert begins[0] == 0.0
+    assert all(0 < pause <= LONGEST_PAUSE for pause in pauses)
+    assert begins[-1] >= min(accounts - 1, 40) * LONGEST_PAUSE * 0.99
+    crowd = int(CROWD_SECONDS / LONGEST_PAUSE)  # the pauses of the last so many are the longest
+    assert begins[-1] <= CROWD_SECONDS * (2 + max(0.0, math.log(max(accounts, crowd) / crowd)))
+    assert starts.begin(100.0 + begins[-1] + LONGEST_PAUSE, 0) == 0.0
+
+
+async def test_two_rounds_of_one_moment_begin_one_after_the_other() -> None:
+    """The pause is kept although there are places for both; whoever is waited for does not keep it."""
+    turns, begins = Turns(), list[float]()
+    loop = asyncio.get_running_loop()
+
+    async def round(go: asyncio.Event) -> None:
+        async with turns.turn(go):
+            begins.append(loop.time())
+
+    pressing = asyncio.Event()
+    pressing.set()
+    await asyncio.gather(round(asyncio.Event()), round(asyncio.Event()), round(pressing))
+    assert begins[2] - begins[0] >= LONGEST_PAUSE * 0.9
+    assert begins[1] - begins[0] < LONGEST_PAUSE * 0.9
 
 
 class _Looks(Rounds):
