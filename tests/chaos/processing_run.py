@@ -3,21 +3,26 @@
 By default one run of up to ten minutes, with as many of 100 joins and leaves as fit. CHAOS=full makes five
 runs of 100, with 20 kills of processors among them, and the recorded ticks of ../shared/data/lean where they
 are; what was done is kept in build/chaos-processing.json, so that one that was broken off goes on there.
+Of a run that has found something the verdict and the logs of all processes are kept, in build/chaos-runs/.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.chaos import processing_scenario, tick_files
 from tests.chaos.processing_scenario import Outcome
 from tests.chaos.run_state import RunState
 
 STATE = Path("build/chaos-processing.json")
+KEPT = Path("build/chaos-runs")
 RECORDED = Path(__file__).parents[3] / "shared" / "data" / "lean"
 CHANGES, KILLS, SINK_KILLS, KAFKA_KILLS = 100, 4, 2, 1
 FULL_RUNS = 5
@@ -62,7 +67,30 @@ def _one(state: RunState, tell: Tell, seconds: float) -> Outcome:
             folders.append(RECORDED)
         limit = float("inf") if state.full else seconds
         rate = 12_000 if state.full else 2_000
-        return processing_scenario.play(folder / "home", folders, chosen, seed, tell, rate, limit)
+        outcome = processing_scenario.play(folder / "home", folders, chosen, seed, tell, rate, limit)
+        if faults := _faults(outcome.numbers()):
+            kept = _keep(folder / "home", seed, outcome)
+            tell(f"seed {seed}: {faults} faults; verdict and logs are in {kept}")
+        return outcome
+
+
+def _faults(numbers: dict[str, Any]) -> int:
+    """How many things of a run are not as they should be."""
+    verdict = numbers["verdict"]
+    texts = [verdict[key] for key in ("wrong", "letters", "uncounted")]
+    texts += [numbers[key] for key in ("uncounted", "flood", "crashed")]
+    return sum(map(len, texts)) + int(verdict["missing"]) + int(verdict["extra"])
+
+
+def _keep(home: Path, seed: int, outcome: Outcome) -> Path:
+    """Copy what is needed to find out why; the stack's own data is not."""
+    kept = KEPT / f"processing-{seed}"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    (kept / "outcome.json").write_text(json.dumps(outcome.numbers(), indent=1) + "\n")
+    for log in home.glob("*.log"):
+        shutil.copy(log, kept)
+    return kept
 
 
 def ticks(folder: Path, seed: int, symbols: tuple[str, ...] = _SYMBOLS, each: int = _EACH) -> list[Path]:
@@ -106,10 +134,13 @@ def results(state: RunState, broken: str | None) -> dict[str, Result]:
     worst: dict[str, float] = {}
     for one in state.outcomes:
         worst |= {what: max(took, worst.get(what, 0.0)) for what, took in one["recovery"].items()}
+    faulty = [state.seed + number for number, one in enumerate(state.outcomes) if _faults(one)]
     changes, wanted = ran["join"] + ran["leave"], CHANGES * len(state.outcomes)
     missing, extra = total("missing"), total("extra")
     return {
-        f"{name}.wrong_values": _none(verdicts("wrong"), "values of changelog and features", **seen),
+        f"{name}.wrong_values": _none(
+            verdicts("wrong"), "values of changelog and features", **seen, faulty_seeds=faulty
+        ),
         f"{name}.rows_missing": _result(missing, "rows of PostgreSQL", missing == 0, goal=0),
         f"{name}.rows_extra": _result(extra, "rows of PostgreSQL", extra == 0, goal=0),
         f"{name}.dead_letters_wrong": _none(verdicts("letters"), "dead letters", repeated=total("repeated")),

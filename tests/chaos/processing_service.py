@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -25,6 +24,7 @@ from tidewire.config import load
 sys.exit(main(load()))
 """
 _MODULES = {"processor": "processors.app", "sink": "sinks.postgres.app"}
+_PORT = re.compile(r"\bhttp_port=(\d+)")
 _COUNTED = re.compile(r"^tidewire_records_(applied|skipped|dead_lettered)_total\{(.*)\} ([0-9.e+]+)$", re.M)
 
 
@@ -33,16 +33,13 @@ class Service:
 
     def __init__(self, name: str, number: int, settings: Settings) -> None:
         self.name = f"{name} {number}"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
         assert settings.database_url is not None
         own = {
             "KAFKA_BOOTSTRAP_SERVERS": str(settings.kafka_bootstrap_servers),
             "DATABASE_URL": settings.database_url.get_secret_value(),
             "TIDEWIRE_TOPIC_PREFIX": settings.tidewire_topic_prefix,
             "TIDEWIRE_HOME": str(settings.tidewire_home),
-            "TIDEWIRE_HTTP_PORT": str(self._port),
+            "TIDEWIRE_HTTP_PORT": "0",  # one that was looked up before may be taken by then
             "POLARS_MAX_THREADS": "1",
             "RUST_BACKTRACE": "0",
         }
@@ -62,8 +59,11 @@ class Service:
 
     def get(self, path: str) -> str | None:
         """An answer of its HTTP server; None: there is none, or not 200."""
+        port = _PORT.search(self._log.read_text(errors="replace"))
+        if port is None:
+            return None
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}{path}", timeout=5) as answer:
                 return str(answer.read().decode())
         except OSError:
             return None

@@ -27,7 +27,8 @@ def test_a_run_that_was_broken_off_goes_on_with_what_it_had(
     assert found["processing.joins_and_leaves"]["value"] == 100
     assert found["processing.recovered_within"]["value"] == 12.3
     assert found["processing.wrong_values"] == {
-        "value": 0, "unit": "values of changelog and features", "goal": 0, "keys": 8, "first": [], "ok": True,
+        "value": 0, "unit": "values of changelog and features", "goal": 0, "keys": 8,
+        "faulty_seeds": [5], "first": [], "ok": True,
     }  # fmt: skip
     assert not found["processing.crashed"]["ok"]
     assert RunState.load(path, 6, False).outcomes == []
