@@ -178,11 +178,12 @@ class Worker:
             await asyncio.sleep(_BEHIND_SECONDS)
             if _not_ready(app) is not None:
                 continue
+            term = app.consumer.term
             try:
                 for table in app.column_tables:
                     await table.look_behind()
             except DeposedError:
-                app.consumer.forget_parts()
+                app.consumer.forget_parts(term)
             except (KafkaError, OSError) as error:
                 _log.warning("the end of a changelog is not known; asking again", reason=repr(error))
             except Exception as error:

@@ -53,26 +53,27 @@ class ChangelogWriter:
 
     def __init__(self, name: str, topic: str, store: StandbyStore, output: Output, group: Group) -> None:
         self._name, self._topic, self._store, self._output, self._group = name, topic, store, output, group
-        self._term = 0
+        self.term = 0
+        """Counts the rebalances: what was begun in one term is void in the next."""
         self._marked: set[int] = set()
 
     def new_term(self) -> None:
         """After a rebalance: what is being written is void, and the next rows begin with a new mark."""
-        self._term += 1
+        self.term += 1
         self._marked.clear()
 
-    async def write(self, changed: Mapping[int, Rows], alone: bool = False) -> None:
+    async def write(self, changed: Mapping[int, Rows], term: int, alone: bool = False) -> None:
         """Rows by partition to the changelog, then to the store; Kafka has them when this returns.
 
-        `alone`: do not wait for all else that is on its way to Kafka.
+        `term`: in which the rows were taken. `alone`: do not wait for all else that is on its way to Kafka.
 
         Raises:
             KafkaError: something did not arrive.
-            DeposedError: the group took this worker for dead, or there was a rebalance meanwhile.
+            DeposedError: the group took this worker for dead, or there was a rebalance since `term`.
             TidewireError: another process keeps writing to the same partitions.
         """
         for _ in range(_ROUNDS):
-            changed = await self._write(self._with_spoilt(changed), alone)
+            changed = await self._write(self._with_spoilt(changed), term, alone)
             if not changed:
                 return
         raise TidewireError(
@@ -90,10 +91,12 @@ class ChangelogWriter:
             for partition, rows in changed.items()
         }
 
-    async def _write(self, changed: Mapping[int, Rows], alone: bool) -> dict[int, Rows]:
+    async def _write(self, changed: Mapping[int, Rows], term: int, alone: bool) -> dict[int, Rows]:
         """Once; returns the partitions of which all rows are to be written anew."""
-        term, sent, marks = self._term, dict[int, list[Sent]](), dict[int, Mark]()
+        sent, marks = dict[int, list[Sent]](), dict[int, Mark]()
         for partition, rows in changed.items():
+            if term != self.term:  # not ours to write any more, perhaps
+                raise DeposedError
             records: Iterable[tuple[bytes, bytes | None]] = rows.items()
             if partition not in self._marked:
                 marks[partition] = self._store.next_mark(partition, self._group.generation())
@@ -133,7 +136,7 @@ class ChangelogWriter:
         """
         if foreign and not await self._group.is_member():
             raise DeposedError
-        if term != self._term:
+        if term != self.term:
             raise DeposedError
 
     def _follow(self, partition: int, last: int, foreign: bool) -> None:

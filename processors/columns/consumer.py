@@ -8,22 +8,18 @@ out of order; every override below is there because of one.
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from faust.transport.consumer import ensure_TP
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from processors.columns.changelog_writer import DeposedError
+from processors.columns.committing import CommittingConsumer
 from processors.columns.fetching import ColumnConsumerThread, Readable
 from processors.columns.precedence import Precedence
 from tidewire.columns import Block, as_blocks
-
-_ASK_AGAIN_SECONDS = 0.1
 
 
 class _Delivered:
@@ -35,7 +31,7 @@ class _Delivered:
         self.first, self.last, self.message = first, last, weakref.ref(message)
 
 
-class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
+class ColumnConsumer(CommittingConsumer):
     """Delivers Blocks for the app's batch topics and is Faust's own consumer for all others."""
 
     mundane_level = "debug"
@@ -49,8 +45,6 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         self._seek_over.set()
         self._precedence = Precedence()
         self._sought_in: int | None = None  # the generation of the group in which the inputs were sought back
-        self.confirmed_at = float("-inf")
-        """When the group was last asked whether we are in it, of the times that it said so (monotonic, s)."""
 
     def _new_consumer_thread(self) -> ColumnConsumerThread:
         return ColumnConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -163,7 +157,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         if tp.topic not in self.app.batch_topics:  # the queue needs no gaps
             await super()._add_gap(tp, offset_from, offset_to)
 
-    # ---------------------------------------------------------------- acknowledgement and commit
+    # ---------------------------------------------------------------- acknowledgement
 
     def is_delivered(self, message: Any) -> bool:
         """Whether a batch was handed out and neither committed nor made void since."""
@@ -200,46 +194,6 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
     def _steady(self) -> bool:
         return bool(self.flow_active and not self.app.rebalancing and not self.app.should_stop)
 
-    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        if not await self.is_member() or not await self._write_first():
-            self.forget_parts()
-            return False
-        return bool(await super()._commit_offsets(offsets, start_new_transaction))
-
-    async def _write_first(self) -> bool:
-        """Outputs and changelog, which go before the source offsets; false: they are not ours to write."""
-        try:
-            for send in self.app.before_commit:
-                await send()
-            for table in self.app.column_tables:
-                await table.flush()
-        except DeposedError:
-            return False
-        await self.app.output.settle()
-        return True
-
-    def forget_parts(self) -> None:
-        """Go back to what the changelogs hold: the group has given our partitions away."""
-        self.log.warning("the group took this worker for dead; what it has not committed is void")
-        for table in self.app.column_tables:
-            table.forget_parts()
-
-    async def is_member(self) -> bool:
-        """Whether the group still counts us in; waits while Kafka is away.
-
-        A process that stood still for longer than the session's timeout has lost its partitions and does not
-        know: what it wrote to the changelog would stand behind what their new owner wrote.
-        """
-        member: bool | None = None
-        while member is None:
-            asked = time.monotonic()
-            member = await self._thread.is_member()
-            if member:
-                self.confirmed_at = asked
-            if member is None:
-                await asyncio.sleep(_ASK_AGAIN_SECONDS)
-        return member
-
     def committed(self, tp: TP) -> int:
         """The next offset to handle as far as this consumer has read or committed it; 0: neither."""
         return int(self._committed_offset[tp] or 0)
@@ -265,6 +219,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
         """
         generation = self.app.consumer_generation_id
         await self._seek()
+        self.term += 1  # who was asked on the way here answers for the former generation
         self._sought_in = generation
 
     async def _seek(self) -> None:
@@ -290,6 +245,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped
                 await self.app.finish_batches()
             except Exception as error:  # aiokafka would log it and go on with the rebalance
                 await self.crash(error)
+        self.term += 1
         self._forget()
         for table in self.app.column_tables:
             table.forget_parts()

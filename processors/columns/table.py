@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
+from aiokafka.errors import KafkaError
 from faust.events import Event
 from faust.exceptions import ConsumerNotStarted
 from faust.serializers.schemas import Schema
@@ -22,7 +23,7 @@ from processors.columns.matrix import FENCES, Matrix
 from processors.columns.output import Output
 from processors.columns.records import Records
 from processors.columns.store import StandbyStore
-from tidewire.errors import SchemaError
+from tidewire.errors import SchemaError, TidewireError
 from tidewire.metrics import CHANGELOG_READ
 
 
@@ -146,9 +147,17 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         return self._parts
 
     def forget_parts(self) -> None:
-        """Go back to the store, that is to what the changelog holds (after a rebalance)."""
+        """Go back to the store, that is to what the changelog holds.
+
+        Only for the consumer, which sees to it that nothing of what is forgotten is committed.
+        """
         self._parts.clear()
         self._changelog.new_term()
+
+    @property
+    def term(self) -> int:
+        """Counts how often the parts were forgotten."""
+        return self._changelog.term
 
     def _new_store_by_url(self, url: Any) -> StandbyStore:
         return StandbyStore(
@@ -178,7 +187,7 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
             TidewireError: another process keeps writing to the same partitions.
         """
         async with self._flushing:  # a commit must wait for a running flush
-            await self._write_all(self._take_changed())
+            await self._write_all(self._take_changed(), self.term)
 
     async def write_through(self, rows: Mapping[int, Mapping[bytes, bytes]]) -> None:
         """Write these rows, by partition, at once; Kafka has them when this returns. The others can wait.
@@ -188,33 +197,41 @@ class PartTable(Table, Generic[P]):  # type: ignore[misc]  # Faust is untyped
         Raises:
             KafkaError, DeposedError, TidewireError: see `flush`.
         """
+        term = self.term
         async with self._flushing:
             served = self.served()
             mine = {partition: rows[partition] for partition in rows if partition in served}
-            await self._write_all(mine, alone=True)
+            await self._write_all(mine, term, alone=True)
 
     async def look_behind(self) -> None:
         """Write once more what another process wrote behind; a flush sees that too, but only if it writes.
 
         Raises:
-            KafkaError: Kafka does not say where the changelog ends.
-            DeposedError, TidewireError: see `flush`.
+            KafkaError: Kafka does not say where the changelog ends; nothing was done.
+            DeposedError, TidewireError: see `flush`; TidewireError also if something did not arrive.
         """
         async with self._flushing:
+            term = self.term
             tps = [TP(self.changelog_topic_name, p) for p in self._parts.keys() & self.served()]
             ends = await self.app.consumer.highwaters(*tps) if tps else {}
             late = [tp.partition for tp in tps if (ends.get(tp) or 0) - 1 > self.data.persisted_offset(tp)]
-            await self._write_all({partition: self.data.whole(partition) for partition in late})
+            if not late or term != self.term:  # after a rebalance it may be the next owner's
+                return
+            try:
+                await self._write_all({partition: self.data.whole(partition) for partition in late}, term)
+            except (KafkaError, OSError) as error:  # the term is void: only a restart reads it again
+                raise TidewireError(f"rows did not reach {self.changelog_topic_name}: {error!r}") from error
 
     async def _write_all(
-        self, changed: Mapping[int, Mapping[bytes, bytes | None]], *, alone: bool = False
+        self, changed: Mapping[int, Mapping[bytes, bytes | None]], term: int, *, alone: bool = False
     ) -> None:
         try:
             for settle in self.before_write if changed else ():
                 await settle()
-            await self._changelog.write(changed, alone)
-        except BaseException:  # cancelled by a rebalance, or failed: the parts are ahead of the store
-            self.forget_parts()
+            await self._changelog.write(changed, term, alone)
+        except BaseException as error:  # failed or cancelled: rows that were taken may be in no changelog
+            if term == self.term:  # else a rebalance has made it void, and the parts are those of after it
+                self.app.consumer.void(f"a write to {self.changelog_topic_name} ended with {error!r}")
             raise
 
     @cached_property

@@ -25,7 +25,7 @@ from processors.exits.desk import Desk, Trigger
 from processors.exits.intents import intent_of
 from schemas.catalogue import EXIT_EVENTS, EXIT_TRIGGERS, ORDER_INTENTS, Catalogue
 from schemas.codec import Codec
-from tidewire import kafka, log, metrics
+from tidewire import kafka, metrics
 from tidewire.clock import Clock
 from tidewire.config import Settings
 from tidewire.placing import partition_of
@@ -33,7 +33,6 @@ from tidewire.placing import partition_of
 _CONFIRMED_SECONDS = 2.0
 """So long a confirmed membership is believed: well below the group's patience with a silent worker."""
 
-_log = log.get(__name__)
 
 Fired = list[tuple[Desk, list[Trigger]]]
 
@@ -132,14 +131,19 @@ class Publisher:
     # ---------------------------------------------------------------- triggers
 
     async def _write_through(self, fired: Fired) -> bool:
-        """Make triggers durable; false: nothing was sent, as the group took this worker for dead."""
-        if not await self._is_member():
+        """Make triggers durable; false: nothing was sent, as the group took this worker for dead, or gave out
+        its partitions anew: they are folded again, and fire again.
+        """
+        term = self._app.consumer.term
+        if not await self._is_member() or term != self._app.consumer.term:
             return False
         pending = await self._tell(fired, "pending")
+        if term != self._app.consumer.term:
+            return False
         try:
             await self._table.write_through({desk.partition: desk.take_rows() for desk, _ in fired})
         except DeposedError:
-            self._app.consumer.forget_parts()
+            self._app.consumer.forget_parts(term)
             return False
         await _arrived(pending)
         return True
@@ -166,10 +170,9 @@ class Publisher:
         self._confirmed = max(self._confirmed, self._app.consumer.confirmed_at)
         if time.monotonic() - self._confirmed < _CONFIRMED_SECONDS:
             return True
-        asked = time.monotonic()
+        asked, term = time.monotonic(), self._app.consumer.term
         if not await self._app.consumer.is_member():
-            _log.warning("the group took this worker for dead; what fired here is for its partitions' owner")
-            self._table.forget_parts()
+            self._app.consumer.forget_parts(term)  # what fired here is for its partitions' owner
             return False
         self._confirmed = asked
         return True

@@ -28,7 +28,7 @@ class Fetched(ColumnConsumer):
     flow_active = True
 
     def __init__(self) -> None:
-        self._delivered = defaultdict(deque)
+        self._delivered, self.term = defaultdict(deque), 0
         self._epoch, self._fetching, self._seek_over = 0, asyncio.Lock(), asyncio.Event()
         self._seek_over.set()
         self._precedence, self._sought_in = Precedence(), 1
