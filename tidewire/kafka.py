@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from tidewire import lost_connections
 from tidewire.config import Settings
 from tidewire.errors import ConfigError, UnreachableError
 
@@ -43,6 +44,7 @@ def ssl_context(settings: Settings) -> ssl.SSLContext | None:
 
 def client_arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments that every aiokafka client takes: brokers, protocol, TLS, SASL."""
+    lost_connections.tell_aiokafka()
     arguments: dict[str, Any] = {
         "bootstrap_servers": bootstrap(settings),
         "security_protocol": settings.kafka_security_protocol,
