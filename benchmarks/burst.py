@@ -1,6 +1,7 @@
-"""From the market's socket to the feature record at 50,000 messages a second: the producer and the processor.
+"""From the market's socket to the feature record at 5,000 and 50,000 messages a second, alone.
 
-They run as they are, with Kafka and a market that sends ready frames (market_socket.py), and nothing else.
+The producer and the processor run as they are, with Kafka and a market that sends ready frames
+(market_socket.py), and nothing else.
 What is measured begins when a message was to leave the market: what a slow producer leaves in the socket, and
 what the market itself is late by, count.
 """
@@ -25,7 +26,9 @@ from tidewire import config
 from tidewire.clock import NS_PER_SECOND
 from tidewire.supervision.child import free_port
 
-RATE = 50_000
+STEADY = 5_000
+BURST = 50_000
+"""Messages a second."""
 SECONDS = 20
 _WARM_SECONDS = 5
 _LAST_SECONDS = 3
@@ -34,12 +37,19 @@ _LEAD_SECONDS = 75
 _SERVICE = "import sys; from {} import main; from tidewire.config import load; sys.exit(main(load()))"
 
 
-def measure(servers: Servers, _: int, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
+Measured = tuple[float, dict[str, float]]
+
+
+def at(rate: int) -> Callable[[Servers, int, Callable[[str], None]], Measured]:
     """99th percentile in ms from when a message was to leave the market to its feature record's arrival."""
-    with servers.topics("burst", [topic.name for topic in TOPICS]) as own:
-        say(f"{SECONDS} s at {RATE:,} messages a second")
-        answer = side("benchmarks.burst:drive", {}, own.env() | _env())
-    return float(answer.pop("p99")), {name: round(float(v), 1) for name, v in answer.items()}
+
+    def measure(servers: Servers, _: int, say: Callable[[str], None]) -> Measured:
+        with servers.topics(f"at{rate}", [topic.name for topic in TOPICS]) as own:
+            say(f"{SECONDS} s at {rate:,} messages a second")
+            answer = side("benchmarks.burst:drive", {"rate": rate}, own.env() | _env())
+        return float(answer.pop("p99")), {name: round(float(v), 1) for name, v in answer.items()}
+
+    return measure
 
 
 def _env() -> dict[str, str]:
@@ -54,13 +64,13 @@ def _env() -> dict[str, str]:
     }
 
 
-def drive() -> dict[str, float]:
+def drive(rate: int) -> dict[str, float]:
     """The measuring side, in a process of its own, with the market and the services as its children."""
     port = free_port()
     os.environ["TIDEWIRE_STREAM_URL"] = f"ws://127.0.0.1:{port}"
     os.environ["TIDEWIRE_DATA_URL"] = f"http://127.0.0.1:{port}"
     settings = config.load()
-    with _market(port) as start_ns:
+    with _market(port, rate) as start_ns:
         services = [fleet.start(settings, _SERVICE.format("processors.app"))]
         try:
             trades = settings.tidewire_topic_prefix + STOCK_TRADES
@@ -76,10 +86,10 @@ def drive() -> dict[str, float]:
 
 
 @contextmanager
-def _market(port: int) -> Iterator[int]:
+def _market(port: int, rate: int) -> Iterator[int]:
     """When its first frame is to leave (ns)."""
     seconds = _WARM_SECONDS + SECONDS + _LAST_SECONDS
-    words = map(str, (port, RATE, seconds, _LEAD_SECONDS))
+    words = map(str, (port, rate, seconds, _LEAD_SECONDS))
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.market_socket", *words], stdout=subprocess.PIPE, text=True
     )

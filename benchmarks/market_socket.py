@@ -1,7 +1,7 @@
 """A market that is all socket: as much of Alpaca's stream as a feed needs, and ready frames at a rate.
 
 A message's event time is when its frame is to leave, so that whatever keeps it from leaving counts as well.
-`python -m benchmarks.market_socket PORT RATE SECONDS`; says READY and the time of the first frame (ns).
+`python -m benchmarks.market_socket PORT RATE SECONDS LEAD`; says READY and the time of the first frame (ns).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from benchmarks import market
 from simulator.session import Reply, Rules, Session
 from tidewire.clock import NS_PER_SECOND
 
-FRAME = 50
-"""Messages in a frame: at 50,000 a second a frame a millisecond."""
+FRAMES = 1_000
+"""A second, whatever the rate: one every millisecond."""
 
 
 def frames(start_ns: int, rate: int, seconds: int) -> list[bytes]:
@@ -30,7 +30,7 @@ def frames(start_ns: int, rate: int, seconds: int) -> list[bytes]:
     held: list[dict[str, object]] = []
     for message in market.messages(rate * seconds, start_ns=start_ns, step_ns=step):
         held.append(message)
-        if len(held) == FRAME:
+        if len(held) == rate // FRAMES:
             found.append(on_wire(msgpack.packb(held)))
             held = []
     return found
@@ -46,9 +46,8 @@ def on_wire(message: bytes) -> bytes:
 class MarketSocket:
     """Serves one client."""
 
-    def __init__(self, start_ns: int, rate: int, ready: Sequence[bytes]) -> None:
+    def __init__(self, start_ns: int, ready: Sequence[bytes]) -> None:
         self._start_ns, self._frames = start_ns, ready
-        self._step_ns = FRAME * NS_PER_SECOND // rate
         self.app = web.Application()
         self.app.router.add_get("/v2/sip", self._serve)
 
@@ -75,7 +74,7 @@ class MarketSocket:
     async def _send(self, wire: asyncio.Transport) -> None:
         """Every frame at its time; what the client does not read in time piles up, and counts as late."""
         for number, frame in enumerate(self._frames, 1):
-            early = self._start_ns + number * self._step_ns - time.time_ns()
+            early = self._start_ns + number * NS_PER_SECOND // FRAMES - time.time_ns()
             if early > 0:
                 await asyncio.sleep(early / NS_PER_SECOND)
             wire.write(frame)
@@ -83,7 +82,7 @@ class MarketSocket:
 
 async def _run(port: int, rate: int, seconds: int, lead: int) -> None:
     start_ns = time.time_ns() + lead * NS_PER_SECOND
-    runner = web.AppRunner(MarketSocket(start_ns, rate, frames(start_ns, rate, seconds)).app)
+    runner = web.AppRunner(MarketSocket(start_ns, frames(start_ns, rate, seconds)).app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     print("READY", start_ns, flush=True)

@@ -69,13 +69,13 @@ class StockFeatures:
     """Wires the components, the table and the output topic into an app."""
 
     def __init__(self, app: ColumnApp, catalogue: Catalogue, codec: Codec, clock: Clock) -> None:
-        self._app, self._codec, self._clock = app, codec, clock
+        self._app, self._codec = app, codec
         self._output: Output = app.output
         self.table: ColumnTable = app.column_table(
             "features", width=row.WIDTH, version=(row.VERSION, row.CURRENT)
         )
         name = catalogue.name(STOCK_FEATURES)
-        self.sender = FeatureSender(self.table, self._output, name, FeatureEncoder(codec))
+        self.sender = FeatureSender(self.table, self._output, name, FeatureEncoder(codec), clock)
         app.before_commit.append(self.sender.send_all)
         self.components = [
             self._component(
@@ -108,7 +108,7 @@ class StockFeatures:
             if self._far_behind(tp, blocks[-1].last):
                 await self.sender.send_closed(tp.partition)
             else:
-                await self.sender.send(tp.partition)
+                await self.sender.send_soon(tp.partition, batch.received_ns)
             self._count(component, batch)
         metrics.BATCH_SECONDS.labels(STAGE, component.topic).observe(time.perf_counter() - started)
 
@@ -184,4 +184,3 @@ class StockFeatures:
         if folded.late:
             skipped.labels(STAGE, component.topic, "late").inc(folded.late)
         metrics.BATCH_RECORDS.labels(STAGE, component.topic).observe(batch.records)
-        metrics.FEATURE_LATENCY.observe(max(0, self._clock() - batch.received_ns) / 1e9)

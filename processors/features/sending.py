@@ -1,5 +1,8 @@
 """Feature records on their way to features.stocks: the newest state of what changed, after what was closed.
 
+A send takes as long as Kafka does; what is folded meanwhile waits for the next one, which sends each changed
+symbol once. So many small batches cost few sends, and none waits for those before it.
+
 States that were closed wait here between the fold, which awaits nothing, and the send. Nothing leaves the
 waiting list before Kafka's producer has it; and a row goes to the changelog only when Kafka has acknowledged
 what was closed before it: after a crash its records are repeats, and would not close anything again.
@@ -20,11 +23,15 @@ from processors.columns.table import ColumnTable
 from processors.features import vector
 from processors.features.folded import Closed, Folded
 from tidewire import metrics
+from tidewire.clock import NS_PER_SECOND, Clock
 
 Rendered = tuple[bytes, dict[str, Any]]
 
 Encode = Callable[[Sequence[bytes], Ints], list[bytes]]
 """Makes the values of rows, whose keys and words are given."""
+
+_MOST_WAITING = 8
+"""Folded batches that may have closed something before a send is through; then folding waits for it."""
 
 
 class Watcher(Protocol):
@@ -46,6 +53,9 @@ class _Lane:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     matrix: Matrix | None = None
     waiting: list[Closed] = field(default_factory=list)
+    received_ns: int = 0
+    """When the newest record was received that is folded and not sent; 0: there is none."""
+    sending: asyncio.Task[None] | None = None
 
     def of(self, matrix: Matrix) -> list[Closed]:
         """What waits of this matrix; what waited of another was given away with it in a rebalance."""
@@ -57,8 +67,9 @@ class _Lane:
 class FeatureSender:
     """Sends the features of one table, partition by partition, one send a partition at a time."""
 
-    def __init__(self, table: ColumnTable, output: Output, topic: str, encode: Encode) -> None:
+    def __init__(self, table: ColumnTable, output: Output, topic: str, encode: Encode, clock: Clock) -> None:
         self._table, self._output, self._topic, self._encode = table, output, topic, encode
+        self._clock = clock
         self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
         self.watcher: Watcher | None = None
         table.before_write.append(self._settle_closed)
@@ -69,6 +80,31 @@ class FeatureSender:
         if folded.closed:
             self._lanes[partition].of(matrix).extend(folded.closed)
         matrix.announce(folded.touched)
+
+    async def send_soon(self, partition: int, received_ns: int) -> None:
+        """Have it sent with the loop's next turn, or when what is on its way has left, and return. It waits
+        only while too much that was closed is not sent. `received_ns`: of the newest record folded.
+
+        Raises:
+            KafkaError: what such a send before ended with; all of it is sent again.
+        """
+        lane = self._lanes[partition]
+        lane.received_ns = received_ns
+        if lane.sending is not None and lane.sending.done():
+            ended, lane.sending = lane.sending, None
+            ended.result()
+        if lane.sending is None:
+            lane.sending = asyncio.create_task(self._send_on(partition, lane))
+            lane.sending.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if len(lane.waiting) > _MOST_WAITING:
+            await asyncio.wait((lane.sending,))
+
+    async def _send_on(self, partition: int, lane: _Lane) -> None:
+        """Until everything folded is sent."""
+        while lane.received_ns:
+            received_ns, lane.received_ns = lane.received_ns, 0
+            await self.send(partition)
+            metrics.FEATURE_LATENCY.observe(max(0, self._clock() - received_ns) / NS_PER_SECOND)
 
     async def send(self, partition: int) -> None:
         """Send what was closed, then the newest state of every row that was touched since the last call."""
